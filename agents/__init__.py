@@ -1,0 +1,1 @@
+"""The imperative shell: Faust, Kafka, Redis and the command line. Decides nothing."""

@@ -1,0 +1,1 @@
+"""The pure core: join rules, windows, metrics and reports. No I/O, no clock, no framework."""

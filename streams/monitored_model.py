@@ -1,0 +1,54 @@
+"""What is known about one model that is being monitored.
+
+A model that no configuration lists is monitored too: `MonitoredModel(name)` holds every default.
+Durations are whole milliseconds because event time is (contract of the input topics).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+__all__ = ["LabelPolicy", "MonitoredModel", "Task"]
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+class Task(enum.StrEnum):
+    """What kind of answer the model gives; it decides which metrics exist."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class LabelPolicy(enum.StrEnum):
+    """Which of several labels that match a prediction counts."""
+
+    LAST = "last"
+    FIRST = "first"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredModel:
+    """The settings of one model, all defaults resolved.
+
+    `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a
+    label still counts, `allowed_skew_ms` how long before it.
+    """
+
+    name: str
+    task: Task = Task.MULTICLASS
+    positive_class: str | None = None
+    class_names: tuple[str, ...] = ()
+    class_aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    report_windows_ms: tuple[int, ...] = (5 * MINUTE_MS, HOUR_MS)
+    base_window_ms: int = 5 * MINUTE_MS
+    label_horizon_ms: int = DAY_MS
+    allowed_skew_ms: int = 5 * MINUTE_MS
+    label_policy: LabelPolicy = LabelPolicy.LAST
+    segments: tuple[str, ...] = ()
+    cross: tuple[tuple[str, ...], ...] = ()

@@ -1,0 +1,1 @@
+"""Confusion matrices, classification metrics and their intervals."""
