@@ -1,0 +1,245 @@
+"""What one commit carries into a shard, and what the shard answers.
+
+A commit is a list of parts, each a run of one source partition with a compare-and-set on its offset:
+
+    part     [expected ........ next)   applied only if the shard has stored exactly `expected`
+    reply    APPLIED  stored = next     the rows are in, offset and watermark moved with them
+             REFUSED  stored = other    nothing happened; the sender continues from `stored`
+
+Rows of other shards are not in the part, but its offsets cover them: every shard's offset moves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+
+from streams.identity import ABSENT, HASH_BYTES
+
+__all__ = [
+    "NEVER_MS",
+    "CommitReply",
+    "Definitions",
+    "LabelRow",
+    "NameList",
+    "Outcome",
+    "Part",
+    "PartReply",
+    "PredictionRow",
+    "Role",
+    "ShardState",
+    "Source",
+    "SourceState",
+    "pack_labels",
+    "pack_predictions",
+]
+
+NEVER_MS = 0
+"""A watermark before every plausible event time: nothing has been read yet."""
+
+_PREDICTION = struct.Struct(">16s8sQQ8sB")
+_LABEL = struct.Struct(">16sQQ8s8s")
+
+
+class Role(enum.StrEnum):
+    """The two input topics, whatever their names on the wire."""
+
+    PREDICTIONS = "predictions"
+    LABELS = "labels"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """One partition of one input topic."""
+
+    role: Role
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.role}/{self.partition}"
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The inverse of `str`."""
+        role, _, partition = text.partition("/")
+        return cls(Role(role), int(partition))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceState:
+    """How far a shard has come in a source.
+
+    `next` is the next offset wanted, `high_ms` the largest plausible event time read before it (a
+    function of the log alone), `watermark_ms` what the shard trusts: `high_ms` less the allowed lateness,
+    or more where an idle partition was raised.
+    """
+
+    next: int
+    high_ms: int = NEVER_MS
+    watermark_ms: int = NEVER_MS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShardState:
+    """A shard at one moment: which ledger it belongs to and how far each source has been applied."""
+
+    ledger_id: str
+    sources: Mapping[Source, SourceState]
+
+    @property
+    def watermark_ms(self) -> int:
+        """The smallest watermark over all sources: before it nothing more may arrive."""
+        return min((state.watermark_ms for state in self.sources.values()), default=NEVER_MS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """A prediction as the join sees it. `arrival_ms` is the later of its time and its partition's
+    watermark just before it; `slices` are the declared segments it falls into beside `{}`."""
+
+    key: bytes
+    terms: bytes
+    time_ms: int
+    arrival_ms: int
+    predicted: bytes
+    failed: bool = False
+    slices: tuple[bytes, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A label as the join sees it; `model` is `ABSENT` when it is addressed to every model."""
+
+    key: bytes
+    time_ms: int
+    arrival_ms: int
+    label: bytes
+    model: bytes = ABSENT
+
+
+def pack_predictions(rows: Sequence[PredictionRow], *, slices: int) -> bytes:
+    """Rows of equal width; a row with fewer than `slices` slices is padded with `{}`, which is skipped."""
+    return b"".join(
+        _PREDICTION.pack(row.key, row.terms, row.time_ms, row.arrival_ms, row.predicted, row.failed)
+        + b"".join(row.slices).ljust(slices * HASH_BYTES, b"\0")
+        for row in rows
+    )
+
+
+def pack_labels(rows: Sequence[LabelRow]) -> bytes:
+    """Rows of equal width."""
+    return b"".join(_LABEL.pack(row.key, row.time_ms, row.arrival_ms, row.label, row.model) for row in rows)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A run `[expected, next)` of one source, for one shard.
+
+    `rows` are packed (`slices` per prediction row, 0 for labels); `rejected` counts the dead-lettered
+    records of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the
+    run. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
+    shard may not know the source yet.
+    """
+
+    source: Source
+    expected: int
+    next: int
+    high_ms: int = NEVER_MS
+    watermark_ms: int = NEVER_MS
+    raise_to_ms: int = NEVER_MS
+    rejected: int = 0
+    slices: int = 0
+    rows: bytes = b""
+    register: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        """The width of one row."""
+        if self.source.role is Role.LABELS:
+            return _LABEL.size
+        return _PREDICTION.size + self.slices * HASH_BYTES
+
+    def unpack_predictions(self) -> Iterable[PredictionRow]:
+        """The rows of a predictions part."""
+        for at in range(0, len(self.rows), self.row_bytes):
+            key, terms, time_ms, arrival_ms, predicted, failed = _PREDICTION.unpack_from(self.rows, at)
+            tail = self.rows[at + _PREDICTION.size : at + self.row_bytes]
+            slices = (tail[i : i + HASH_BYTES] for i in range(0, len(tail), HASH_BYTES))
+            yield PredictionRow(
+                key, terms, time_ms, arrival_ms, predicted, bool(failed), tuple(s for s in slices if any(s))
+            )
+
+    def unpack_labels(self) -> Iterable[LabelRow]:
+        """The rows of a labels part."""
+        for fields in _LABEL.iter_unpack(self.rows):
+            yield LabelRow(*fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NameList:
+    """Which names of a group have cells of their own. Once `full`, no further one gets any."""
+
+    admitted: tuple[bytes, ...] = ()
+    full: bool = False
+
+    def pack(self) -> bytes:
+        """One flag byte, then the admitted hashes."""
+        return (b"1" if self.full else b"0") + b"".join(self.admitted)
+
+    @classmethod
+    def unpack(cls, packed: bytes | None) -> NameList:
+        """The inverse of `pack`; nothing stored is an empty list."""
+        if not packed:
+            return cls()
+        hashes = tuple(packed[at : at + HASH_BYTES] for at in range(1, len(packed), HASH_BYTES))
+        return cls(hashes, packed[:1] == b"1")
+
+    def merged(self, other: NameList) -> NameList:
+        """Both lists; admission is never taken back."""
+        new = tuple(name for name in other.admitted if name not in self.admitted)
+        return NameList(self.admitted + new, self.full or other.full)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definitions:
+    """Facts that rows refer to, written before them and true for ever: names, terms, admitted names."""
+
+    names: Mapping[bytes, str] = dataclasses.field(default_factory=dict)
+    terms: Mapping[bytes, bytes] = dataclasses.field(default_factory=dict)
+    name_lists: Mapping[bytes, NameList] = dataclasses.field(default_factory=dict)
+
+
+class Outcome(enum.Enum):
+    """What a shard did with a part."""
+
+    APPLIED = "applied"
+    REFUSED = "refused"
+    """The stored offset is another one: continue from it."""
+    UNKNOWN_SOURCE = "unknown source"
+    """The shard has never seen this partition: send it again with `register`."""
+    HELD_BACK = "held back"
+    """Nothing of the call was applied: it lacked definitions (see `CommitReply`)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartReply:
+    """The shard's answer to one part; `stored` is its offset now, None when the source is unknown."""
+
+    outcome: Outcome
+    stored: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommitReply:
+    """The shard's answer to a commit.
+
+    `undecided` are (group, name) pairs whose admission the shard does not know, `unknown_terms` the terms
+    it has no table row for. If either is filled, every part was held back: define them, send it again.
+    """
+
+    parts: tuple[PartReply, ...]
+    watermark_ms: int
+    undecided: tuple[tuple[bytes, bytes], ...] = ()
+    unknown_terms: tuple[bytes, ...] = ()
