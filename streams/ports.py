@@ -8,7 +8,7 @@ from typing import Protocol
 
 from streams.ledger.parts import CommitReply, Definitions, NameList, Part, ShardState, Source
 
-__all__ = ["Cell", "ChangedWindow", "Ledger", "WindowCells"]
+__all__ = ["Cell", "ChangedWindow", "Clock", "Ledger", "WindowCells"]
 
 Cell = tuple[bytes, bytes, bytes]
 """Slice, label and prediction hashes of one count."""
@@ -24,6 +24,16 @@ class ChangedWindow:
     model_version: bytes
     start_ms: int
     mark: int
+
+
+class Clock(Protocol):
+    """Wall and monotonic time. Read in the shell only; the core is told the time."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch, UTC."""
+
+    def monotonic_seconds(self) -> float:
+        """Seconds that never go back."""
 
 
 class Ledger(Protocol):
