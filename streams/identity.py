@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 __all__ = [
     "ABSENT",
+    "ANY_LABEL",
     "EVERYTHING",
     "FAILED",
     "HASH_BYTES",
@@ -96,6 +97,8 @@ def registry_group(*parts: str) -> bytes:
     return _hash(b"group", json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
 
 
+ANY_LABEL = class_hash("*")
+"""In the place of a cell's label where classes are not counted: some label came."""
 OTHER = class_hash("__other__")
 OTHER_WRONG = class_hash("__other_wrong__")
 

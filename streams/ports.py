@@ -61,6 +61,10 @@ class Ledger(Protocol):
         Atomic. Idempotent by the compare-and-set: a repeated part is refused with its own end as `stored`.
         """
 
+    async def forget(self, shard: int, *, limit: int) -> int:
+        """Forget overdue ids, up to `limit` of them, down to the watermark itself (a commit forgets in whole
+        minutes), and drop windows that are no longer kept. Returns how many ids were visited."""
+
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         """Decide which names of a group get cells of their own: first come, up to `limit`. `known` is what some
         shard already uses and is admitted regardless. Decided once for all shards."""

@@ -18,12 +18,14 @@ from streams.identity import (
     model_version_hash,
     registry_group,
 )
-from streams.monitored_model import LabelPolicy, MonitoredModel
+from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 
 __all__ = ["Terms"]
 
 _FIXED = struct.Struct(">8s8s8s8sQQQBH")
 _PAIR = 2 * HASH_BYTES
+_FIRST_LABEL_WINS = 1
+_COUNTS_CLASSES = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Terms:
 
     `model_version` is the identity, `counted_as` the model version whose cells count it (the same one,
     or `__other__` beyond the limit), `class_group` the registry that decides which classes get cells.
+    Without `counts_classes` (regression) cells only tell labelled predictions from unlabelled ones.
     """
 
     model_version: bytes
@@ -42,6 +45,7 @@ class Terms:
     skew_ms: int
     base_window_ms: int
     first_label_wins: bool = False
+    counts_classes: bool = True
     class_aliases: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
@@ -57,6 +61,7 @@ class Terms:
             skew_ms=model.allowed_skew_ms,
             base_window_ms=model.base_window_ms,
             first_label_wins=model.label_policy is LabelPolicy.FIRST,
+            counts_classes=model.task is not Task.REGRESSION,
             class_aliases=tuple(
                 sorted((class_hash(spelling), class_hash(name)) for spelling, name in model.class_aliases.items())
             ),
@@ -72,7 +77,7 @@ class Terms:
             self.horizon_ms,
             self.skew_ms,
             self.base_window_ms,
-            self.first_label_wins,
+            self.first_label_wins * _FIRST_LABEL_WINS | self.counts_classes * _COUNTS_CLASSES,
             len(self.class_aliases),
         )
         return fixed + b"".join(spelling + name for spelling, name in self.class_aliases)
@@ -80,7 +85,7 @@ class Terms:
     @classmethod
     def unpack(cls, packed: bytes) -> Terms:
         """The inverse of `pack`."""
-        *fields, first, count = _FIXED.unpack_from(packed)
+        *fields, flags, count = _FIXED.unpack_from(packed)
         pairs = (packed[at : at + _PAIR] for at in range(_FIXED.size, _FIXED.size + count * _PAIR, _PAIR))
         return cls(
             model_version=fields[0],
@@ -90,7 +95,8 @@ class Terms:
             horizon_ms=fields[4],
             skew_ms=fields[5],
             base_window_ms=fields[6],
-            first_label_wins=bool(first),
+            first_label_wins=bool(flags & _FIRST_LABEL_WINS),
+            counts_classes=bool(flags & _COUNTS_CLASSES),
             class_aliases=tuple((pair[:HASH_BYTES], pair[HASH_BYTES:]) for pair in pairs),
         )
 

@@ -1,0 +1,324 @@
+"""The ledger in memory: the oracle that the Redis ledger must agree with, and a complete ledger by itself.
+
+`ReferenceShard.commit` and the commit script take the same steps in the same order, so that they can be
+read side by side:
+
+    store definitions -> check offsets -> load terms -> join rows -> hold back or write -> forget
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG
+from streams.ledger.fates import LabelFate, PredictionFate
+from streams.ledger.join import Entry, HeldPrediction, forget_overdue, join_label, join_prediction
+from streams.ledger.parts import (
+    NEVER_MS,
+    CommitReply,
+    Definitions,
+    NameList,
+    Outcome,
+    Part,
+    PartReply,
+    Role,
+    ShardState,
+    Source,
+    SourceState,
+)
+from streams.ledger.terms import Terms
+from streams.ports import Cell, ChangedWindow, WindowCells
+
+__all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
+
+FORGET_BUCKET_MS = 60_000
+"""Ids are remembered for forgetting by the minute in which they become overdue."""
+
+Window = tuple[bytes, int]
+
+
+def _window_counts() -> dict[Window, collections.Counter[Cell]]:
+    return collections.defaultdict(collections.Counter)
+
+
+@dataclasses.dataclass(slots=True)
+class ReferenceShard:
+    """One shard. A deep copy of it is a backup, and putting the copy back is what a rollback does."""
+
+    label_hold_ms: int
+    keep_windows_ms: int
+    ledger_id: str | None = None
+    sources: dict[Source, SourceState] = dataclasses.field(default_factory=dict)
+    entries: dict[bytes, Entry] = dataclasses.field(default_factory=dict)
+    overdue: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
+    cells: dict[Window, collections.Counter[Cell]] = dataclasses.field(default_factory=_window_counts)
+    window_finality_ms: dict[Window, int] = dataclasses.field(default_factory=dict)
+    changes: dict[Window, int] = dataclasses.field(default_factory=dict)
+    mark: int = 0
+    fates: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    names: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    terms: dict[bytes, Terms] = dataclasses.field(default_factory=dict)
+    name_lists: dict[bytes, NameList] = dataclasses.field(default_factory=dict)
+
+    @property
+    def watermark_ms(self) -> int:
+        """The smallest watermark over all sources."""
+        return min((state.watermark_ms for state in self.sources.values()), default=NEVER_MS)
+
+    def commit(self, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int) -> CommitReply:
+        """Apply the parts whose expected offset is the stored one; see `streams.ports.Ledger.commit`."""
+        self._store_definitions(definitions)
+        draft = _Draft(self)
+        outcomes = [draft.apply(part) for part in parts]
+        if draft.unknown_terms or draft.undecided:
+            held = tuple(PartReply(Outcome.HELD_BACK, self._stored(part)) for part in parts)
+            undecided, unknown = tuple(draft.undecided), tuple(draft.unknown_terms)
+            return CommitReply(held, self.watermark_ms, undecided, unknown)
+        draft.write()
+        self.forget(limit=forget_limit, up_to_ms=self.watermark_ms // FORGET_BUCKET_MS * FORGET_BUCKET_MS)
+        replies = (PartReply(outcome, self._stored(part)) for outcome, part in zip(outcomes, parts, strict=True))
+        return CommitReply(tuple(replies), self.watermark_ms)
+
+    def forget(self, *, limit: int, up_to_ms: int | None = None) -> int:
+        """Visit up to `limit` ids that are overdue at the watermark, and drop windows no longer kept."""
+        watermark_ms = self.watermark_ms
+        draft, visited = _Draft(self), 0
+        for bucket_ms in sorted(self.overdue):
+            due_ms = bucket_ms if up_to_ms is not None else bucket_ms - FORGET_BUCKET_MS
+            if due_ms > (watermark_ms if up_to_ms is None else up_to_ms) or visited >= limit:
+                break
+            keys = self.overdue[bucket_ms]
+            now, later = keys[: limit - visited], keys[limit - visited :]
+            visited += len(now)
+            for key in now:
+                # A bucket that the watermark stands in holds ids that are not overdue yet: look again later.
+                if draft.entry(key, watermark_ms) and bucket_ms > watermark_ms:
+                    draft.remember(key, bucket_ms)
+            if later:
+                self.overdue[bucket_ms] = later
+            else:
+                del self.overdue[bucket_ms]
+        draft.write()
+        for window, finality_ms in list(self.window_finality_ms.items()):
+            if watermark_ms > finality_ms + self.keep_windows_ms:
+                del self.window_finality_ms[window], self.cells[window]
+                self.changes.pop(window, None)
+        return visited
+
+    def _stored(self, part: Part) -> int | None:
+        state = self.sources.get(part.source)
+        return state.next if state else None
+
+    def _store_definitions(self, definitions: Definitions) -> None:
+        self.names.update(definitions.names)
+        self.terms.update({name: Terms.unpack(packed) for name, packed in definitions.terms.items()})
+        for group, names in definitions.name_lists.items():
+            self.name_lists[group] = self.name_lists.get(group, NameList()).merged(names)
+
+
+class _Draft:
+    """Everything that a commit would change, kept apart until nothing can hold it back."""
+
+    def __init__(self, shard: ReferenceShard) -> None:
+        self._shard = shard
+        self._watermark_ms = shard.watermark_ms
+        self._entries: dict[bytes, Entry] = {}
+        self._sources: dict[Source, SourceState] = {}
+        self._cells: dict[Window, collections.Counter[Cell]] = _window_counts()
+        self._finality_ms: dict[Window, int] = {}
+        self._fates: collections.Counter[str] = collections.Counter()
+        self._overdue: dict[int, list[bytes]] = collections.defaultdict(list)
+        self.unknown_terms: dict[bytes, None] = {}
+        self.undecided: dict[tuple[bytes, bytes], None] = {}
+
+    def apply(self, part: Part) -> Outcome:
+        """Join one part's rows if its expected offset is the stored one."""
+        state = self._sources.get(part.source) or self._shard.sources.get(part.source)
+        if state is None:
+            if not part.register:
+                return Outcome.UNKNOWN_SOURCE
+            state = SourceState(part.expected, NEVER_MS, self._watermark_ms)
+        if state.next != part.expected:
+            return Outcome.REFUSED
+        if part.source.role is Role.PREDICTIONS:
+            rows = self._join_predictions(part, state.watermark_ms)
+        else:
+            rows = self._join_labels(part, state.watermark_ms)
+        self._fates[f"{part.source.role}:read"] += rows + part.rejected
+        self._fates[f"{part.source.role}:rejected"] += part.rejected
+        self._sources[part.source] = SourceState(
+            part.next,
+            max(state.high_ms, part.high_ms),
+            max(state.watermark_ms, part.watermark_ms, part.raise_to_ms),
+        )
+        return Outcome.APPLIED
+
+    def _join_predictions(self, part: Part, watermark_ms: int) -> int:
+        count = 0
+        for row in part.unpack_predictions():
+            count += 1
+            terms = self._shard.terms.get(row.terms)
+            if terms is None:
+                self.unknown_terms[row.terms] = None
+                continue
+            # A partition that was raised while idle is trusted no further back than its raised watermark.
+            row = dataclasses.replace(row, arrival_ms=max(row.arrival_ms, watermark_ms))
+            entry = self.entry(row.key, self._watermark_ms)
+            if join_prediction(entry, row, terms, self):
+                self.remember(row.key, row.time_ms + terms.horizon_ms)
+        return count
+
+    def _join_labels(self, part: Part, watermark_ms: int) -> int:
+        count = 0
+        for row in part.unpack_labels():
+            count += 1
+            row = dataclasses.replace(row, arrival_ms=max(row.arrival_ms, watermark_ms))
+            entry = self.entry(row.key, self._watermark_ms)
+            if join_label(entry, row, self):
+                forget_overdue(entry, self._watermark_ms, self._shard.label_hold_ms, self)
+                if entry.labels and entry.labels[-1].time_ms == row.time_ms:
+                    self.remember(row.key, row.time_ms + self._shard.label_hold_ms)
+        return count
+
+    def entry(self, key: bytes, watermark_ms: int) -> Entry:
+        """The entry of an id, to be changed freely, with what is overdue already forgotten."""
+        if key not in self._entries:
+            entry = self._shard.entries.get(key, Entry()).copy()
+            forget_overdue(entry, watermark_ms, self._shard.label_hold_ms, self)
+            self._entries[key] = entry
+        return self._entries[key]
+
+    def remember(self, key: bytes, deadline_ms: int) -> None:
+        """Note that the id has something to forget once the watermark is past `deadline_ms`."""
+        self._overdue[(deadline_ms // FORGET_BUCKET_MS + 1) * FORGET_BUCKET_MS].append(key)
+
+    def count(self, prediction: HeldPrediction, label: bytes, delta: int) -> None:
+        terms = prediction.terms
+        start_ms = prediction.time_ms // terms.base_window_ms * terms.base_window_ms
+        window = (terms.counted_as, start_ms)
+        pair = (FAILED, ABSENT) if prediction.failed else self._cell(terms, label, prediction.predicted)
+        for piece in (EVERYTHING, *prediction.slices):
+            self._cells[window][(piece, *pair)] += delta
+        self._finality_ms[window] = start_ms + terms.base_window_ms + terms.horizon_ms
+
+    def _cell(self, terms: Terms, label: bytes, predicted: bytes) -> tuple[bytes, bytes]:
+        if not terms.counts_classes:
+            return (ABSENT if label == ABSENT else ANY_LABEL, ABSENT)
+        predicted_counts = self._has_cells(terms.class_group, predicted)
+        if label == ABSENT:
+            return (ABSENT, predicted if predicted_counts else OTHER)
+        if self._has_cells(terms.class_group, label) and predicted_counts:
+            return (label, predicted)
+        return (OTHER, OTHER if label == predicted else OTHER_WRONG)
+
+    def _has_cells(self, group: bytes, name: bytes) -> bool:
+        names = self._shard.name_lists.get(group, NameList())
+        if name in names.admitted:
+            return True
+        if not names.full:
+            self.undecided[group, name] = None
+        return False
+
+    def prediction(self, fate: PredictionFate, delta: int = 1) -> None:
+        self._fates[f"predictions:{fate}"] += delta
+
+    def label(self, fate: LabelFate, delta: int = 1) -> None:
+        self._fates[f"labels:{fate}"] += delta
+
+    def class_text(self, label: bytes) -> bytes:
+        return self._shard.names.get(label, "").encode()
+
+    def write(self) -> None:
+        """Make it so."""
+        shard = self._shard
+        shard.sources.update(self._sources)
+        for key, entry in self._entries.items():
+            if entry:
+                shard.entries[key] = entry
+            else:
+                shard.entries.pop(key, None)
+        for bucket_ms, keys in self._overdue.items():
+            shard.overdue.setdefault(bucket_ms, []).extend(keys)
+        for window, cells in self._cells.items():
+            self._write_window(window, cells)
+        shard.fates.update(self._fates)
+
+    def _write_window(self, window: Window, cells: collections.Counter[Cell]) -> None:
+        shard = self._shard
+        if not any(cells.values()):
+            return
+        counts = shard.cells[window]
+        for cell, delta in cells.items():
+            counts[cell] += delta
+            if not counts[cell]:
+                del counts[cell]
+        shard.mark += 1
+        shard.changes[window] = shard.mark
+        known_ms = shard.window_finality_ms.get(window, NEVER_MS)
+        shard.window_finality_ms[window] = max(known_ms, self._finality_ms[window])
+
+
+class ReferenceLedger:
+    """All shards, behind the ledger port."""
+
+    def __init__(self, *, shards: int, label_hold_ms: int, keep_windows_ms: int) -> None:
+        make: Callable[[], ReferenceShard] = lambda: ReferenceShard(label_hold_ms, keep_windows_ms)  # noqa: E731
+        self.parts = [make() for _ in range(shards)]
+        self._registry: dict[bytes, NameList] = {}
+
+    @property
+    def shards(self) -> int:
+        return len(self.parts)
+
+    async def state(self, shard: int) -> ShardState | None:
+        here = self.parts[shard]
+        return None if here.ledger_id is None else ShardState(here.ledger_id, dict(here.sources))
+
+    async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
+        here = self.parts[shard]
+        if here.ledger_id is None:
+            here.ledger_id = ledger_id
+            here.sources = {source: SourceState(offset) for source, offset in sources.items()}
+
+    async def commit(
+        self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
+    ) -> CommitReply:
+        return self.parts[shard].commit(parts, definitions, forget_limit=forget_limit)
+
+    async def forget(self, shard: int, *, limit: int) -> int:
+        return self.parts[shard].forget(limit=limit)
+
+    async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
+        admitted = self._registry.get(group, NameList()).merged(known)
+        for name in names:
+            if name not in admitted.admitted and not admitted.full:
+                admitted = admitted.merged(NameList((name,)))
+                admitted = NameList(admitted.admitted, len(admitted.admitted) >= limit)
+        self._registry[group] = admitted
+        return admitted
+
+    async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
+        changes = self.parts[shard].changes.items()
+        changed = [ChangedWindow(version, start_ms, mark) for (version, start_ms), mark in changes]
+        return sorted(changed, key=lambda window: (window.start_ms, window.model_version))
+
+    async def clear_changed(self, shard: int, windows: Sequence[ChangedWindow]) -> None:
+        changes = self.parts[shard].changes
+        for window in windows:
+            key = (window.model_version, window.start_ms)
+            if changes.get(key) == window.mark:
+                del changes[key]
+
+    async def cells(self, shard: int, windows: Sequence[Window]) -> Sequence[WindowCells]:
+        return [dict(self.parts[shard].cells.get(window, {})) for window in windows]
+
+    async def windows(self, shard: int) -> Sequence[Window]:
+        return sorted(self.parts[shard].cells, key=lambda window: (window[1], window[0]))
+
+    async def names(self, shard: int) -> Mapping[bytes, str]:
+        return dict(self.parts[shard].names)
+
+    async def fates(self, shard: int) -> Mapping[str, int]:
+        return dict(self.parts[shard].fates)
