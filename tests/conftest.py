@@ -1,0 +1,44 @@
+"""Fixtures for every test: the real Kafka and Redis, and an environment without settings of the developer.
+
+Both servers are started by the session that needs them, on free ports and in folders of their own. A program
+that is missing is an error with the remedy, never a skipped test. Tests that break a server start their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from deploy.servers import KafkaServer, RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LATELABEL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """One broker for the session. Topics and groups stay, so name them with `unique_name`."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for the session, with whatever the tests before left in it."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_redis(redis_server: RedisServer) -> RedisServer:
+    """The session's Redis without keys and without loaded scripts."""
+    with Redis.from_url(redis_server.unix_url) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server
