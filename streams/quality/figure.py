@@ -1,0 +1,68 @@
+"""One figure of a report: a value with its interval and sample size, or the reason why there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TypeAlias
+
+__all__ = ["Bounds", "Figure", "UndefinedReason"]
+
+Bounds: TypeAlias = tuple[float, float]
+"""(smallest, largest)."""
+
+
+class UndefinedReason(enum.StrEnum):
+    """Why a figure has no value. Closed: readers may branch on it."""
+
+    NO_LABELLED = "no_labelled"
+    NO_POSITIVE_LABELS = "no_positive_labels"
+    NO_POSITIVE_PREDICTIONS = "no_positive_predictions"
+    SINGLE_CLASS = "single_class"
+    NO_SCORES = "no_scores"
+    NO_POSITIVE_CLASS = "no_positive_class"
+    CLASS_OVERFLOW = "class_overflow"
+    NO_NEGATIVE_LABELS = "no_negative_labels"
+    NEGATIVE_VALUES = "negative_values"
+    ZERO_LABELS = "zero_labels"
+    CONSTANT_LABELS = "constant_labels"
+    BAD_PROBABILITIES = "bad_probabilities"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A metric of one slice and window.
+
+    Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and
+    `undefined` says why. `n` is how many labelled predictions the figure rests on (the denominator of a
+    proportion), `possible` the smallest and largest value that the missing labels leave possible, None
+    where that is not computed. `classes_left_out` are those for which a macro or weighted average has no
+    term.
+    """
+
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    undefined: UndefinedReason | None = None
+    possible: Bounds | None = None
+    classes_left_out: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        value: float,
+        interval: Bounds,
+        *,
+        n: int,
+        possible: Bounds | None = None,
+        classes_left_out: tuple[str, ...] = (),
+    ) -> Figure:
+        """A figure that is defined."""
+        low, high = interval
+        return cls(n=n, value=value, low=low, high=high, possible=possible, classes_left_out=classes_left_out)
+
+    @classmethod
+    def missing(cls, reason: UndefinedReason, *, n: int = 0, possible: Bounds | None = None) -> Figure:
+        """A figure that is undefined."""
+        return cls(n=n, undefined=reason, possible=possible)

@@ -1,0 +1,122 @@
+"""How far a figure may be from the truth because only so many predictions have a label.
+
+Three methods, chosen because they stay inside the range of the metric, contain the point value, are not of
+zero width when every answer was right, and cost microseconds:
+
+- **Wilson's score interval** for whatever is a proportion: accuracy (and the micro averages and weighted
+  recall, which equal it), precision, recall, specificity. F1 too: it is `2j / (1 + j)` of the proportion
+  j = TP / (TP + FP + FN), so its interval is that of j, mapped.
+- **MOVER** (Zou and Donner, Statistics in Medicine 27, 2008) for macro averages: the distances from each
+  class' value to its own Wilson limits are added up like standard errors, with the correlation of the
+  classes where they share errors (F1). It is as honest as its parts when a class is rare.
+- **Wilson's interval at the effective sample size** for the rest (F-beta, MCC, kappa, weighted averages):
+  the n at which a proportion of this size would vary as much as the delta method on the multinomial says
+  that the metric does, an idea of survey statistics (Korn and Graubard, Survey Methodology 24, 1998). The
+  variance is taken with one pseudo-observation spread over all cells, so that it never vanishes.
+
+Coverage of the nominal 95 % by simulation (the tests repeat it): Wilson and MOVER over two classes 93-97 %,
+the others 92-97 %, for n >= 100 of which the rarest class has at least ten. Below that the last two methods
+fall short: about 88-95 % at n = 20 with balanced classes, and as low as 72 % for kappa when a class has one
+label in twenty. Averages over ten classes need n of about 300.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from collections.abc import Sequence
+
+from streams.quality.figure import Bounds
+
+__all__ = ["f1_interval", "macro_interval", "rescaled_interval", "wilson_interval"]
+
+
+@functools.lru_cache(maxsize=16)
+def _normal_quantile(confidence_level: float) -> float:
+    """Half-width, in standard deviations, of the central normal interval at `confidence_level`.
+
+    Raises:
+        ValueError: the level is not between 0 and 1.
+    """
+    if not 0.0 < confidence_level < 1.0:
+        raise ValueError(f"confidence level must lie between 0 and 1, not {confidence_level}")
+    return statistics.NormalDist().inv_cdf((1.0 + confidence_level) / 2.0)
+
+
+def wilson_interval(share: float, n: float, *, confidence_level: float) -> Bounds:
+    """Return the score interval of a proportion.
+
+    Args:
+        share: observed proportion, in [0, 1].
+        n: how many observations it rests on; need not be whole. With none, everything is possible.
+        confidence_level: two-sided, e.g. 0.95.
+
+    Source: E. B. Wilson, JASA 22 (1927).
+
+    >>> low, high = wilson_interval(625 / 640, 640, confidence_level=0.95)
+    >>> round(low, 4), round(high, 4)
+    (0.9617, 0.9857)
+    """
+    z = _normal_quantile(confidence_level)
+    if n <= 0:
+        return 0.0, 1.0
+    scale = 1.0 + z * z / n
+    centre = (share + z * z / (2.0 * n)) / scale
+    half = z / scale * math.sqrt(share * (1.0 - share) / n + z * z / (4.0 * n * n))
+    return _around(share, centre - half, centre + half)
+
+
+def f1_interval(*, true_positive: int, errors: int, confidence_level: float) -> Bounds:
+    """Return the interval of F1 = 2 TP / (2 TP + errors), where errors = FP + FN."""
+    n = true_positive + errors
+    low, high = wilson_interval(true_positive / n if n else 0.0, n, confidence_level=confidence_level)
+    value = 2.0 * true_positive / (2.0 * true_positive + errors) if n else 0.0
+    return _around(value, 2.0 * low / (1.0 + low), 2.0 * high / (1.0 + high))
+
+
+def rescaled_interval(value: float, effective_n: float, *, lowest: float, confidence_level: float) -> Bounds:
+    """Return Wilson's interval at `effective_n` for a metric that ranges from `lowest` to 1."""
+    span = 1.0 - lowest
+    low, high = wilson_interval((value - lowest) / span, effective_n, confidence_level=confidence_level)
+    return _around(value, lowest + span * low, lowest + span * high, lowest=lowest)
+
+
+def macro_interval(
+    values: Sequence[float],
+    intervals: Sequence[Bounds],
+    correlations: Sequence[Sequence[float]] | None = None,
+) -> Bounds:
+    """Return the interval of the mean of `values`, from theirs (MOVER).
+
+    Args:
+        values: one per class, at least one.
+        intervals: theirs, in the same order.
+        correlations: of the values, shape (classes, classes), ones on the diagonal; None if independent.
+    """
+    mean = math.fsum(values) / len(values)
+    below = [value - low for value, (low, _) in zip(values, intervals, strict=True)]
+    above = [high - value for value, (_, high) in zip(values, intervals, strict=True)]
+    return _around(
+        mean,
+        mean - _combined(below, correlations) / len(values),
+        mean + _combined(above, correlations) / len(values),
+    )
+
+
+def _combined(distances: Sequence[float], correlations: Sequence[Sequence[float]] | None) -> float:
+    if correlations is None:
+        return math.sqrt(math.fsum(distance * distance for distance in distances))
+    return math.sqrt(
+        math.fsum(
+            left * right * correlation
+            for left, row in zip(distances, correlations, strict=True)
+            for right, correlation in zip(distances, row, strict=True)
+            if correlation
+        )
+    )
+
+
+def _around(value: float, low: float, high: float, *, lowest: float = 0.0) -> Bounds:
+    """Undo what rounding in the last bit did to `lowest <= low <= value <= high <= 1`."""
+    return max(lowest, min(low, value)), min(1.0, max(high, value))
