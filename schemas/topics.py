@@ -13,8 +13,6 @@ from schemas.limits import DEAD_LETTER_TOPIC_BYTES
 
 __all__ = ["TOPICS", "Topic"]
 
-_NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
@@ -33,7 +31,7 @@ class Topic:
     consumers: tuple[str, ...]
     cleanup_policy: str = "delete"
     is_input: bool = False
-    settings: Mapping[str, str] = _NO_SETTINGS
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, str]:
