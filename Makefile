@@ -1,0 +1,105 @@
+# Everything a person or CI does here. `make help` lists it.
+#
+# Set-up is incremental: each step leaves a stamp and runs again only when the file it depends on changes.
+
+PYTHON ?= python3
+KAFKA_VERSION := 4.3.1
+
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := .cache
+KAFKA_LIBS := $(CACHE)/kafka-$(KAFKA_VERSION)/libs
+TOOLS := $(CACHE)/tools
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+STACK := $(BIN)/python -m deploy.stack
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup check format test demo up bench soak lock clean programs
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# --- what people type -----------------------------------------------------------------------------------------------
+
+setup: programs $(VENV)/.runtime $(VENV)/.dev $(KAFKA_LIBS)/.complete $(TOOLS)/.complete ## install everything, say what
+
+check: $(VENV)/.dev $(TOOLS)/.complete ## format, lint, types, imports, unit tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q tests/unit
+
+format: $(VENV)/.dev ## rewrite the sources as `check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup ## every check and every test, on a real Kafka and a real Redis
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q --durations=15 --cov --cov-report=term
+
+demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights being judged as their labels land
+	@$(STACK) run -- $(BIN)/latelabel demo
+
+up: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## Kafka and Redis in the foreground, their addresses printed
+	@$(STACK) up
+
+bench: setup ## measure; prints each figure with its bar
+	@$(STACK) run -- $(BIN)/python -m tests.bench
+
+soak: setup ## chaos for minutes, with its seed printed
+	$(BIN)/pytest -q -m soak --timeout=0 --override-ini=log_cli=true
+
+lock: $(CACHE)/uv/bin/uv ## write the exact versions and hashes of pyproject.toml's dependencies
+	$(call compile,requirements.txt,pyproject.toml --extra build)
+	$(call compile,requirements-dev.txt,pyproject.toml --extra build --extra dev --constraint requirements.txt)
+	$(call compile,requirements-tools.txt,deploy/tools.in)
+
+clean: ## remove what set-up and tests have made
+	rm -rf $(VENV) $(CACHE) .coverage .coverage.* .*_cache build dist *.egg-info
+
+# --- steps of the set-up ----------------------------------------------------------------------------------------------
+
+programs:
+	@PYTHON=$(PYTHON) deploy/install-programs
+
+$(BIN)/python: | programs
+	@echo "setup: creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(BIN)/python
+	@echo "setup: installing $$(grep -c '==' $<) packages of $<"
+	@$(BIN)/python $(PIP_INSTALL) --requirement $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "setup: installing what tests need of $<"
+	@$(BIN)/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
+# A checker of its own environment: it needs a newer click than faust-streaming allows.
+$(TOOLS)/.complete: requirements-tools.txt | programs
+	@echo "setup: installing the checkers of $<"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
+$(KAFKA_LIBS)/.complete: deploy/kafka/pom.xml | programs
+	@echo "setup: fetching Apache Kafka $(KAFKA_VERSION)"
+	@rm -rf $(KAFKA_LIBS)
+	@mvn --quiet --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
+	@touch $@
+
+$(CACHE)/uv/bin/uv:
+	@$(PYTHON) -m venv $(CACHE)/uv
+	@$(CACHE)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+# One lock for every supported Python; without headers or addresses it reads the same wherever it was made.
+compile = $< pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links --upgrade --output-file $(1) $(2)
