@@ -8,7 +8,18 @@ from typing import Protocol
 
 from streams.ledger.parts import CommitReply, Definitions, NameList, Part, ShardState, Source
 
-__all__ = ["Cell", "ChangedWindow", "Clock", "Ledger", "WindowCells"]
+__all__ = [
+    "Cell",
+    "ChangedWindow",
+    "Claim",
+    "Clock",
+    "LastReport",
+    "Ledger",
+    "OutgoingMessage",
+    "Publisher",
+    "ReportStore",
+    "WindowCells",
+]
 
 Cell = tuple[bytes, bytes, bytes]
 """Slice, label and prediction hashes of one count."""
@@ -86,3 +97,91 @@ class Ledger(Protocol):
 
     async def fates(self, shard: int) -> Mapping[str, int]:
         """`predictions:<fate>`, `labels:<fate>` and `<role>:read` counters."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingMessage:
+    """A record to be written to Kafka; `timestamp_ms` None is the moment of sending."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
+
+
+class Publisher(Protocol):
+    """Writes records for others to read. Not idempotent: what is sent twice stands there twice."""
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> None:
+        """Write all messages; return when every one is acknowledged. Those of one key stay in order.
+
+        Raises:
+            TemporaryFailure: some may not have been written; send all of them again.
+            PermanentFailure: one is too large, or writing to its topic is not allowed.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LastReport:
+    """What was last published under a key, and when its window has to be looked at again.
+
+    `published_ms` is wall time, `watermark_ms` the watermark it was made at, `due_ms` the watermark from
+    which its status changes or it need not be kept. `contested`: another evaluator may have published
+    something else under this key, so its content is to be published once more.
+    """
+
+    key: bytes
+    value: bytes
+    revision: int
+    published_ms: int
+    watermark_ms: int
+    due_ms: int
+    contested: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The answer to a claim: whether nobody else claimed since the same evaluator did, the largest
+    watermark a report was made at, and the keys of the reports that are due."""
+
+    undisturbed: bool
+    watermark_ms: int
+    due: tuple[bytes, ...] = ()
+
+
+class ReportStore(Protocol):
+    """The last report under each key, by model version. Survives restarts.
+
+    One evaluator at a time may save for a model version: the last one that claimed it. Every method may
+    block on the network and raises `TemporaryFailure` when the store does not answer; every call may be repeated.
+    """
+
+    async def model_versions(self) -> Mapping[bytes, str]:
+        """Hash and name of every model version that has reports."""
+
+    async def claim(
+        self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int
+    ) -> Sequence[Claim]:
+        """Make `evaluator` the one that may save, and find the reports due at the watermark, earliest first."""
+
+    async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
+        """The last reports of the keys wanted of each model version; keys without one are left out."""
+
+    async def save(
+        self,
+        model_version: bytes,
+        name: str,
+        reports: Sequence[LastReport],
+        *,
+        evaluator: bytes,
+        watermark_ms: int,
+    ) -> bool:
+        """Keep what was published, and the watermark if it is the largest so far.
+
+        False if another evaluator has claimed the model version since, or has published a higher revision:
+        those reports are then contested, and due at once. `name` is for `model_versions`.
+        """
+
+    async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
+        """Drop reports that need not be kept any longer."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG
 from streams.ledger.fates import LabelFate, PredictionFate
@@ -35,6 +35,8 @@ __all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
 
 FORGET_BUCKET_MS = 60_000
 """Ids are remembered for forgetting by the minute in which they become overdue."""
+
+WINDOWS_DROPPED_AT_ONCE = 10
 
 Window = tuple[bytes, int]
 
@@ -77,35 +79,41 @@ class ReferenceShard:
             undecided, unknown = tuple(draft.undecided), tuple(draft.unknown_terms)
             return CommitReply(held, self.watermark_ms, undecided, unknown)
         draft.write()
-        self.forget(limit=forget_limit, up_to_ms=self.watermark_ms // FORGET_BUCKET_MS * FORGET_BUCKET_MS)
-        replies = (PartReply(outcome, self._stored(part)) for outcome, part in zip(outcomes, parts, strict=True))
+        self.forget(limit=forget_limit)
+        replies = (
+            PartReply(outcome, self._stored(part)) for outcome, part in zip(outcomes, parts, strict=True)
+        )
         return CommitReply(tuple(replies), self.watermark_ms)
 
-    def forget(self, *, limit: int, up_to_ms: int | None = None) -> int:
-        """Visit up to `limit` ids that are overdue at the watermark, and drop windows no longer kept."""
+    def forget(self, *, limit: int, in_part: bool = False) -> int:
+        """Visit up to `limit` ids that are overdue, and drop windows that are no longer kept.
+
+        Whole minutes only; `in_part` also visits the minute in which the watermark stands.
+        """
         watermark_ms = self.watermark_ms
         draft, visited = _Draft(self), 0
-        for bucket_ms in sorted(self.overdue):
-            due_ms = bucket_ms if up_to_ms is not None else bucket_ms - FORGET_BUCKET_MS
-            if due_ms > (watermark_ms if up_to_ms is None else up_to_ms) or visited >= limit:
+        while visited < limit:
+            bucket_ms = min(self.overdue, default=None)
+            if bucket_ms is None or bucket_ms - in_part * FORGET_BUCKET_MS > watermark_ms:
                 break
-            keys = self.overdue[bucket_ms]
-            now, later = keys[: limit - visited], keys[limit - visited :]
-            visited += len(now)
-            for key in now:
-                # A bucket that the watermark stands in holds ids that are not overdue yet: look again later.
+            keys = self.overdue.pop(bucket_ms)
+            if keys[limit - visited :]:
+                self.overdue[bucket_ms] = keys[limit - visited :]
+            for key in keys[: limit - visited]:
+                visited += 1
                 if draft.entry(key, watermark_ms) and bucket_ms > watermark_ms:
-                    draft.remember(key, bucket_ms)
-            if later:
-                self.overdue[bucket_ms] = later
-            else:
-                del self.overdue[bucket_ms]
+                    draft.remember(key, bucket_ms)  # not overdue yet: look again a minute later
         draft.write()
-        for window, finality_ms in list(self.window_finality_ms.items()):
+        self._drop_windows(watermark_ms)
+        return visited
+
+    def _drop_windows(self, watermark_ms: int) -> None:
+        """A few at a time, so that no commit takes long."""
+        by_finality = sorted((finality_ms, window) for window, finality_ms in self.window_finality_ms.items())
+        for finality_ms, window in by_finality[:WINDOWS_DROPPED_AT_ONCE]:
             if watermark_ms > finality_ms + self.keep_windows_ms:
                 del self.window_finality_ms[window], self.cells[window]
                 self.changes.pop(window, None)
-        return visited
 
     def _stored(self, part: Part) -> int | None:
         state = self.sources.get(part.source)
@@ -177,9 +185,11 @@ class _Draft:
             row = dataclasses.replace(row, arrival_ms=max(row.arrival_ms, watermark_ms))
             entry = self.entry(row.key, self._watermark_ms)
             if join_label(entry, row, self):
-                forget_overdue(entry, self._watermark_ms, self._shard.label_hold_ms, self)
-                if entry.labels and entry.labels[-1].time_ms == row.time_ms:
-                    self.remember(row.key, row.time_ms + self._shard.label_hold_ms)
+                deadline_ms = row.time_ms + self._shard.label_hold_ms
+                if self._watermark_ms > deadline_ms:
+                    forget_overdue(entry, self._watermark_ms, self._shard.label_hold_ms, self)
+                else:
+                    self.remember(row.key, deadline_ms)
         return count
 
     def entry(self, key: bytes, watermark_ms: int) -> Entry:
@@ -201,7 +211,8 @@ class _Draft:
         pair = (FAILED, ABSENT) if prediction.failed else self._cell(terms, label, prediction.predicted)
         for piece in (EVERYTHING, *prediction.slices):
             self._cells[window][(piece, *pair)] += delta
-        self._finality_ms[window] = start_ms + terms.base_window_ms + terms.horizon_ms
+        finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
+        self._finality_ms[window] = max(finality_ms, self._finality_ms.get(window, NEVER_MS))
 
     def _cell(self, terms: Terms, label: bytes, predicted: bytes) -> tuple[bytes, bytes]:
         if not terms.counts_classes:
@@ -264,8 +275,7 @@ class ReferenceLedger:
     """All shards, behind the ledger port."""
 
     def __init__(self, *, shards: int, label_hold_ms: int, keep_windows_ms: int) -> None:
-        make: Callable[[], ReferenceShard] = lambda: ReferenceShard(label_hold_ms, keep_windows_ms)  # noqa: E731
-        self.parts = [make() for _ in range(shards)]
+        self.parts = [ReferenceShard(label_hold_ms, keep_windows_ms) for _ in range(shards)]
         self._registry: dict[bytes, NameList] = {}
 
     @property
@@ -288,7 +298,7 @@ class ReferenceLedger:
         return self.parts[shard].commit(parts, definitions, forget_limit=forget_limit)
 
     async def forget(self, shard: int, *, limit: int) -> int:
-        return self.parts[shard].forget(limit=limit)
+        return self.parts[shard].forget(limit=limit, in_part=True)
 
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         admitted = self._registry.get(group, NameList()).merged(known)

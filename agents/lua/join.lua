@@ -1,0 +1,440 @@
+-- One shard of the ledger: what its keys hold, and the join rules for one request id.
+-- The twin of streams/ledger/join.py and streams/ledger/reference.py, step by step; read them first.
+--
+-- All keys of a shard begin with KEYS[1], which holds the hash tag:
+--   <shard>:sources            hash   source -> next offset, largest event time, watermark (3 x 8 bytes)
+--   <shard>:entries            hash   request key (16 bytes) -> entry (below)
+--   <shard>:overdue            zset   minutes in which some id becomes overdue
+--   <shard>:overdue:<minute>   list   request keys
+--   <shard>:windows            zset   window (model version 8, start 8 bytes) -> when it is final
+--   <shard>:changes            zset   window -> mark of its last change
+--   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count
+--   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
+--   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
+--
+-- An entry is a run of items, in the order of reading. Its first byte holds flags:
+--   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [arrival 6], [winner time 6, winner 8]
+--   label        flags, time 6, label 8, [arrival 6], [model 8]
+-- Times are milliseconds. Arrival is left out where it equals the time: all but late records.
+
+local shard = KEYS[1]
+local call, byte, sub, concat = redis.call, string.byte, string.sub, table.concat
+local pack, unpack_from = struct.pack, struct.unpack
+local band = bit.band
+
+local ABSENT = string.rep('\0', 8)
+local EVERYTHING = ABSENT
+local FAILED = string.rep('\255', 8)
+local ANY_LABEL, OTHER, OTHER_WRONG = ARGV[4], ARGV[5], ARGV[6]
+local MAX_LABELS = 8
+local BUCKET_MS = 60000
+local WINDOWS_DROPPED_AT_ONCE = 10
+local ARGUMENTS_AT_ONCE = 4000 -- below the limit of Lua's stack
+
+local IS_LABEL, IS_FAILED, IS_MATCHED, HAS_ARRIVAL, IS_ADDRESSED = 1, 2, 4, 8, 2
+local RANKS = {[0] = 'labels:held', 'labels:out_of_range', 'labels:duplicate_label', 'labels:corrected_label',
+  'labels:matched'}
+local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
+local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
+
+-- What the call decides, kept apart until nothing can hold it back.
+local label_hold_ms, watermark_ms
+local entries, touched = {}, {}
+local cells, finality, fates = {}, {}, {}
+local overdue = {}
+local unknown_terms, undecided = {}, {}
+local terms_of, list_of = {}, {}
+
+local function fate(name, delta) fates[name] = (fates[name] or 0) + delta end
+
+local function read_entry(packed)
+  local entry = {predictions = {}, labels = {}}
+  local at, size, flags = 1, #packed, nil
+  while at <= size do
+    flags = byte(packed, at)
+    if band(flags, IS_LABEL) ~= 0 then
+      local label = {rank = math.floor(flags / RANK_UNIT), model = ABSENT}
+      flags, label.time_ms, label.class, at = unpack_from('>BI6c8', packed, at)
+      label.arrival_ms = label.time_ms
+      if band(flags, HAS_ARRIVAL) ~= 0 then label.arrival_ms, at = unpack_from('>I6', packed, at) end
+      if band(flags, IS_ADDRESSED) ~= 0 then label.model, at = unpack_from('>c8', packed, at) end
+      entry.labels[#entry.labels + 1] = label
+    else
+      local held, slices = {winner = ABSENT}, nil
+      flags, held.terms, held.time_ms, held.predicted, slices, at = unpack_from('>Bc8I6c8B', packed, at)
+      held.failed = band(flags, IS_FAILED) ~= 0
+      held.slices = sub(packed, at, at + slices * 8 - 1)
+      at = at + slices * 8
+      held.arrival_ms = held.time_ms
+      if band(flags, HAS_ARRIVAL) ~= 0 then held.arrival_ms, at = unpack_from('>I6', packed, at) end
+      if band(flags, IS_MATCHED) ~= 0 then held.winner_ms, held.winner, at = unpack_from('>I6c8', packed, at) end
+      entry.predictions[#entry.predictions + 1] = held
+    end
+  end
+  return entry
+end
+
+local function write_entry(entry)
+  local out = {}
+  for _, held in ipairs(entry.predictions) do
+    local late, matched = held.arrival_ms ~= held.time_ms, held.winner ~= ABSENT
+    local flags = (held.failed and IS_FAILED or 0) + (matched and IS_MATCHED or 0) + (late and HAS_ARRIVAL or 0)
+    out[#out + 1] = pack('>Bc8I6c8B', flags, held.terms, held.time_ms, held.predicted, #held.slices / 8)
+    out[#out + 1] = held.slices
+    if late then out[#out + 1] = pack('>I6', held.arrival_ms) end
+    if matched then out[#out + 1] = pack('>I6c8', held.winner_ms, held.winner) end
+  end
+  for _, label in ipairs(entry.labels) do
+    local late, addressed = label.arrival_ms ~= label.time_ms, label.model ~= ABSENT
+    local flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + label.rank * RANK_UNIT
+    out[#out + 1] = pack('>BI6c8', flags, label.time_ms, label.class)
+    if late then out[#out + 1] = pack('>I6', label.arrival_ms) end
+    if addressed then out[#out + 1] = label.model end
+  end
+  return concat(out)
+end
+
+-- Terms and name lists -------------------------------------------------------------------------------------
+
+local function read_terms(packed)
+  local terms, flags, count, at = {aliases = {}}, nil, nil, nil
+  terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.horizon_ms, terms.skew_ms,
+    terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8I8I8I8BI2', packed)
+  terms.first_label_wins, terms.counts_classes = band(flags, 1) ~= 0, band(flags, 2) ~= 0
+  for _ = 1, count do
+    local spelling, name
+    spelling, name, at = unpack_from('>c8c8', packed, at)
+    terms.aliases[spelling] = name
+  end
+  return terms
+end
+
+local function terms_for(hash)
+  local terms = terms_of[hash]
+  if terms == nil then
+    local packed = call('HGET', shard .. ':terms', hash)
+    terms = packed and read_terms(packed)
+    if not terms then unknown_terms[#unknown_terms + 1] = hash end
+    terms_of[hash] = terms
+  end
+  return terms
+end
+
+local function has_cells(group, name)
+  local list = list_of[group]
+  if not list then
+    local packed = call('HGET', shard .. ':lists', group) or '0'
+    list = {full = sub(packed, 1, 1) == '1', asked = {}}
+    for at = 2, #packed, 8 do list[sub(packed, at, at + 7)] = true end
+    list_of[group] = list
+  end
+  if list[name] then return true end
+  if not list.full and not list.asked[name] then
+    list.asked[name] = true
+    undecided[#undecided + 1] = group
+    undecided[#undecided + 1] = name
+  end
+  return false
+end
+
+-- Counting -------------------------------------------------------------------------------------------------
+
+local function cell(terms, label, predicted)
+  if not terms.counts_classes then return (label == ABSENT and ABSENT or ANY_LABEL) .. ABSENT end
+  local predicted_counts = has_cells(terms.class_group, predicted)
+  if label == ABSENT then return ABSENT .. (predicted_counts and predicted or OTHER) end
+  if has_cells(terms.class_group, label) and predicted_counts then return label .. predicted end
+  return OTHER .. (label == predicted and OTHER or OTHER_WRONG)
+end
+
+local function count(held, terms, label, delta)
+  local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
+  local window = terms.counted_as .. pack('>I8', start_ms)
+  local counts = cells[window]
+  if not counts then counts = {}; cells[window] = counts end
+  local pair = held.failed and FAILED .. ABSENT or cell(terms, label, held.predicted)
+  local key = EVERYTHING .. pair
+  counts[key] = (counts[key] or 0) + delta
+  for at = 1, #held.slices, 8 do
+    key = sub(held.slices, at, at + 7) .. pair
+    counts[key] = (counts[key] or 0) + delta
+  end
+  local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
+  if finality_ms > (finality[window] or 0) then finality[window] = finality_ms end
+end
+
+-- Join rules -----------------------------------------------------------------------------------------------
+
+local function forget_overdue(entry)
+  local kept = {}
+  for _, held in ipairs(entry.predictions) do
+    if watermark_ms <= held.time_ms + terms_for(held.terms).horizon_ms then
+      kept[#kept + 1] = held
+    elseif not held.failed and held.winner == ABSENT then
+      fate('predictions:waiting', -1)
+      fate('predictions:never_labelled', 1)
+    end
+  end
+  local labels = {}
+  for _, label in ipairs(entry.labels) do
+    if watermark_ms <= label.time_ms + label_hold_ms then
+      labels[#labels + 1] = label
+    elseif label.rank == HELD then
+      fate('labels:held', -1)
+      fate('labels:unmatched_label', 1)
+    end
+  end
+  local dropped = #kept < #entry.predictions or #labels < #entry.labels
+  if dropped then entry.predictions, entry.labels = kept, labels end
+  return dropped
+end
+
+local function matches(held, terms, time_ms, arrival_ms)
+  local delay_ms = time_ms - held.time_ms
+  return -terms.skew_ms <= delay_ms and delay_ms <= terms.horizon_ms
+    and arrival_ms <= held.time_ms + terms.horizon_ms
+    and held.arrival_ms <= time_ms + terms.skew_ms
+end
+
+-- Bytes decide, not the server's locale.
+local function is_greater_text(a, b)
+  for at = 1, math.min(#a, #b) do
+    local left, right = byte(a, at), byte(b, at)
+    if left ~= right then return left > right end
+  end
+  return #a > #b
+end
+
+local function is_better(held, terms, time_ms, label)
+  if time_ms ~= held.winner_ms then return (time_ms > held.winner_ms) ~= terms.first_label_wins end
+  if label == held.winner then return false end
+  local texts = call('HMGET', shard .. ':names', label, held.winner)
+  return is_greater_text(texts[1] or '', texts[2] or '') ~= terms.first_label_wins
+end
+
+local function offer(held, terms, time_ms, arrival_ms, spelling)
+  if not matches(held, terms, time_ms, arrival_ms) then return OUT_OF_RANGE end
+  local label = terms.aliases[spelling] or spelling
+  local before = held.winner
+  if before == ABSENT then
+    fate('predictions:waiting', -1)
+    fate('predictions:matched', 1)
+  elseif not is_better(held, terms, time_ms, label) then
+    return before == label and DUPLICATE or CORRECTED
+  end
+  count(held, terms, before, -1)
+  count(held, terms, label, 1)
+  held.winner_ms, held.winner = time_ms, label
+  if before == ABSENT then return MATCHED end
+  return before == label and DUPLICATE or CORRECTED
+end
+
+local function offer_held_labels(entry, held, terms)
+  for _, label in ipairs(entry.labels) do
+    if label.model == ABSENT or label.model == terms.model then
+      local rank = offer(held, terms, label.time_ms, label.arrival_ms, label.class)
+      if rank > label.rank then
+        fate(RANKS[label.rank], -1)
+        fate(RANKS[rank], 1)
+        label.rank = rank
+      end
+    end
+  end
+end
+
+-- Both return whether the entry changed, and whether it holds one more item.
+local function join_prediction(entry, row, terms)
+  if row.arrival_ms > row.time_ms + terms.horizon_ms then
+    fate('predictions:late_prediction', 1)
+    return false, false
+  end
+  for _, held in ipairs(entry.predictions) do
+    if held.failed == row.failed and terms_for(held.terms).model_version == terms.model_version then
+      if held.time_ms ~= row.time_ms or held.predicted ~= row.predicted then
+        fate('predictions:conflicting_prediction', 1)
+        return false, false
+      end
+      fate('predictions:duplicate_prediction', 1)
+      if row.arrival_ms >= held.arrival_ms then return false, false end
+      held.arrival_ms = row.arrival_ms
+      if not held.failed then offer_held_labels(entry, held, terms_for(held.terms)) end
+      return true, false
+    end
+  end
+  row.winner = ABSENT
+  entry.predictions[#entry.predictions + 1] = row
+  count(row, terms, ABSENT, 1)
+  if row.failed then
+    fate('predictions:failed', 1)
+    return true, true
+  end
+  fate('predictions:waiting', 1)
+  offer_held_labels(entry, row, terms)
+  return true, true
+end
+
+local function join_label(entry, row)
+  local known, rank, changed = nil, HELD, false
+  for _, label in ipairs(entry.labels) do
+    if label.time_ms == row.time_ms and label.class == row.class and label.model == row.model then known = label end
+  end
+  if known then
+    rank = DUPLICATE
+    if row.arrival_ms < known.arrival_ms then known.arrival_ms = row.arrival_ms; changed = true end
+  end
+  for _, held in ipairs(entry.predictions) do
+    local terms = terms_for(held.terms)
+    if not held.failed and (row.model == ABSENT or row.model == terms.model) then
+      local won_ms, won = held.winner_ms, held.winner
+      local offered = offer(held, terms, row.time_ms, row.arrival_ms, row.class)
+      if offered > rank then rank = offered end
+      if held.winner_ms ~= won_ms or held.winner ~= won then changed = true end
+    end
+  end
+  fate(RANKS[rank], 1)
+  if known then return changed, false end
+  row.rank = rank
+  local labels = entry.labels
+  labels[#labels + 1] = row
+  if #labels > MAX_LABELS then
+    local earliest = 1
+    for at = 2, #labels do
+      if labels[at].time_ms < labels[earliest].time_ms then earliest = at end
+    end
+    if table.remove(labels, earliest).rank == HELD then
+      fate('labels:held', -1)
+      fate('labels:unmatched_label', 1)
+    end
+  end
+  return true, true
+end
+
+-- Entries: loaded once a call, with what is overdue forgotten at the first touch ------------------------------
+
+local function load_entries(keys)
+  for first = 1, #keys, ARGUMENTS_AT_ONCE do
+    local some = {unpack(keys, first, math.min(first + ARGUMENTS_AT_ONCE - 1, #keys))}
+    local packed = call('HMGET', shard .. ':entries', unpack(some))
+    for at, key in ipairs(some) do
+      if entries[key] == nil then entries[key] = packed[at] or '' end
+    end
+  end
+end
+
+local function entry_for(key)
+  local entry = entries[key]
+  if type(entry) == 'string' then
+    local is_known = entry ~= ''
+    entry = read_entry(entry)
+    entries[key] = entry
+    if is_known and forget_overdue(entry) then touched[key] = true end
+  end
+  return entry
+end
+
+local function remember(key, deadline_ms)
+  local bucket_ms = deadline_ms - deadline_ms % BUCKET_MS + BUCKET_MS
+  local keys = overdue[bucket_ms]
+  if not keys then keys = {}; overdue[bucket_ms] = keys end
+  keys[#keys + 1] = key
+end
+
+-- Writing --------------------------------------------------------------------------------------------------
+
+local function call_in_chunks(command, key, arguments)
+  for first = 1, #arguments, ARGUMENTS_AT_ONCE do
+    call(command, key, unpack(arguments, first, math.min(first + ARGUMENTS_AT_ONCE - 1, #arguments)))
+  end
+end
+
+local function number(value) return string.format('%.0f', value) end
+
+local function write_entries()
+  local kept, gone = {}, {}
+  for key in pairs(touched) do
+    local entry = entries[key]
+    if #entry.predictions == 0 and #entry.labels == 0 then
+      gone[#gone + 1] = key
+    else
+      kept[#kept + 1] = key
+      kept[#kept + 1] = write_entry(entry)
+    end
+  end
+  call_in_chunks('HSET', shard .. ':entries', kept)
+  call_in_chunks('HDEL', shard .. ':entries', gone)
+  for bucket_ms, keys in pairs(overdue) do
+    call('ZADD', shard .. ':overdue', number(bucket_ms), number(bucket_ms))
+    call_in_chunks('RPUSH', shard .. ':overdue:' .. number(bucket_ms), keys)
+  end
+end
+
+local function write_cells()
+  local mark
+  for window, counts in pairs(cells) do
+    local is_changed = false
+    for key, delta in pairs(counts) do
+      if delta ~= 0 then
+        is_changed = true
+        if call('HINCRBY', shard .. ':cells:' .. window, key, number(delta)) == 0 then
+          call('HDEL', shard .. ':cells:' .. window, key)
+        end
+      end
+    end
+    if is_changed then
+      if not mark then
+        -- Wall time, so that a mark is not given again after a rollback.
+        local now = call('TIME')
+        mark = number(now[1] * 1000000 + now[2])
+      end
+      call('ZADD', shard .. ':changes', mark, window)
+      call('ZADD', shard .. ':windows', 'GT', number(finality[window]), window)
+    end
+  end
+end
+
+local function write_fates()
+  for name, delta in pairs(fates) do
+    if delta ~= 0 then call('HINCRBY', shard .. ':fates', name, number(delta)) end
+  end
+end
+
+local function write()
+  write_entries()
+  write_cells()
+  write_fates()
+  entries, touched, overdue, cells, finality, fates = {}, {}, {}, {}, {}, {}
+end
+
+-- Forgetting -----------------------------------------------------------------------------------------------
+
+local function drop_windows(keep_windows_ms)
+  local before = '(' .. number(watermark_ms - keep_windows_ms)
+  local windows = call('ZRANGEBYSCORE', shard .. ':windows', '-inf', before, 'LIMIT', 0, WINDOWS_DROPPED_AT_ONCE)
+  for _, window in ipairs(windows) do
+    call('UNLINK', shard .. ':cells:' .. window)
+    call('ZREM', shard .. ':windows', window)
+    call('ZREM', shard .. ':changes', window)
+  end
+end
+
+-- Visits up to `limit` ids of minutes that are over; with `in_part`, of the minute the watermark stands in too.
+local function forget(limit, keep_windows_ms, in_part)
+  local visited = 0
+  local due = number(watermark_ms + (in_part and BUCKET_MS or 0))
+  while visited < limit do
+    local minute = call('ZRANGEBYSCORE', shard .. ':overdue', '-inf', due, 'LIMIT', 0, 1)[1]
+    if not minute then break end
+    local keys = call('LPOP', shard .. ':overdue:' .. minute, math.min(limit - visited, ARGUMENTS_AT_ONCE)) or {}
+    if call('EXISTS', shard .. ':overdue:' .. minute) == 0 then call('ZREM', shard .. ':overdue', minute) end
+    load_entries(keys)
+    for _, key in ipairs(keys) do
+      local entry = entry_for(key)
+      local is_kept = #entry.predictions > 0 or #entry.labels > 0
+      if is_kept and tonumber(minute) > watermark_ms then remember(key, tonumber(minute)) end
+    end
+    visited = visited + #keys
+  end
+  write()
+  drop_windows(keep_windows_ms)
+  return visited
+end

@@ -1,0 +1,247 @@
+"""The ledger in Redis: one layout for all shards, one script per commit.
+
+A shard's keys share a hash tag, so they live in one slot and one script changes them together. The scripts
+are the twin of `streams.ledger.reference`; `agents/lua/join.lua` describes the keys.
+"""
+
+from __future__ import annotations
+
+import binascii
+import functools
+import itertools
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, Self
+
+from redis import exceptions as redis_errors
+
+from agents.redis_connection import RedisClient, connect, redis_failures
+from agents.settings import Settings
+from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG
+from streams.ledger.parts import (
+    CommitReply,
+    Definitions,
+    NameList,
+    Outcome,
+    Part,
+    PartReply,
+    ShardState,
+    Source,
+    SourceState,
+)
+from streams.ports import ChangedWindow, WindowCells
+
+__all__ = ["RedisLedger", "shard_tag"]
+
+CLUSTER_SLOTS = 16384
+LEDGER_ID = "ledger"
+"""Field of the settings hash: which ledger the shard belongs to."""
+
+_SOURCE = struct.Struct(">QQQ")
+_WINDOW = struct.Struct(">8sQ")
+
+Argument = bytes | str | int
+
+
+@functools.cache
+def shard_tag(prefix: str, shard: int, *, shards: int) -> str:
+    """A hash tag whose slot lies in the shard's share of all slots, so that a cluster is loaded evenly."""
+    low, high = shard * CLUSTER_SLOTS // shards, (shard + 1) * CLUSTER_SLOTS // shards
+    for attempt in itertools.count():
+        tag = f"{prefix}:{shard}.{attempt}"
+        if low <= binascii.crc_hqx(tag.encode(), 0) % CLUSTER_SLOTS < high:
+            return "{" + tag + "}"
+    raise AssertionError("unreachable")
+
+
+class _Script:
+    """A script known to the server by its digest; a server that restarted is taught it again."""
+
+    def __init__(self, *files: str) -> None:
+        source = resources.files("agents.lua")
+        self._text = "\n".join(source.joinpath(f"{name}.lua").read_text() for name in files)
+        self._digest = ""
+
+    async def run(self, client: RedisClient, shard: str, *arguments: Argument) -> Any:
+        if self._digest:
+            try:
+                return await client.evalsha(self._digest, 1, shard, *arguments)
+            except redis_errors.NoScriptError:
+                pass
+        self._digest = await client.script_load(self._text)
+        return await client.evalsha(self._digest, 1, shard, *arguments)
+
+
+class RedisLedger:
+    """The ledger port on Redis 7.0 or Valkey, alone or as a cluster."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        address: str,
+        prefix: str,
+        shards: int,
+        label_hold_ms: int,
+        keep_windows_ms: int,
+    ) -> None:
+        self._client = client
+        self._address = address
+        self._keys = [shard_tag(prefix, shard, shards=shards) for shard in range(shards)]
+        self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
+        self._commit = _Script("join", "commit")
+        self._forget = _Script("join", "forget")
+        self._admit = _Script("admit")
+        self._clear_changes = _Script("clear_changes")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A ledger as configured; connects at the first call."""
+        return cls(
+            connect(settings.redis),
+            address=settings.redis.address,
+            prefix=settings.redis.prefix,
+            shards=settings.redis.shards,
+            label_hold_ms=settings.label_hold_ms,
+            keep_windows_ms=settings.keep_windows_ms,
+        )
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.aclose()
+
+    @property
+    def shards(self) -> int:
+        return len(self._keys)
+
+    async def state(self, shard: int) -> ShardState | None:
+        key = self._keys[shard]
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hget(f"{key}:settings", LEDGER_ID)
+            pipeline.hgetall(f"{key}:sources")
+            ledger_id, packed = await pipeline.execute()
+        if ledger_id is None:
+            return None
+        sources = {
+            Source.parse(name.decode()): SourceState(*_SOURCE.unpack(state)) for name, state in packed.items()
+        }
+        return ShardState(ledger_id.decode(), sources)
+
+    async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
+        key = self._keys[shard]
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=True)
+            for source, offset in sources.items():
+                pipeline.hsetnx(f"{key}:sources", str(source), _SOURCE.pack(offset, 0, 0))
+            pipeline.hsetnx(f"{key}:settings", LEDGER_ID, ledger_id)
+            await pipeline.execute()
+
+    async def commit(
+        self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
+    ) -> CommitReply:
+        arguments = [*self._settings, forget_limit, ANY_LABEL, OTHER, OTHER_WRONG]
+        arguments += _definition_arguments(definitions)
+        for part in parts:
+            arguments += _part_arguments(part)
+        with redis_failures(self._address):
+            reply = await self._commit.run(self._client, self._keys[shard], *arguments)
+        watermark_ms, outcomes, undecided, unknown = reply
+        return CommitReply(
+            tuple(
+                PartReply(Outcome(outcome.decode()), None if stored < 0 else stored)
+                for outcome, stored in _pairs(outcomes)
+            ),
+            watermark_ms,
+            tuple(_pairs(undecided)),
+            tuple(unknown),
+        )
+
+    async def forget(self, shard: int, *, limit: int) -> int:
+        with redis_failures(self._address):
+            visited: int = await self._forget.run(self._client, self._keys[shard], *self._settings, limit)
+        return visited
+
+    async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
+        used, full = b"".join(known.admitted), int(known.full)
+        with redis_failures(self._address):
+            packed = await self._admit.run(
+                self._client, self._keys[0], group, limit, full, used, b"".join(names)
+            )
+        return NameList.unpack(packed)
+
+    async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
+        with redis_failures(self._address):
+            marks = await self._client.zrange(f"{self._keys[shard]}:changes", 0, -1, withscores=True)
+        changed = [ChangedWindow(*_WINDOW.unpack(window), int(mark)) for window, mark in marks]
+        return sorted(changed, key=lambda window: (window.start_ms, window.model_version))
+
+    async def clear_changed(self, shard: int, windows: Sequence[ChangedWindow]) -> None:
+        if not windows:
+            return
+        arguments: list[Argument] = []
+        for window in windows:
+            arguments += (_WINDOW.pack(window.model_version, window.start_ms), window.mark)
+        with redis_failures(self._address):
+            await self._clear_changes.run(self._client, self._keys[shard], *arguments)
+
+    async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
+        if not windows:
+            return []
+        prefix = f"{self._keys[shard]}:cells:".encode()
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for window in windows:
+                pipeline.hgetall(prefix + _WINDOW.pack(*window))
+            replies = await pipeline.execute()
+        return [{_cell(packed): int(count) for packed, count in reply.items()} for reply in replies]
+
+    async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
+        with redis_failures(self._address):
+            packed = await self._client.zrange(f"{self._keys[shard]}:windows", 0, -1)
+        windows: list[tuple[bytes, int]] = [_WINDOW.unpack(window) for window in packed]
+        return sorted(windows, key=lambda window: (window[1], window[0]))
+
+    async def names(self, shard: int) -> Mapping[bytes, str]:
+        with redis_failures(self._address):
+            names = await self._client.hgetall(f"{self._keys[shard]}:names")
+        return {name: text.decode() for name, text in names.items()}
+
+    async def fates(self, shard: int) -> Mapping[str, int]:
+        with redis_failures(self._address):
+            fates = await self._client.hgetall(f"{self._keys[shard]}:fates")
+        return {fate.decode(): int(count) for fate, count in fates.items()}
+
+
+def _definition_arguments(definitions: Definitions) -> list[Argument]:
+    lists = {group: names.pack() for group, names in definitions.name_lists.items()}
+    tables: tuple[Mapping[bytes, Any], ...] = (definitions.names, definitions.terms, lists)
+    arguments: list[Argument] = []
+    for table in tables:
+        arguments.append(len(table))
+        arguments += itertools.chain.from_iterable(table.items())
+    return arguments
+
+
+def _part_arguments(part: Part) -> list[Argument]:
+    return [
+        str(part.source),
+        part.expected,
+        part.next,
+        part.high_ms,
+        part.watermark_ms,
+        part.raise_to_ms,
+        part.rejected,
+        part.slices,
+        int(part.register),
+        part.rows,
+    ]
+
+
+def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
+    return packed[:HASH_BYTES], packed[HASH_BYTES : 2 * HASH_BYTES], packed[2 * HASH_BYTES :]
+
+
+def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
