@@ -19,6 +19,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
+from schemas.window_report import ClassFigures
 from streams.quality import bounds, delta, intervals
 from streams.quality.confusion import OTHER, BinaryCounts, ConfusionMatrix
 from streams.quality.figure import Bounds, Figure, UndefinedReason
@@ -27,7 +28,6 @@ __all__ = [
     "BINARY_METRICS",
     "FBETA_BETA",
     "MULTICLASS_METRICS",
-    "ClassFigures",
     "binary_figures",
     "multiclass_figures",
     "per_class_figures",
@@ -45,16 +45,6 @@ AVERAGED_METRICS = tuple(
 )
 BINARY_METRICS = AGREEMENT_METRICS + POSITIVE_CLASS_METRICS
 MULTICLASS_METRICS = AGREEMENT_METRICS + AVERAGED_METRICS
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ClassFigures:
-    """One class against the rest; None where undefined. `support` counts its labels."""
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
 
 
 def binary_figures(

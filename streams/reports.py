@@ -1,0 +1,195 @@
+"""From the counts of one slice and window to its report, and from report to revision.
+
+A report is a function of counts, settings and watermark alone, so whoever computes it gets the same bytes,
+in whatever order the counts came together. What differs from one publication to the next is added last, by
+`revise`, and only if the content is news.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Literal, cast
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from schemas.times import format_time, parse_time_ms
+from schemas.window_report import ClassFigures, Confusion, Metric, Window, WindowReport, event_id, report_key
+from streams.monitored_model import MonitoredModel, Task
+from streams.quality.classification import binary_figures, multiclass_figures, per_class_figures
+from streams.quality.confusion import Cell, ConfusionMatrix
+from streams.quality.figure import Figure
+from streams.windows import is_settled, window_status
+
+__all__ = ["ReportKey", "SliceCounts", "revise", "window_report"]
+
+SECOND_MS = 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SliceCounts:
+    """What was counted for one slice and window; parts add up.
+
+    `cells` counts predictions by (label, prediction), label None for those that have none; `failed` ones
+    are not among them.
+    """
+
+    cells: Mapping[Cell, int]
+    failed: int = 0
+
+    def __add__(self, other: SliceCounts) -> SliceCounts:
+        return SliceCounts(Counter(self.cells) + Counter(other.cells), self.failed + other.failed)
+
+    @property
+    def predictions(self) -> int:
+        """How many predictions were answered."""
+        return sum(self.cells.values())
+
+    @property
+    def labelled(self) -> int:
+        """How many of them have a label."""
+        return sum(count for (label, _), count in self.cells.items() if label is not None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReportKey:
+    """What a report is about. Window times are in milliseconds, the size a whole number of seconds."""
+
+    kind: Literal["quality"] = "quality"
+    model: str
+    model_version: str
+    segment: Mapping[str, str] = dataclasses.field(hash=False)
+    window_start_ms: int
+    window_size_ms: int
+
+    @property
+    def window_end_ms(self) -> int:
+        """First millisecond after the window."""
+        return self.window_start_ms + self.window_size_ms
+
+    def encode(self) -> bytes:
+        """Return the Kafka key: equal for every revision, different for every other report."""
+        return report_key(
+            kind=self.kind,
+            model=self.model,
+            model_version=self.model_version,
+            segment=self.segment,
+            window_seconds=self.window_size_ms // SECOND_MS,
+            window_start_ms=self.window_start_ms,
+        )
+
+
+def window_report(
+    key: ReportKey,
+    counts: SliceCounts,
+    model: MonitoredModel,
+    *,
+    watermark_ms: int | None,
+    confidence_level: float,
+    config_hash: str,
+    missing: Collection[str] = (),
+) -> WindowReport:
+    """Return the content of the report: revision 0, without event id and time of production.
+
+    Args:
+        key: slice and window.
+        counts: of that slice, over the whole window.
+        model: decides the metrics, and how long labels are due.
+        watermark_ms: smallest over all input partitions, None while unknown.
+        confidence_level: of the intervals, e.g. 0.95.
+        config_hash: names the settings that the figures depend on.
+        missing: what input was lost, one phrase each; makes the report `incomplete`.
+    """
+    end_ms, horizon_ms = key.window_end_ms, model.label_horizon_ms
+    status = window_status(end_ms=end_ms, horizon_ms=horizon_ms, watermark_ms=watermark_ms, missing=missing)
+    settled = is_settled(end_ms=end_ms, horizon_ms=horizon_ms, watermark_ms=watermark_ms)
+    predictions, labelled = counts.predictions, counts.labelled
+    confusion, per_class, figures = _quality(counts, model, confidence_level=confidence_level)
+    return WindowReport(
+        kind=key.kind,
+        model=key.model,
+        model_version=key.model_version,
+        segment=dict(sorted(key.segment.items())),
+        window=Window(
+            start=format_time(key.window_start_ms),
+            end=format_time(end_ms),
+            size_seconds=key.window_size_ms // SECOND_MS,
+        ),
+        status=cast('Literal["open", "provisional", "final", "incomplete"]', status.value),
+        missing=tuple(sorted(set(missing))) or UNSET,
+        revision=0,
+        event_id="",
+        predictions=predictions,
+        failed=counts.failed,
+        labelled=labelled,
+        never_labelled=predictions - labelled if settled else 0,
+        coverage=labelled / predictions if predictions else None,
+        confusion=confusion,
+        metrics={name: _metric(figure) for name, figure in figures.items()},
+        undefined={name: figure.undefined.value for name, figure in figures.items() if figure.undefined},
+        per_class=per_class,
+        config_hash=config_hash,
+        produced_at="",
+    )
+
+
+def _quality(
+    counts: SliceCounts, model: MonitoredModel, *, confidence_level: float
+) -> tuple[Confusion | None, dict[str, ClassFigures] | UnsetType, dict[str, Figure]]:
+    """The matrix, the figures per class and the figures that the model's task has."""
+    if model.task is Task.REGRESSION:
+        # Its cells say how many predictions have a label, not what either was.
+        return None, UNSET, {}
+    matrix = ConfusionMatrix.from_cells(counts.cells)
+    if model.task is Task.BINARY:
+        figures = binary_figures(
+            matrix, positive_class=model.positive_class, confidence_level=confidence_level
+        )
+    else:
+        figures = multiclass_figures(matrix, confidence_level=confidence_level)
+    return Confusion(classes=matrix.classes, counts=matrix.counts), per_class_figures(matrix), figures
+
+
+def _metric(figure: Figure) -> Metric:
+    return Metric(
+        value=figure.value,
+        low=figure.low,
+        high=figure.high,
+        n=figure.n,
+        possible=UNSET if figure.possible is None else figure.possible,
+        classes_left_out=figure.classes_left_out or UNSET,
+    )
+
+
+def revise(
+    report: WindowReport, *, previous_revision: int | None, previous_event_id: str | None, now_ms: int
+) -> WindowReport | None:
+    """Return `report` ready to publish, or None if what was published last says the same.
+
+    Args:
+        report: content, from `window_report`.
+        previous_revision: of the last report under this key; None if there was none.
+        previous_event_id: likewise.
+        now_ms: wall clock. Revisions follow it, so that one which was published and then forgotten is
+            still outranked, and stay above `previous_revision` when the clock steps back.
+    """
+    identity = event_id(_key_of(report), msgspec.to_builtins(report))
+    if identity == previous_event_id:
+        return None
+    revision = now_ms if previous_revision is None else max(previous_revision + 1, now_ms)
+    return msgspec.structs.replace(
+        report, revision=revision, event_id=identity, produced_at=format_time(now_ms)
+    )
+
+
+def _key_of(report: WindowReport) -> bytes:
+    return report_key(
+        kind=report.kind,
+        model=report.model,
+        model_version=report.model_version,
+        segment=report.segment,
+        window_seconds=report.window.size_seconds,
+        window_start_ms=parse_time_ms(report.window.start),
+    )
