@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -117,7 +117,7 @@ def window_report(
             end=format_time(end_ms),
             size_seconds=key.window_size_ms // SECOND_MS,
         ),
-        status=cast('Literal["open", "provisional", "final", "incomplete"]', status.value),
+        status=status.value,
         missing=tuple(sorted(set(missing))) or UNSET,
         revision=0,
         event_id="",
