@@ -1,0 +1,36 @@
+"""The Redis ledger with shards that can be put back to an earlier moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from agents.redis_ledger import RedisLedger, shard_tag
+from streams.ports import Ledger
+
+__all__ = ["RestorableRedis"]
+
+
+class RestorableRedis:
+    """A rollback replaces every key of the shard by its dump, as if the store had lost what came later."""
+
+    def __init__(self, client: Redis, ledger: RedisLedger, *, prefix: str) -> None:
+        self.ledger: Ledger = ledger
+        self._client = client
+        self._tags = [shard_tag(prefix, shard, shards=ledger.shards) for shard in range(ledger.shards)]
+
+    async def snapshot(self, shard: int) -> Any:
+        keys = await self._keys(shard)
+        return [(key, await self._client.dump(key)) for key in keys]
+
+    async def restore(self, shard: int, snapshot: Any) -> None:
+        if keys := await self._keys(shard):
+            await self._client.delete(*keys)
+        for key, dump in snapshot:
+            await self._client.restore(key, 0, dump)
+
+    async def _keys(self, shard: int) -> Sequence[bytes]:
+        tag = self._tags[shard]
+        return [key async for key in self._client.scan_iter(match=f"{tag}:*", count=1000)]
