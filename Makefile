@@ -93,7 +93,7 @@ $(TOOLS)/.complete: requirements-tools.txt | programs
 $(KAFKA_LIBS)/.complete: deploy/kafka/pom.xml | programs
 	@echo "setup: fetching Apache Kafka $(KAFKA_VERSION)"
 	@rm -rf $(KAFKA_LIBS)
-	@mvn --quiet --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
+	@mvn --quiet --batch-mode -Dstyle.color=never --file deploy/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS)
 	@touch $@
 
 $(CACHE)/uv/bin/uv:
