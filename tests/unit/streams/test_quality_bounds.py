@@ -40,7 +40,10 @@ METRICS: dict[str, tuple[Callable[[BinaryCounts], Bounds | None], Callable[..., 
     "precision": (precision_bounds, lambda tp, fp, fn, tn: ratio(tp, tp + fp)),
     "recall": (recall_bounds, lambda tp, fp, fn, tn: ratio(tp, tp + fn)),
     "specificity": (specificity_bounds, lambda tp, fp, fn, tn: ratio(tn, tn + fp)),
-    "f1": (lambda counts: fbeta_bounds(counts, beta=1), lambda tp, fp, fn, tn: ratio(2 * tp, 2 * tp + fp + fn)),
+    "f1": (
+        lambda counts: fbeta_bounds(counts, beta=1),
+        lambda tp, fp, fn, tn: ratio(2 * tp, 2 * tp + fp + fn),
+    ),
     "f2": (
         lambda counts: fbeta_bounds(counts, beta=2),
         lambda tp, fp, fn, tn: ratio(5 * tp, 5 * tp + fp + 4 * fn),

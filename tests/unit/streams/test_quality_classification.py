@@ -142,12 +142,8 @@ def test_binary_figures_equal_scikit_learn_on_every_prefix(seed: int, classes: s
         assert pytest.approx(expected_values(BINARY, pairs), abs=1e-12, nan_ok=True) == actual
 
 
-@pytest.mark.parametrize(
-    ("seed", "classes", "agreement"), [(1, "abcde", 0.5), (2, "abc", 0.95), (3, "abcdefgh", 0.05)]
-)
-def test_multiclass_figures_equal_scikit_learn_on_every_prefix(
-    seed: int, classes: str, agreement: float
-) -> None:
+@pytest.mark.parametrize(("seed", "classes", "agreement"), [(1, "abcde", 0.5), (2, "abc", 0.95), (3, "abcdefgh", 0.05)])
+def test_multiclass_figures_equal_scikit_learn_on_every_prefix(seed: int, classes: str, agreement: float) -> None:
     for pairs in prefixes(stream(seed=seed, classes=classes, length=40, agreement=agreement)):
         actual = values_of(multiclass_of(matrix_of(pairs)))
 
@@ -162,9 +158,7 @@ def test_figures_per_class_equal_scikit_learn_on_every_prefix() -> None:
         actual = per_class_figures(matrix_of(pairs))
 
         assert sorted(set(labels) | set(predictions)) == list(actual)
-        for (precision, recall, f1, support), figures in zip(
-            zip(*rows, strict=True), actual.values(), strict=True
-        ):
+        for (precision, recall, f1, support), figures in zip(zip(*rows, strict=True), actual.values(), strict=True):
             assert pytest.approx((precision, recall, f1, support), nan_ok=True) == tuple(
                 NAN if value is None else value
                 for value in (figures.precision, figures.recall, figures.f1, figures.support)
@@ -217,9 +211,7 @@ def test_nothing_is_defined_without_labels() -> None:
     unlabelled = ConfusionMatrix.from_cells({(None, "a"): 3})
 
     assert dict.fromkeys(BINARY_METRICS, UndefinedReason.NO_LABELLED) == reasons(binary_of(unlabelled))
-    assert dict.fromkeys(MULTICLASS_METRICS, UndefinedReason.NO_LABELLED) == reasons(
-        multiclass_of(unlabelled)
-    )
+    assert dict.fromkeys(MULTICLASS_METRICS, UndefinedReason.NO_LABELLED) == reasons(multiclass_of(unlabelled))
 
 
 @pytest.mark.parametrize(
@@ -255,18 +247,14 @@ def test_nothing_is_defined_without_labels() -> None:
         ([("a", "b"), ("b", "a")], {}),
     ],
 )
-def test_zero_denominator_is_undefined_with_its_reason(
-    pairs: Pairs, expected: dict[str, UndefinedReason]
-) -> None:
+def test_zero_denominator_is_undefined_with_its_reason(pairs: Pairs, expected: dict[str, UndefinedReason]) -> None:
     assert expected == reasons(binary_of(matrix_of(pairs)))
 
 
 def test_answers_that_are_all_wrong_score_zero_and_not_undefined() -> None:
     figures = binary_of(matrix_of([("a", "b"), ("b", "a")]))
 
-    assert (0.0, 0.0, 0.0, 0.0) == tuple(
-        figures[name].value for name in ("accuracy", "precision", "recall", "f1")
-    )
+    assert (0.0, 0.0, 0.0, 0.0) == tuple(figures[name].value for name in ("accuracy", "precision", "recall", "f1"))
 
 
 def test_binary_model_without_positive_class_has_agreement_figures_only() -> None:

@@ -76,26 +76,20 @@ def test_one_class_is_counted_against_all_others() -> None:
         CELLS | {("ok", "typo"): 3, ("typo", "fraud"): 1, (None, "fraud"): 7, (None, "typo"): 5}
     )
 
-    assert (
-        BinaryCounts(
-            true_positive=40,
-            false_positive=7,
-            false_negative=9,
-            true_negative=588,
-            unlabelled_positive=7,
-            unlabelled_negative=365,
-        )
-        == matrix.against_rest("fraud")
-    )
+    assert BinaryCounts(
+        true_positive=40,
+        false_positive=7,
+        false_negative=9,
+        true_negative=588,
+        unlabelled_positive=7,
+        unlabelled_negative=365,
+    ) == matrix.against_rest("fraud")
 
 
 def test_positive_class_that_never_came_has_negatives_only() -> None:
-    assert (
-        BinaryCounts(
-            true_positive=0, false_positive=0, false_negative=0, true_negative=640, unlabelled_negative=360
-        )
-        == ConfusionMatrix.from_cells(CELLS).against_rest("absent")
-    )
+    assert BinaryCounts(
+        true_positive=0, false_positive=0, false_negative=0, true_negative=640, unlabelled_negative=360
+    ) == ConfusionMatrix.from_cells(CELLS).against_rest("absent")
 
 
 def test_agreement_beyond_the_limit_of_classes_is_still_counted() -> None:

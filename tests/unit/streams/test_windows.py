@@ -84,9 +84,7 @@ def test_window_without_a_horizon_is_final_at_its_end() -> None:
 
 @pytest.mark.parametrize("watermark_ms", [None, END_MS, END_MS + 2 * HOUR_MS])
 def test_lost_input_makes_a_window_incomplete_whatever_the_watermark(watermark_ms: int | None) -> None:
-    status = window_status(
-        end_ms=END_MS, horizon_ms=HOUR_MS, watermark_ms=watermark_ms, missing=["predictions/0"]
-    )
+    status = window_status(end_ms=END_MS, horizon_ms=HOUR_MS, watermark_ms=watermark_ms, missing=["predictions/0"])
 
     assert WindowStatus.INCOMPLETE == status
 
@@ -96,9 +94,7 @@ def test_every_status_change_is_foretold_to_the_millisecond() -> None:
     seen = [status]
     watermark_ms: int | None = None
     while True:
-        change_ms = next_status_change_ms(
-            status, end_ms=END_MS, horizon_ms=HOUR_MS, watermark_ms=watermark_ms
-        )
+        change_ms = next_status_change_ms(status, end_ms=END_MS, horizon_ms=HOUR_MS, watermark_ms=watermark_ms)
         if change_ms is None:
             break
         just_before = window_status(end_ms=END_MS, horizon_ms=HOUR_MS, watermark_ms=change_ms - 1)
