@@ -14,10 +14,10 @@ zero width when every answer was right, and cost microseconds:
   that the metric does, an idea of survey statistics (Korn and Graubard, Survey Methodology 24, 1998). The
   variance is taken with one pseudo-observation spread over all cells, so that it never vanishes.
 
-Coverage of the nominal 95 % by simulation (the tests repeat it): Wilson and MOVER over two classes 93-97 %,
-the others 92-97 %, for n >= 100 of which the rarest class has at least ten. Below that the last two methods
-fall short: about 88-95 % at n = 20 with balanced classes, and as low as 72 % for kappa when a class has one
-label in twenty. Averages over ten classes need n of about 300.
+Coverage of the nominal 95 % by simulation, repeated by the tests: 93-97 % for the proportions and F1, 91-97 %
+for the others, once n >= 100 and the rarest class has ten labels. Below that the composite figures claim too
+much: 84-97 % at n = 20, and kappa as little as 72 % when a class has one label in twenty. Averages over ten
+classes reach their band at n of about 300.
 """
 
 from __future__ import annotations
