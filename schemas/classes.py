@@ -48,9 +48,7 @@ def class_name(value: object, aliases: Mapping[str, str] = _NO_ALIASES) -> str:
     elif isinstance(value, int | float):
         name = _number_name(value)
     else:
-        raise Rejected(
-            Reason.WRONG_TYPE, f"{shown(value)} is not one class; send a string, true, false or a number"
-        )
+        raise Rejected(Reason.WRONG_TYPE, f"{shown(value)} is not one class; send a string, true, false or a number")
     return aliases.get(name, name) if aliases else name
 
 
@@ -81,12 +79,5 @@ def _number_name(value: float) -> str:
     except OverflowError:
         number = float("inf")
     if number - number != 0:
-        raise Rejected(
-            Reason.OUT_OF_BOUNDS, f"{shown_number(value)} is not a finite 64-bit float; send a smaller one"
-        )
+        raise Rejected(Reason.OUT_OF_BOUNDS, f"{shown(value)} is not a finite 64-bit float; send a smaller one")
     return repr(number)
-
-
-def shown_number(value: float) -> str:
-    """A number for a message; an integer of thousands of digits has no decimal text in Python."""
-    return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else shown(value)

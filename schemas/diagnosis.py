@@ -17,7 +17,16 @@ import msgspec
 from schemas.errors import Reason, Rejected, shown
 from schemas.limits import MAX_INSTANCE, MAX_NESTING, NAME_BYTES, RECORD_BYTES, REQUEST_ID_BYTES
 
-__all__ = ["FIELD_RULES", "bad_field", "diagnose", "missing_field", "nests_too_deep", "too_deep", "too_large"]
+__all__ = [
+    "FIELD_RULES",
+    "bad_field",
+    "diagnose",
+    "missing_field",
+    "nests_too_deep",
+    "tombstone",
+    "too_deep",
+    "too_large",
+]
 
 _ANSWER_RULE = f"a string of at most {NAME_BYTES} bytes, true, false, a finite number, or a list of these"
 FIELD_RULES: Mapping[str, str] = MappingProxyType(
@@ -60,7 +69,7 @@ def diagnose(value: bytes | None, sent_type: type[msgspec.Struct]) -> Rejected:
     Only for values that could not be decoded; it never raises.
     """
     if value is None:
-        return Rejected(Reason.TOMBSTONE, "the value is null; a record has to carry a JSON object")
+        return tombstone()
     return _whole_value_trouble(value) or _field_trouble(value, sent_type)
 
 
@@ -76,11 +85,14 @@ def nests_too_deep(value: bytes) -> bool:
     return bool(brackets)
 
 
+def tombstone() -> Rejected:
+    """The refusal of a record without a value."""
+    return Rejected(Reason.TOMBSTONE, "the value is null; a record has to carry a JSON object")
+
+
 def too_deep() -> Rejected:
     """The refusal of a value that `nests_too_deep`."""
-    return Rejected(
-        Reason.TOO_DEEP, f"objects and lists nest deeper than {MAX_NESTING} levels; flatten the record"
-    )
+    return Rejected(Reason.TOO_DEEP, f"objects and lists nest deeper than {MAX_NESTING} levels; flatten the record")
 
 
 def too_large(value: bytes) -> Rejected:
@@ -116,9 +128,7 @@ def _whole_value_trouble(value: bytes) -> Rejected | None:
     if nests_too_deep(value):
         return too_deep()
     if not value.lstrip(_JSON_SPACE).startswith(b"{"):
-        return Rejected(
-            Reason.WRONG_SHAPE, f"{shown(value)} is not a JSON object; send one object per record"
-        )
+        return Rejected(Reason.WRONG_SHAPE, f"{shown(value)} is not a JSON object; send one object per record")
     return None
 
 
@@ -148,9 +158,7 @@ def _field_trouble(value: bytes, sent_type: type[msgspec.Struct]) -> Rejected:
             msgspec.json.decode(sent, type=field.type)
         except msgspec.DecodeError as error:
             wrong_type = _OTHER_TYPE_EXPECTED.match(str(error)) is not None
-            return bad_field(
-                field.encode_name, bytes(sent), Reason.WRONG_TYPE if wrong_type else Reason.OUT_OF_BOUNDS
-            )
+            return bad_field(field.encode_name, bytes(sent), Reason.WRONG_TYPE if wrong_type else Reason.OUT_OF_BOUNDS)
     # Unreachable as long as a struct asks nothing of its fields together.
     return Rejected(Reason.WRONG_TYPE, f"{shown(value)} cannot be read as {sent_type.__name__}")
 
@@ -162,6 +170,4 @@ def missing_field(name: str) -> Rejected:
 
 def bad_field(name: str, sent: object, reason: Reason) -> Rejected:
     """The refusal of a field that breaks its rule."""
-    return Rejected(
-        reason, f"{name} is {shown(sent)}, which is not {FIELD_RULES[name]}; correct it or leave it out"
-    )
+    return Rejected(reason, f"{name} is {shown(sent)}; it must be {FIELD_RULES[name]}")

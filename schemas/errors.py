@@ -35,7 +35,7 @@ class Reason(enum.StrEnum):
     UNREADABLE_BATCH = "unreadable_batch"
 
 
-class Rejected(Exception):  # noqa: N818  (an outcome of reading, not a failure of ours)
+class Rejected(Exception):
     """A record that will never be readable, and why.
 
     `message` is for people: it names the value (shortened), the limit and the remedy.
@@ -62,9 +62,18 @@ def shown(value: object) -> str:
     """
     if isinstance(value, bytes):
         text = value[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")
+    elif isinstance(value, str):
+        text = value[: 2 * _SHOWN_CHARACTERS]
     else:
-        text = value[: 2 * _SHOWN_CHARACTERS] if isinstance(value, str) else repr(value)
+        text = _written(value)
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: 2 * _SHOWN_CHARACTERS])
     if len(line) > _SHOWN_CHARACTERS:
         return line[: _SHOWN_CHARACTERS - 3] + "..."
     return line
+
+
+def _written(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"  # which Python refuses to write in decimal

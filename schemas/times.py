@@ -52,7 +52,7 @@ def parse_time_ms(text: str) -> int:
     except ValueError:
         raise Rejected(
             Reason.BAD_TIME,
-            f"{shown(text)} is not an RFC 3339 time with a zone; send one like 2026-11-23T12:00:00.120Z",
+            f'"{shown(text)}" is not an RFC 3339 time with a zone; send one like 2026-11-23T12:00:00.120Z',
         ) from None
 
 
@@ -93,9 +93,7 @@ def _second_ms(text: str) -> int:
     if found is None:
         raise ValueError(text)
     year, month, day, hour, minute, second = map(int, found.groups())
-    return (
-        datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC) - _EPOCH
-    ) // _MILLISECOND
+    return (datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC) - _EPOCH) // _MILLISECOND
 
 
 @functools.lru_cache(maxsize=16_384)

@@ -1,0 +1,108 @@
+"""Every file under `schemas/examples` is what its path says, and every reason has an example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import schemas
+from schemas.codec import encode, read_label, read_prediction
+from schemas.errors import Reason, Rejected
+from schemas.topics import TOPICS
+from schemas.window_report import WindowReport, event_id, report_key
+from tests.support.poison import ODD_BUT_GOOD, POISON, PREDICTION_POISON
+
+EXAMPLES = Path(schemas.__file__).parent / "examples"
+NOW_MS = 1_795_608_000_000  # 2026-11-25T12:00:00Z, after every plausible example
+READERS = {"predictions": read_prediction, "labels": read_label}
+
+
+def examples(topic: str, kind: str) -> list[Path]:
+    return sorted((EXAMPLES / topic / kind).iterdir())
+
+
+def cases(kind: str) -> list[object]:
+    return [pytest.param(topic, path, id=f"{topic}-{path.stem}") for topic in READERS for path in examples(topic, kind)]
+
+
+def refusal(topic: str, value: bytes | None) -> Rejected | None:
+    try:
+        READERS[topic](value, timestamp_ms=NOW_MS, now_ms=NOW_MS, max_future_skew_ms=300_000)
+    except Rejected as rejected:
+        return rejected
+    return None
+
+
+@pytest.mark.parametrize(("topic", "path"), cases("valid"))
+def test_valid_example_is_read(topic: str, path: Path) -> None:
+    assert None is refusal(topic, path.read_bytes())
+
+
+@pytest.mark.parametrize(("topic", "path"), cases("invalid"))
+def test_invalid_example_is_refused_for_the_reason_in_its_name(topic: str, path: Path) -> None:
+    rejected = refusal(topic, path.read_bytes())
+    assert rejected is not None
+    assert path.name.split("--")[0] == rejected.reason
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), [*POISON, *PREDICTION_POISON], ids=lambda case: str(case)[:40])
+def test_poisoned_prediction_is_refused_with_a_printable_message(
+    name: str, value: bytes | None, reason: Reason
+) -> None:
+    rejected = refusal("predictions", value)
+    assert rejected is not None, name
+    assert reason == rejected.reason
+    assert rejected.message.isprintable()
+    assert len(rejected.message) < 300
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), POISON, ids=lambda case: str(case)[:40])
+def test_poisoned_label_is_refused_for_the_same_reason(name: str, value: bytes | None, reason: Reason) -> None:
+    rejected = refusal("labels", value)
+    assert rejected is not None, name
+    assert reason == rejected.reason
+
+
+@pytest.mark.parametrize("topic", READERS)
+@pytest.mark.parametrize(("name", "value"), ODD_BUT_GOOD, ids=lambda case: str(case)[:40])
+def test_odd_record_within_the_rules_is_read(topic: str, name: str, value: bytes) -> None:
+    assert None is refusal(topic, value), name
+
+
+def test_every_reason_that_a_value_can_give_has_a_payload() -> None:
+    assert set(Reason) - {Reason.UNREADABLE_BATCH} == {reason for _, _, reason in POISON}
+
+
+def test_there_are_more_than_a_hundred_poisoned_payloads_with_names_of_their_own() -> None:
+    names = [name for name, _, _ in [*POISON, *PREDICTION_POISON]]
+    assert len(names) == len(set(names))
+    assert len(names) > 100
+
+
+def test_every_folder_of_examples_is_a_topic() -> None:
+    folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    assert folders <= {topic.default_name for topic in TOPICS.values()}
+
+
+@pytest.mark.parametrize("path", examples("model-metrics", "valid"), ids=lambda path: path.stem)
+def test_report_example_survives_reading_and_writing_with_no_key_lost_or_added(path: Path) -> None:
+    expected = msgspec.json.decode(path.read_bytes())
+    report = msgspec.json.decode(path.read_bytes(), type=WindowReport)
+    written = encode(report)
+    assert expected == msgspec.json.decode(written)
+    assert written == msgspec.json.encode(report)
+
+
+@pytest.mark.parametrize("path", examples("model-metrics", "valid"), ids=lambda path: path.stem)
+def test_report_example_carries_the_event_id_of_its_content(path: Path) -> None:
+    content = msgspec.json.decode(path.read_bytes())
+    key = report_key(
+        model=content["model"],
+        model_version=content["model_version"],
+        segment=content["segment"],
+        window_seconds=content["window"]["size_seconds"],
+        window_start_ms=1_795_435_200_000,
+    )
+    assert content["event_id"] == event_id(key, content)
