@@ -144,9 +144,7 @@ def _quality(
         return None, UNSET, {}
     matrix = ConfusionMatrix.from_cells(counts.cells)
     if model.task is Task.BINARY:
-        figures = binary_figures(
-            matrix, positive_class=model.positive_class, confidence_level=confidence_level
-        )
+        figures = binary_figures(matrix, positive_class=model.positive_class, confidence_level=confidence_level)
     else:
         figures = multiclass_figures(matrix, confidence_level=confidence_level)
     return Confusion(classes=matrix.classes, counts=matrix.counts), per_class_figures(matrix), figures
@@ -179,9 +177,7 @@ def revise(
     if identity == previous_event_id:
         return None
     revision = now_ms if previous_revision is None else max(previous_revision + 1, now_ms)
-    return msgspec.structs.replace(
-        report, revision=revision, event_id=identity, produced_at=format_time(now_ms)
-    )
+    return msgspec.structs.replace(report, revision=revision, event_id=identity, produced_at=format_time(now_ms))
 
 
 def _key_of(report: WindowReport) -> bytes:

@@ -39,9 +39,7 @@ FBETA_BETA = 2.0
 AGREEMENT_METRICS = ("accuracy", "balanced_accuracy", "mcc", "cohen_kappa")
 POSITIVE_CLASS_METRICS = ("precision", "recall", "specificity", "f1", "fbeta")
 AVERAGED_METRICS = tuple(
-    f"{metric}_{average}"
-    for metric in ("precision", "recall", "f1")
-    for average in ("macro", "micro", "weighted")
+    f"{metric}_{average}" for metric in ("precision", "recall", "f1") for average in ("macro", "micro", "weighted")
 )
 BINARY_METRICS = AGREEMENT_METRICS + POSITIVE_CLASS_METRICS
 MULTICLASS_METRICS = AGREEMENT_METRICS + AVERAGED_METRICS
@@ -285,13 +283,10 @@ def _f1_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
     return Figure.of(math.fsum(values) / len(values), interval, n=matrix.labelled)
 
 
-def _f1_correlations(
-    matrix: ConfusionMatrix, right: Sequence[int], errors: Sequence[int]
-) -> list[list[float]]:
+def _f1_correlations(matrix: ConfusionMatrix, right: Sequence[int], errors: Sequence[int]) -> list[list[float]]:
     """Correlation of the classes' F1 (delta method): a confusion of two classes is an error of both."""
     weights = [
-        math.sqrt(hits / (wrong * (hits + wrong))) if wrong else 0.0
-        for hits, wrong in zip(right, errors, strict=True)
+        math.sqrt(hits / (wrong * (hits + wrong))) if wrong else 0.0 for hits, wrong in zip(right, errors, strict=True)
     ]
     columns = tuple(zip(*matrix.counts, strict=True))
     return [
@@ -314,9 +309,7 @@ def _precision_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Fig
     if not weight:
         # Whatever was predicted never was the label, and what was the label was never predicted.
         return Figure.missing(UndefinedReason.NO_POSITIVE_PREDICTIONS, n=matrix.labelled)
-    figure = _composite(
-        matrix, _within(math.fsum(terms) / weight), delta.precision_weighted_terms, confidence_level
-    )
+    figure = _composite(matrix, _within(math.fsum(terms) / weight), delta.precision_weighted_terms, confidence_level)
     return dataclasses.replace(figure, classes_left_out=_without(matrix, predicted))
 
 
@@ -333,9 +326,7 @@ def _composite(
     matrix: ConfusionMatrix, value: float, terms: delta.Terms, confidence_level: float, *, lowest: float = 0.0
 ) -> Figure:
     effective_n = delta.effective_sample_size(matrix, terms, lowest=lowest)
-    interval = intervals.rescaled_interval(
-        value, effective_n, lowest=lowest, confidence_level=confidence_level
-    )
+    interval = intervals.rescaled_interval(value, effective_n, lowest=lowest, confidence_level=confidence_level)
     return Figure.of(value, interval, n=matrix.labelled)
 
 

@@ -66,13 +66,9 @@ class ConfusionMatrix:
         if any(count < 0 for count in cells.values()):
             raise ValueError("a cell of a confusion matrix cannot be negative")
         pairs = {cell: count for cell, count in cells.items() if count}
-        classes = tuple(
-            sorted({name for cell in pairs if cell[0] is not None for name in cell if name is not None})
-        )
+        classes = tuple(sorted({name for cell in pairs if cell[0] is not None for name in cell if name is not None}))
         counts = tuple(tuple(pairs.get((label, predicted), 0) for predicted in classes) for label in classes)
-        unlabelled = tuple(
-            sorted((predicted, count) for (label, predicted), count in pairs.items() if label is None)
-        )
+        unlabelled = tuple(sorted((predicted, count) for (label, predicted), count in pairs.items() if label is None))
         return cls(classes, counts, unlabelled)
 
     @classmethod

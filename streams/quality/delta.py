@@ -121,7 +121,5 @@ def _margins(cells: Array) -> tuple[float, float, Array, Array]:
 def _covariance_slopes(cells: Array) -> Array:
     """Derivative of `trace * total - labels @ predictions`, the numerator of MCC and of kappa."""
     n, correct, labels, predictions = _margins(cells)
-    slopes: Array = (
-        correct - predictions[:, np.newaxis] - labels[np.newaxis, :] + np.diag(np.full(len(cells), n))
-    )
+    slopes: Array = correct - predictions[:, np.newaxis] - labels[np.newaxis, :] + np.diag(np.full(len(cells), n))
     return slopes

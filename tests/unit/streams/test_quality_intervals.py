@@ -17,8 +17,8 @@ from streams.quality.intervals import f1_interval, macro_interval, wilson_interv
 
 Table = npt.NDArray[np.float64]
 
-WINDOWS = 1500
-"""Simulated per scenario. The share that holds the truth then has a standard error of 0.6 points."""
+WINDOWS = 1000
+"""Simulated per scenario. The share that holds the truth then has a standard error of 0.7 points."""
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40, 1000])
