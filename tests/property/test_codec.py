@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.classes import class_name
@@ -21,6 +21,9 @@ from tests.support.poison import ODD_BUT_GOOD, POISON, PREDICTION_POISON, nested
 
 NOW_MS = 1_795_608_000_000
 SKEW_MS = 300_000
+
+# Time says nothing here: the machine may be busy with brokers.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PAYLOADS = [value for _, value, _ in [*POISON, *PREDICTION_POISON] if value is not None and len(value) < 5_000]
 PAYLOADS += [value for _, value in ODD_BUT_GOOD if len(value) < 5_000]
@@ -79,6 +82,7 @@ def check(outcome: Prediction | Label | Rejected) -> None:
             read_features(outcome)
 
 
+@unhurried
 @given(st.lists(values, max_size=5))
 def test_reading_predictions_gives_one_sound_outcome_for_each_value(batch: list[bytes | None]) -> None:
     outcomes = read_predictions(batch, [NOW_MS] * len(batch), now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
@@ -87,6 +91,7 @@ def test_reading_predictions_gives_one_sound_outcome_for_each_value(batch: list[
         check(outcome)
 
 
+@unhurried
 @given(st.lists(values, max_size=5))
 def test_reading_labels_gives_one_sound_outcome_for_each_value(batch: list[bytes | None]) -> None:
     outcomes = read_labels(batch, [NOW_MS] * len(batch), now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
@@ -95,6 +100,7 @@ def test_reading_labels_gives_one_sound_outcome_for_each_value(batch: list[bytes
         check(outcome)
 
 
+@unhurried
 @given(st.binary(max_size=200), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_no_timestamp_and_no_clock_breaks_reading(value: bytes, timestamp_ms: int, now_ms: int) -> None:
     for candidate in (value, b'{"request_id":"r","model":"m","prediction":1,"label":1}'):
@@ -103,6 +109,7 @@ def test_no_timestamp_and_no_clock_breaks_reading(value: bytes, timestamp_ms: in
                 read(candidate, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=SKEW_MS)
 
 
+@unhurried
 @given(likely_objects)
 def test_spacing_escapes_and_unknown_fields_do_not_change_what_is_read(content: dict[str, Any]) -> None:
     def outcome(value: bytes) -> object:
@@ -117,6 +124,7 @@ def test_spacing_escapes_and_unknown_fields_do_not_change_what_is_read(content: 
     assert outcome(plain) == outcome(escaped)
 
 
+@unhurried
 @given(st.integers(1, 200), st.sampled_from([("[", "]"), ('{"a":[', "]}")]))
 def test_nesting_is_measured_exactly(levels: int, brackets: tuple[str, str]) -> None:
     opening, closing = brackets
