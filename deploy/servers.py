@@ -84,9 +84,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise StackError(
-        f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop - 1}; stop what listens there"
-    )
+    raise StackError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop - 1}; stop what listens there")
 
 
 class Server(ABC):
@@ -102,9 +100,7 @@ class Server(ABC):
 
     def __init__(self, folder: Path | None = None) -> None:
         self._is_temporary = folder is None
-        self.folder = (
-            Path(tempfile.mkdtemp(prefix=f"latelabel-{self.name}-")) if folder is None else folder.resolve()
-        )
+        self.folder = Path(tempfile.mkdtemp(prefix=f"latelabel-{self.name}-")) if folder is None else folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log_path = self.folder / "server.log"
         self.port = free_port()
@@ -323,9 +319,7 @@ class RedisServer(Server):
         manifest = self.append_only_folder / "appendonly.aof.manifest"
         if manifest.exists():
             tool = ["redis-check-aof", "--fix", str(manifest)]
-            done = subprocess.run(
-                tool, input=b"y\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-            )
+            done = subprocess.run(tool, input=b"y\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             if done.returncode != 0:
                 raise StackError(
                     f"redis-check-aof could not repair {manifest}:\n{done.stdout.decode(errors='replace')}"

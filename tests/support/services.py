@@ -18,9 +18,7 @@ def unique_name(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
-def create_topic(
-    brokers: str, name: str, *, partitions: int = 1, settings: Mapping[str, str] | None = None
-) -> str:
+def create_topic(brokers: str, name: str, *, partitions: int = 1, settings: Mapping[str, str] | None = None) -> str:
     """Create a topic and return its name once every broker knows it."""
     admin = AdminClient({"bootstrap.servers": brokers})
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(settings or {}))
