@@ -1,0 +1,36 @@
+-- Keep the reports that an evaluator has published for one model version.
+--
+-- KEYS: last reports (hash), when each is due (sorted set), evaluator, watermark
+-- ARGV: evaluator, watermark, then for each report: key, due, packed
+-- packed: revision, published and watermark in 8 bytes each, one byte 1 if contested, the value
+-- Reply: 1, or 0 if something is contested
+--
+-- Several evaluators may publish for a while, until the partitions are dealt out again. A report that was
+-- not published by the one that claimed last, or that a higher revision overtook, may outrank on the topic
+-- what the other one says. Which of the two was right cannot be known here, so its key becomes due at once,
+-- behind the higher revision.
+
+local last, due, evaluator, watermark = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local is_mine = redis.call('GET', evaluator) == ARGV[1]
+local kept = is_mine and 1 or 0
+
+for at = 3, #ARGV, 3 do
+  local key, due_ms, packed = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local stored = redis.call('HGET', last, key)
+  local stored_revision = stored and struct.unpack('>I8', stored) or -1
+  local revision = struct.unpack('>I8', packed)
+  if is_mine and (revision > stored_revision or packed == stored) then
+    redis.call('HSET', last, key, packed)
+    redis.call('ZADD', due, due_ms, key)
+  else
+    local higher = revision > stored_revision and packed or stored
+    redis.call('HSET', last, key, string.sub(higher, 1, 24) .. '\1' .. string.sub(higher, 26))
+    redis.call('ZADD', due, 0, key)
+    kept = 0
+  end
+end
+
+if is_mine and tonumber(ARGV[2]) > tonumber(redis.call('GET', watermark) or '0') then
+  redis.call('SET', watermark, ARGV[2])
+end
+return kept

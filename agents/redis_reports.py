@@ -1,0 +1,144 @@
+"""The report store in Redis: what was last published under each key, and when it is due again.
+
+Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, followed by
+
+    :last       hash         report key -> revision, published, watermark, contested flag, value
+    :due        sorted set   report key by the watermark at which it has to be looked at again
+    :evaluator  string       who claimed last
+    :watermark  string       the largest watermark a report was made at, milliseconds
+
+`<prefix>:reported` is a hash of the model versions that have any, by hash.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import redis.exceptions
+
+from agents.redis_connection import RedisClient, redis_failures
+from streams.ports import Claim, LastReport
+
+__all__ = ["RedisReports"]
+
+_HEAD = struct.Struct(">QQQ?")
+SAVE_REPORTS = 500
+"""Reports in one script call: a few milliseconds during which the node serves nobody else."""
+
+
+class RedisReports:
+    """The report store port on Redis 7.0 or Valkey, alone or as a cluster.
+
+    Args:
+        client: from `agents.redis_connection.connect`; not closed here.
+        address: for messages.
+        prefix: of every key.
+    """
+
+    def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
+        self._client = client
+        self._address = address
+        self._prefix = prefix
+        self._reported = f"{prefix}:reported"
+        self._script = resources.files("agents.lua").joinpath("reports_save.lua").read_text()
+        self._digest = ""
+
+    async def model_versions(self) -> Mapping[bytes, str]:
+        with redis_failures(self._address):
+            reported = await self._client.hgetall(self._reported)
+        return {model_version: name.decode() for model_version, name in reported.items()}
+
+    async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
+        if not model_versions:
+            return []
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                key = self._key(model_version)
+                pipeline.set(f"{key}:evaluator", evaluator, get=True)
+                pipeline.get(f"{key}:watermark")
+                pipeline.zrangebyscore(f"{key}:due", "-inf", watermark_ms)
+            replies = await pipeline.execute()
+        return [
+            Claim(undisturbed=before == evaluator, watermark_ms=int(reached or 0), due=tuple(due))
+            for before, reached, due in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        ]
+
+    async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            asked: list[bytes] = []
+            for model_version, keys in wanted.items():
+                if keys:
+                    pipeline.hmget(f"{self._key(model_version)}:last", keys)
+                    asked += keys
+                    pipeline.zmscore(f"{self._key(model_version)}:due", keys)
+            replies = await pipeline.execute() if asked else []
+        packed = itertools.chain.from_iterable(replies[::2])
+        due = itertools.chain.from_iterable(replies[1::2])
+        return {
+            key: _unpack(key, stored, int(due_ms or 0))
+            for key, stored, due_ms in zip(asked, packed, due, strict=True)
+            if stored is not None
+        }
+
+    async def save(
+        self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
+    ) -> bool:
+        key = self._key(model_version)
+        keys = [f"{key}:last", f"{key}:due", f"{key}:evaluator", f"{key}:watermark"]
+        kept = True
+        with redis_failures(self._address):
+            if reports:
+                await self._client.hset(self._reported, model_version, name)
+            # Also without reports: the answer says whether the claim still stands.
+            for at in range(0, max(1, len(reports)), SAVE_REPORTS):
+                arguments: list[bytes | int] = [evaluator, watermark_ms]
+                for report in reports[at : at + SAVE_REPORTS]:
+                    arguments += (report.key, report.due_ms, _pack(report))
+                kept &= bool(await self._save(keys, arguments))
+        return kept
+
+    async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
+        if not keys:
+            return
+        key = self._key(model_version)
+        with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hdel(f"{key}:last", *keys)
+            pipeline.zrem(f"{key}:due", *keys)
+            await pipeline.execute()
+
+    def _key(self, model_version: bytes) -> str:
+        return f"{{{self._prefix}:reports:{model_version.hex()}}}"
+
+    async def _save(self, keys: Sequence[str], arguments: Sequence[bytes | int]) -> Any:
+        if self._digest:
+            try:
+                return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+            except redis.exceptions.NoScriptError:
+                pass  # The server was restarted: teach it again.
+        self._digest = await self._client.script_load(self._script)
+        return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+
+
+def _pack(report: LastReport) -> bytes:
+    head = _HEAD.pack(report.revision, report.published_ms, report.watermark_ms, report.contested)
+    return head + report.value
+
+
+def _unpack(key: bytes, packed: bytes, due_ms: int) -> LastReport:
+    revision, published_ms, watermark_ms, contested = _HEAD.unpack_from(packed)
+    return LastReport(
+        key=key,
+        value=packed[_HEAD.size :],
+        revision=revision,
+        published_ms=published_ms,
+        watermark_ms=watermark_ms,
+        due_ms=due_ms,
+        contested=contested,
+    )

@@ -1,0 +1,81 @@
+"""Counts of report windows by name, read from all shards of the ledger and kept while they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+
+from streams.errors import TemporaryFailure
+from streams.evaluation import RESERVED_NAMES, ReportWindow, slice_counts
+from streams.identity import ABSENT, EVERYTHING, FAILED
+from streams.monitored_model import MonitoredModel
+from streams.ports import Ledger
+from streams.reports import SliceCounts
+from streams.window_sums import WindowSums
+
+__all__ = ["WindowCounts"]
+
+KEPT_CELLS = 300_000
+"""Counts kept between evaluations, about 40 MB; beyond it larger windows are read again."""
+
+_NAMELESS = frozenset({ABSENT, EVERYTHING, FAILED})
+
+
+class WindowCounts:
+    """What the shards have counted, summed over shards and base windows.
+
+    Whoever uses it says which base windows changed (`drop_changed`), and forgets what another worker may
+    have changed behind its back.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._names: dict[bytes, str] = dict(RESERVED_NAMES)
+        self._sums = WindowSums(limit_cells=KEPT_CELLS)
+        self.drop_changed = self._sums.drop_changed
+        self.forget = self._sums.drop_model_version
+        self.forget_all = self._sums.clear
+        self.trim = self._sums.trim
+
+    async def learn(self, hashes: Iterable[bytes]) -> Mapping[bytes, str]:
+        """All names known, after reading the shards' tables if one of `hashes` is new."""
+        if any(name not in self._names and name not in _NAMELESS for name in hashes):
+            for names in await asyncio.gather(*map(self._ledger.names, range(self._ledger.shards))):
+                self._names.update(names)
+        return self._names
+
+    def unread(self, window: ReportWindow, model: MonitoredModel) -> int:
+        """How many base windows `read` would have to read for the window."""
+        return sum(1 for _ in self._sums.missing(window, model))
+
+    async def read(
+        self, windows: Mapping[ReportWindow, MonitoredModel], stamps: Mapping[ReportWindow, Hashable]
+    ) -> None:
+        """Read what the windows need and is not kept. `stamps` tells base windows that are marked as changed."""
+        bases = {base: model for window, model in windows.items() for base in self._sums.missing(window, model)}
+        if not bases:
+            return
+        places = [(base.model_version, base.start_ms) for base in bases]
+        shards = range(self._ledger.shards)
+        by_shard = await asyncio.gather(*(self._ledger.cells(shard, places) for shard in shards))
+        hashes: set[bytes] = set()
+        for (base, model), cells in zip(bases.items(), zip(*by_shard, strict=True), strict=True):
+            self._sums.put(base, cells, model, stamp=stamps.get(base))
+            for shard_cells in cells:
+                for cell in shard_cells:
+                    hashes.update(cell)
+        await self.learn(hashes)
+
+    def slices(self, window: ReportWindow, model: MonitoredModel) -> Iterator[tuple[Mapping[str, str], SliceCounts]]:
+        """Each slice of a window that was read, as segment and counts.
+
+        Raises:
+            TemporaryFailure: a name is in no shard's table.
+        """
+        for piece, pairs in self._sums.sum_of(window, model).items():
+            try:
+                segment: Mapping[str, str] = {} if piece == EVERYTHING else json.loads(self._names[piece])
+                yield segment, slice_counts(pairs, self._names)
+            except KeyError as unknown:
+                raise TemporaryFailure(f"no shard knows the name of {unknown.args[0].hex()}") from unknown

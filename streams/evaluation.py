@@ -1,0 +1,153 @@
+"""Which windows are due for a report, when a window may be revised again, and how their counts are summed.
+
+A changed base window touches one window of every report size. Revisions of one window are spaced, more
+widely as it ages; a change of status is never held back:
+
+    start        end                              end + horizon            + keep_windows
+      |-- open ---|------------ provisional ------------|------ final ----------|- forgotten
+      r  r  r  r  R  r   r    r      r         r        R
+                  (r: spaced by max(interval, 1 % of the age), R: at once)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+
+from schemas.times import parse_time_ms
+from streams.identity import ABSENT, ANY_LABEL, FAILED, OTHER, OTHER_WRONG, model_version_hash, model_version_name
+from streams.monitored_model import MonitoredModel
+from streams.reports import SliceCounts
+from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
+
+__all__ = [
+    "RESERVED_NAMES",
+    "Publication",
+    "ReportWindow",
+    "is_declared",
+    "may_revise",
+    "slice_counts",
+    "touched_windows",
+    "window_of_key",
+]
+
+AGE_SHARE = 100
+"""A revision may come after this part of the window's age: 1 %."""
+
+RESERVED_NAMES: Mapping[bytes, str] = {
+    OTHER: "__other__",
+    OTHER_WRONG: "__other_wrong__",
+    ANY_LABEL: "*",
+    model_version_hash("__other__", "__other__"): model_version_name("__other__", "__other__"),
+}
+"""Names that no shard needs to have written."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ReportWindow:
+    """A window of one model version that has reports, one for each slice. Ordered inner windows first."""
+
+    model_version: bytes
+    size_ms: int
+    start_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        """First millisecond after the window."""
+        return self.start_ms + self.size_ms
+
+    def forgotten_after_ms(self, *, horizon_ms: int, keep_windows_ms: int) -> int:
+        """The last watermark at which its reports are kept."""
+        return self.end_ms + horizon_ms + keep_windows_ms
+
+    def status(self, watermark_ms: int, *, horizon_ms: int) -> WindowStatus:
+        """Its status at a watermark, as long as no input is lost."""
+        return window_status(end_ms=self.end_ms, horizon_ms=horizon_ms, watermark_ms=watermark_ms)
+
+    def due_ms(self, *, watermark_ms: int, horizon_ms: int, keep_windows_ms: int) -> int:
+        """The watermark from which the window has to be looked at again though its counts did not change."""
+        changes_ms = next_status_change_ms(
+            self.status(watermark_ms, horizon_ms=horizon_ms),
+            end_ms=self.end_ms,
+            horizon_ms=horizon_ms,
+            watermark_ms=watermark_ms,
+        )
+        if changes_ms is not None:
+            return changes_ms
+        return self.forgotten_after_ms(horizon_ms=horizon_ms, keep_windows_ms=keep_windows_ms) + 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Publication:
+    """When a window's report was last published: wall time, and the watermark it was made at."""
+
+    published_ms: int
+    watermark_ms: int
+
+
+def touched_windows(model_version: bytes, base_start_ms: int, model: MonitoredModel) -> Iterator[ReportWindow]:
+    """The report windows that contain a base window, one of each size."""
+    for size_ms in model.report_windows_ms:
+        yield ReportWindow(model_version, size_ms, window_start_ms(base_start_ms, size_ms=size_ms))
+
+
+def window_of_key(model_version: bytes, key: bytes) -> ReportWindow:
+    """The window that a report's key names."""
+    *_, size_seconds, start = json.loads(key)
+    return ReportWindow(model_version, size_seconds * 1000, parse_time_ms(start))
+
+
+def may_revise(
+    window: ReportWindow,
+    last: Publication | None,
+    *,
+    now_ms: int,
+    watermark_ms: int,
+    horizon_ms: int,
+    interval_ms: int,
+) -> bool:
+    """Say whether a window whose counts changed may be published now.
+
+    Its age is judged twice and the younger view decides: by the wall clock since its end, and by the
+    watermark since its start. Old data that is replayed fast is old by the clock, yet moves on in event time.
+    """
+    if last is None:
+        return True
+    if window.status(watermark_ms, horizon_ms=horizon_ms) != window.status(last.watermark_ms, horizon_ms=horizon_ms):
+        return True
+    by_clock_ms = max(interval_ms, (now_ms - window.end_ms) // AGE_SHARE)
+    by_watermark_ms = max(interval_ms, (watermark_ms - window.start_ms) // AGE_SHARE)
+    return (
+        now_ms - last.published_ms >= by_clock_ms
+        or watermark_ms - last.watermark_ms >= by_watermark_ms
+        # A clock that was set back must not hold a window for as long as it was wrong.
+        or now_ms < last.published_ms - interval_ms
+    )
+
+
+def is_declared(segment: Mapping[str, str], model: MonitoredModel) -> bool:
+    """Say whether the model has this slice now: everything, one segment, or a cross that is listed."""
+    names = frozenset(segment)
+    return (
+        not names
+        or (len(names) == 1 and not names.isdisjoint(model.segments))
+        or any(names == frozenset(cross) for cross in model.cross)
+    )
+
+
+def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes, str]) -> SliceCounts:
+    """Counts by hash as counts by name.
+
+    Raises:
+        KeyError: a class has no name in `names`; its argument is the hash.
+    """
+    cells: dict[tuple[str | None, str], int] = {}
+    failed = 0
+    for (label, prediction), count in pairs.items():
+        if label == FAILED:
+            failed += count
+        else:
+            labelled = None if label == ABSENT else names[label]
+            cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
+    return SliceCounts(cells, failed)

@@ -1,0 +1,146 @@
+"""What is published about one window: a report for each slice, a message if it is news, and what to keep.
+
+A function of counts, watermark and what was published last; whoever computes it gets the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from schemas.codec import cloud_event_headers, encode
+from schemas.window_report import WindowReport
+from streams.evaluation import ReportWindow, is_declared
+from streams.monitored_model import MonitoredModel
+from streams.ports import LastReport, OutgoingMessage
+from streams.reports import ReportKey, SliceCounts, revise, window_report
+
+__all__ = ["EvaluationSettings", "Revision", "Subject", "reports_of", "revision_of"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """What the evaluator needs of the configuration.
+
+    `models` holds the listed ones by name; others have the defaults. `interval_ms` spaces the revisions of one
+    window. `topic` is where reports go, `source` the URI reference that names this sender, `config_hash` the
+    settings that figures depend on.
+    """
+
+    models: Mapping[str, MonitoredModel]
+    interval_ms: int
+    keep_windows_ms: int
+    confidence_level: float
+    config_hash: str
+    topic: str
+    source: str
+
+    def model(self, name: str) -> MonitoredModel:
+        """The settings of a model, listed or not."""
+        return self.models.get(name) or MonitoredModel(name=name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """A model version that is evaluated; `text` is its name as the ledger keeps it."""
+
+    text: str
+    model: MonitoredModel
+    version: str
+
+    def key(self, window: ReportWindow, segment: Mapping[str, str]) -> ReportKey:
+        """The key of the report on one slice of a window."""
+        return ReportKey(
+            model=self.model.name,
+            model_version=self.version,
+            segment=segment,
+            window_start_ms=window.start_ms,
+            window_size_ms=window.size_ms,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Revision:
+    """What becomes of a report: what to keep as the last one, and the message if its content is news."""
+
+    kept: LastReport
+    message: OutgoingMessage | None
+
+
+class _Identity(msgspec.Struct):
+    """The part of a published report that tells whether its content is news."""
+
+    event_id: str
+
+
+_read_identity = msgspec.json.Decoder(_Identity).decode
+
+
+def reports_of(
+    window: ReportWindow,
+    slices: Iterable[tuple[Mapping[str, str], SliceCounts]],
+    subject: Subject,
+    *,
+    watermark_ms: int,
+    settings: EvaluationSettings,
+) -> dict[bytes, WindowReport]:
+    """The content of the report of each slice that the model declares, by Kafka key."""
+    reports = {}
+    for segment, counts in slices:
+        if is_declared(segment, subject.model):
+            key = subject.key(window, segment)
+            reports[key.encode()] = window_report(
+                key,
+                counts,
+                subject.model,
+                watermark_ms=watermark_ms,
+                confidence_level=settings.confidence_level,
+                config_hash=settings.config_hash,
+            )
+    return reports
+
+
+def revision_of(
+    report: WindowReport,
+    *,
+    key: bytes,
+    last: LastReport | None,
+    due_ms: int,
+    watermark_ms: int,
+    now_ms: int,
+    settings: EvaluationSettings,
+) -> Revision:
+    """Compare a report with what was published last under its key.
+
+    Args:
+        report: content, from `reports_of`.
+        key: its Kafka key.
+        last: None if nothing was published yet.
+        due_ms: the watermark from which the window has to be looked at again.
+        watermark_ms: the one the report was made at.
+        now_ms: wall clock.
+        settings: topic and sender.
+    """
+    revised = revise(
+        report,
+        previous_revision=last.revision if last else None,
+        # Of a contested report it is not known which content stands on the topic.
+        previous_event_id=_read_identity(last.value).event_id if last and not last.contested else None,
+        now_ms=now_ms,
+    )
+    if revised is None:
+        assert last is not None, "only what was published before can be no news"
+        return Revision(dataclasses.replace(last, due_ms=due_ms), None)
+    value = encode(revised)
+    headers = cloud_event_headers("report", event_id=revised.event_id, source=settings.source, time_ms=now_ms)
+    kept = LastReport(
+        key=key,
+        value=value,
+        revision=revised.revision,
+        published_ms=now_ms,
+        watermark_ms=watermark_ms,
+        due_ms=due_ms,
+    )
+    return Revision(kept, OutgoingMessage(topic=settings.topic, key=key, value=value, headers=headers))

@@ -1,0 +1,144 @@
+"""What every report store does: the same suite for the fake and for Redis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from agents.redis_reports import SAVE_REPORTS, RedisReports
+from deploy.servers import RedisServer
+from streams.identity import model_version_hash, model_version_name
+from streams.ports import Claim, LastReport, ReportStore
+from tests.support.publishing import FakeReports
+
+FRAUD = model_version_hash("fraud", "3")
+FRAUD_NAME = model_version_name("fraud", "3")
+CHURN = model_version_hash("churn", "1")
+FIRST, SECOND = b"first evaluator", b"second evaluator"
+
+
+@pytest.fixture(params=["fake", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[ReportStore]:
+    if request.param == "fake":
+        yield FakeReports()
+        return
+    server: RedisServer = request.getfixturevalue("fresh_redis")
+    client = redis.asyncio.Redis.from_url(server.unix_url)
+    yield RedisReports(client, address=server.address, prefix="test")
+    await client.aclose()
+
+
+def report(key: bytes = b"key", *, revision: int = 7, due_ms: int = 1_000, value: bytes = b"{}") -> LastReport:
+    return LastReport(
+        key=key, value=value, revision=revision, published_ms=1_795_442_591_000, watermark_ms=500, due_ms=due_ms
+    )
+
+
+async def claim(store: ReportStore, evaluator: bytes, *, watermark_ms: int = 0) -> Claim:
+    return (await store.claim([FRAUD], evaluator=evaluator, watermark_ms=watermark_ms))[0]
+
+
+async def save(store: ReportStore, evaluator: bytes, *reports: LastReport, watermark_ms: int = 500) -> bool:
+    return await store.save(FRAUD, FRAUD_NAME, reports, evaluator=evaluator, watermark_ms=watermark_ms)
+
+
+async def test_report_that_was_saved_is_read_back_as_it_was(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    assert await save(store, FIRST, report())
+    last = await store.last({FRAUD: [b"key", b"never published"], CHURN: [b"other model"]})
+    assert {b"key": report()} == last
+
+
+async def test_nothing_is_known_of_a_model_version_without_reports(store: ReportStore) -> None:
+    assert {} == await store.model_versions()
+    assert {} == await store.last({})
+    assert [] == await store.claim([], evaluator=FIRST, watermark_ms=0)
+    assert Claim(undisturbed=False, watermark_ms=0) == await claim(store, FIRST, watermark_ms=10**13)
+
+
+async def test_model_version_with_reports_is_listed_by_name(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report())
+    assert {FRAUD: FRAUD_NAME} == await store.model_versions()
+
+
+async def test_claim_is_undisturbed_until_another_evaluator_claims(store: ReportStore) -> None:
+    answers = [(await claim(store, evaluator)).undisturbed for evaluator in (FIRST, FIRST, SECOND, FIRST)]
+    assert [False, True, False, False] == answers
+
+
+async def test_reports_are_due_at_their_watermark_and_not_a_millisecond_before(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(b"late", due_ms=2_000), report(b"early", due_ms=1_000))
+    due = [(await claim(store, FIRST, watermark_ms=watermark_ms)).due for watermark_ms in (999, 1_000, 2_000)]
+    assert [(), (b"early",), (b"early", b"late")] == due
+
+
+async def test_saving_again_moves_the_moment_when_the_report_is_due(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(due_ms=1_000))
+    assert await save(store, FIRST, report(due_ms=5_000))
+    assert () == (await claim(store, FIRST, watermark_ms=4_999)).due
+    assert {b"key": report(due_ms=5_000)} == await store.last({FRAUD: [b"key"]})
+
+
+async def test_watermark_of_the_reports_never_goes_back(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(), watermark_ms=900)
+    await save(store, FIRST, report(b"another"), watermark_ms=300)
+    assert 900 == (await claim(store, FIRST)).watermark_ms
+
+
+async def test_evaluator_that_lost_its_claim_cannot_save_and_what_it_published_is_contested(
+    store: ReportStore,
+) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(revision=7))
+    await claim(store, SECOND)
+    stale = report(revision=9, value=b'{"stale":1}')
+    assert not await save(store, FIRST, stale, watermark_ms=800)
+    assert {b"key": dataclasses.replace(stale, contested=True, due_ms=0)} == await store.last({FRAUD: [b"key"]})
+    assert Claim(undisturbed=True, watermark_ms=500, due=(b"key",)) == await claim(store, SECOND)
+
+
+async def test_revision_below_the_one_a_stale_evaluator_published_is_contested_too(store: ReportStore) -> None:
+    await claim(store, SECOND)
+    await save(store, FIRST, report(revision=9))
+    assert not await save(store, SECOND, report(revision=8))
+    last = await store.last({FRAUD: [b"key"]})
+    assert (9, True, 0) == (last[b"key"].revision, last[b"key"].contested, last[b"key"].due_ms)
+    assert await save(store, SECOND, report(revision=10))
+    assert {b"key": report(revision=10)} == await store.last({FRAUD: [b"key"]})
+
+
+async def test_save_that_is_repeated_after_a_lost_reply_changes_nothing(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    assert [True, True] == [await save(store, FIRST, report()) for _ in range(2)]
+    assert {b"key": report()} == await store.last({FRAUD: [b"key"]})
+
+
+async def test_save_without_reports_says_whether_the_claim_still_stands(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    assert await save(store, FIRST)
+    await claim(store, SECOND)
+    assert not await save(store, FIRST)
+    assert {} == await store.model_versions()
+
+
+async def test_forgotten_reports_are_neither_last_nor_due(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(b"old"), report(b"young"))
+    await store.forget(FRAUD, [b"old"])
+    await store.forget(FRAUD, [])
+    assert {b"young": report(b"young")} == await store.last({FRAUD: [b"old", b"young"]})
+    assert (b"young",) == (await claim(store, FIRST, watermark_ms=10**13)).due
+
+
+async def test_more_reports_than_one_script_call_takes_are_all_kept(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    keys = [b"%d" % number for number in range(SAVE_REPORTS + 1)]
+    assert await save(store, FIRST, *(report(key) for key in keys))
+    assert len(keys) == len(await store.last({FRAUD: keys}))
