@@ -124,9 +124,7 @@ class RedisLedger:
             ledger_id, packed = await pipeline.execute()
         if ledger_id is None:
             return None
-        sources = {
-            Source.parse(name.decode()): SourceState(*_SOURCE.unpack(state)) for name, state in packed.items()
-        }
+        sources = {Source.parse(name.decode()): SourceState(*_SOURCE.unpack(state)) for name, state in packed.items()}
         return ShardState(ledger_id.decode(), sources)
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
@@ -166,15 +164,16 @@ class RedisLedger:
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         used, full = b"".join(known.admitted), int(known.full)
         with redis_failures(self._address):
-            packed = await self._admit.run(
-                self._client, self._keys[0], group, limit, full, used, b"".join(names)
-            )
+            packed = await self._admit.run(self._client, self._keys[0], group, limit, full, used, b"".join(names))
         return NameList.unpack(packed)
 
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
         with redis_failures(self._address):
             marks = await self._client.zrange(f"{self._keys[shard]}:changes", 0, -1, withscores=True)
-        changed = [ChangedWindow(*_WINDOW.unpack(window), int(mark)) for window, mark in marks]
+        changed = []
+        for window, mark in marks:
+            model_version, start_ms = _WINDOW.unpack(window)
+            changed.append(ChangedWindow(model_version, start_ms, int(mark)))
         return sorted(changed, key=lambda window: (window.start_ms, window.model_version))
 
     async def clear_changed(self, shard: int, windows: Sequence[ChangedWindow]) -> None:

@@ -13,7 +13,14 @@ from deploy.servers import RedisServer
 from streams.ledger.reference import ReferenceLedger
 from tests.support.histories import LABEL_HOLD_MS, UNIT_MS, Packer, draw_history, draw_models, expected_cells
 from tests.support.redis_shards import RestorableRedis
-from tests.support.world import EVERY_FAULT, RestorableReference, World, exempt_because_of_cap, readable_cells
+from tests.support.world import (
+    EVERY_FAULT,
+    Restorable,
+    RestorableReference,
+    World,
+    exempt_because_of_cap,
+    readable_cells,
+)
 
 SHARDS = 2
 KEEP_MS = 10**13
@@ -48,7 +55,10 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
         packer = Packer(models, log, SHARDS)
         reference = ReferenceLedger(shards=SHARDS, label_hold_ms=LABEL_HOLD_MS, keep_windows_ms=KEEP_MS)
         ledger = redis_ledger(client, prefix=f"history-{seed}")
-        both = [RestorableReference(reference), RestorableRedis(client, ledger, prefix=f"history-{seed}")]
+        both: list[Restorable] = [
+            RestorableReference(reference),
+            RestorableRedis(client, ledger, prefix=f"history-{seed}"),
+        ]
         world = World(both, packer, rng, faults=faults)
         await world.start()
         for _ in range(40):

@@ -28,7 +28,16 @@ from streams.ledger.parts import (
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel
 
-__all__ = ["LABEL_HOLD_MS", "LATENESS_MS", "Label", "Log", "Prediction", "cells_of_history", "draw_history", "draw_models", "expected_cells"]
+__all__ = [
+    "LABEL_HOLD_MS",
+    "LATENESS_MS",
+    "Label",
+    "Log",
+    "Prediction",
+    "draw_history",
+    "draw_models",
+    "expected_cells",
+]
 
 START_MS = 1_700_000_000_000 // 60_000 * 60_000
 UNIT_MS = 20_000

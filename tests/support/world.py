@@ -18,7 +18,7 @@ from streams.ledger.reference import ReferenceLedger
 from streams.ports import Ledger
 from tests.support.histories import CLASSES, Packer
 
-__all__ = ["RestorableReference", "Restorable", "World", "readable_cells"]
+__all__ = ["Restorable", "RestorableReference", "World", "readable_cells"]
 
 EVERY_FAULT = frozenset({"crash", "zombie", "lost reply", "rollback"})
 FAR_FUTURE_MS = 4_000_000_000_000
@@ -196,9 +196,7 @@ class World:
         assert all(state == states[0] for state in states)
         windows = [await each.ledger.windows(shard) for each in self._ledgers]
         assert all(each == windows[0] for each in windows)
-        cells = [
-            [dict(counts) for counts in await each.ledger.cells(shard, windows[0])] for each in self._ledgers
-        ]
+        cells = [[dict(counts) for counts in await each.ledger.cells(shard, windows[0])] for each in self._ledgers]
         assert all(each == cells[0] for each in cells)
         whole = collections.Counter[str]()
         for counts in cells[0]:
@@ -219,5 +217,3 @@ def exempt_because_of_cap(packer: Packer) -> bool:
             if record is not None and not hasattr(record, "predicted"):
                 labels[record.request_id].add(record)
     return any(len(each) > 8 for each in labels.values())
-
-

@@ -1,0 +1,482 @@
+"""What every ledger must do; the same suite runs on the in-memory reference and on the real Redis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from redis.asyncio import Redis
+
+from agents.redis_ledger import RedisLedger
+from deploy.servers import RedisServer
+from streams.identity import (
+    ABSENT,
+    ANY_LABEL,
+    EVERYTHING,
+    FAILED,
+    OTHER,
+    OTHER_WRONG,
+    class_hash,
+    model_hash,
+    model_version_hash,
+    registry_group,
+    request_key,
+    segment_hash,
+)
+from streams.ledger.parts import (
+    CommitReply,
+    Definitions,
+    LabelRow,
+    NameList,
+    Outcome,
+    Part,
+    PredictionRow,
+    Role,
+    Source,
+    pack_labels,
+    pack_predictions,
+)
+from streams.ledger.reference import ReferenceLedger
+from streams.ledger.terms import Terms
+from streams.monitored_model import LabelPolicy, MonitoredModel, Task
+from streams.ports import Ledger
+
+NOON_MS = 1_700_000_000_000 // 3_600_000 * 3_600_000
+SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
+PREDICTIONS, LABELS = Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0)
+MODEL = MonitoredModel(name="m", label_horizon_ms=HOUR_MS)
+CLASSES = ("a", "ab", "b", "c", "é", "z", *map(str, range(9)))
+ALL_ADMITTED = NameList(tuple(class_hash(text) for text in CLASSES))
+
+
+@pytest.fixture(params=["reference", "redis"])
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
+    settings = {"label_hold_ms": 5 * MINUTE_MS, "keep_windows_ms": 24 * HOUR_MS}
+    if request.param == "reference":
+        yield ReferenceLedger(shards=2, **settings)
+        return
+    server: RedisServer = request.getfixturevalue("fresh_redis")
+    async with Redis.from_url(server.unix_url) as client:
+        yield RedisLedger(client, address="the test's Redis", prefix="contract", shards=2, **settings)
+
+
+@dataclasses.dataclass(slots=True)
+class Writer:
+    """Sends records one commit at a time to shard 0, as their partitions' only reader."""
+
+    ledger: Ledger
+    models: tuple[MonitoredModel, ...] = (MODEL,)
+    admitted: NameList = ALL_ADMITTED
+    offsets: dict[Source, int] = dataclasses.field(default_factory=lambda: {PREDICTIONS: 0, LABELS: 0})
+
+    async def start(self) -> None:
+        await self.ledger.create(0, ledger_id="test", sources=self.offsets)
+
+    def definitions(self) -> Definitions:
+        terms = [Terms.of(model, "1") for model in self.models]
+        return Definitions(
+            {class_hash(text): text for text in CLASSES},
+            {each.hash: each.pack() for each in terms},
+            {registry_group("classes", model.name): self.admitted for model in self.models},
+        )
+
+    async def send(self, part: Part, *, forget_limit: int = 0) -> CommitReply:
+        reply = await self.ledger.commit(0, [part], self.definitions(), forget_limit=forget_limit)
+        if reply.parts[0].outcome is Outcome.APPLIED:
+            self.offsets[part.source] = part.next
+        return reply
+
+    async def predict(
+        self,
+        request_id: str,
+        predicted: str,
+        *,
+        at_ms: int = NOON_MS,
+        arrival_ms: int = 0,
+        model: MonitoredModel = MODEL,
+        failed: bool = False,
+        slices: Sequence[bytes] = (),
+    ) -> None:
+        row = PredictionRow(
+            request_key(request_id),
+            Terms.of(model, "1").hash,
+            at_ms,
+            max(at_ms, arrival_ms),
+            class_hash(predicted),
+            failed,
+            tuple(slices),
+        )
+        expected = self.offsets[PREDICTIONS]
+        rows = pack_predictions([row], slices=2)
+        reply = await self.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, slices=2, rows=rows))
+        assert reply.parts[0].outcome is Outcome.APPLIED
+
+    async def label(
+        self, request_id: str, label: str, *, at_ms: int = NOON_MS, arrival_ms: int = 0, model: str | None = None
+    ) -> None:
+        addressed = ABSENT if model is None else model_hash(model)
+        row = LabelRow(request_key(request_id), at_ms, max(at_ms, arrival_ms), class_hash(label), addressed)
+        expected = self.offsets[LABELS]
+        reply = await self.send(Part(source=LABELS, expected=expected, next=expected + 1, rows=pack_labels([row])))
+        assert reply.parts[0].outcome is Outcome.APPLIED
+
+    async def raise_all(self, watermark_ms: int) -> None:
+        """As if both partitions had been read up to that time."""
+        for source, offset in self.offsets.items():
+            await self.send(Part(source=source, expected=offset, next=offset, raise_to_ms=watermark_ms))
+
+    async def cells(
+        self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING, at_ms: int = NOON_MS
+    ) -> dict[tuple[bytes, bytes], int]:
+        start_ms = at_ms // model.base_window_ms * model.base_window_ms
+        (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
+        return {cell[1:]: count for cell, count in counts.items() if cell[0] == piece}
+
+    async def fates(self) -> dict[str, int]:
+        fates = await self.ledger.fates(0)
+        return {name: count for name, count in fates.items() if count and not name.endswith(":read")}
+
+
+@pytest.fixture
+async def writer(ledger: Ledger) -> Writer:
+    writer = Writer(ledger)
+    await writer.start()
+    return writer
+
+
+def pair(label: str, predicted: str) -> tuple[bytes, bytes]:
+    return (class_hash(label) if label else ABSENT, class_hash(predicted))
+
+
+async def test_label_after_its_prediction_moves_the_cell_from_unlabelled_to_its_class(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    assert await writer.cells() == {pair("", "a"): 1}
+    await writer.label("r", "b", at_ms=NOON_MS + MINUTE_MS)
+    assert await writer.cells() == {pair("b", "a"): 1}
+    assert await writer.fates() == {"predictions:matched": 1, "labels:matched": 1}
+
+
+async def test_label_that_comes_before_its_prediction_is_matched_when_it_arrives(writer: Writer) -> None:
+    await writer.label("r", "b", at_ms=NOON_MS + MINUTE_MS)
+    assert await writer.fates() == {"labels:held": 1}
+    await writer.predict("r", "a")
+    assert await writer.cells() == {pair("b", "a"): 1}
+    assert await writer.fates() == {"predictions:matched": 1, "labels:matched": 1}
+
+
+async def test_later_label_of_another_class_corrects_and_an_earlier_one_changes_nothing(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    await writer.label("r", "b", at_ms=NOON_MS + 2 * MINUTE_MS)
+    await writer.label("r", "c", at_ms=NOON_MS + MINUTE_MS)
+    assert await writer.cells() == {pair("b", "a"): 1}
+    await writer.label("r", "a", at_ms=NOON_MS + 3 * MINUTE_MS)
+    assert await writer.cells() == {pair("a", "a"): 1}
+    await writer.label("r", "a", at_ms=NOON_MS + 4 * MINUTE_MS)
+    assert await writer.fates() == {
+        "predictions:matched": 1,
+        "labels:matched": 1,
+        "labels:corrected_label": 2,
+        "labels:duplicate_label": 1,
+    }
+
+
+async def test_first_label_wins_where_the_policy_says_so(ledger: Ledger) -> None:
+    model = dataclasses.replace(MODEL, label_policy=LabelPolicy.FIRST)
+    writer = Writer(ledger, (model,))
+    await writer.start()
+    await writer.predict("r", "a", model=model)
+    await writer.label("r", "b", at_ms=NOON_MS + 2 * MINUTE_MS)
+    await writer.label("r", "c", at_ms=NOON_MS + 3 * MINUTE_MS)
+    assert await writer.cells() == {pair("b", "a"): 1}
+    await writer.label("r", "a", at_ms=NOON_MS + MINUTE_MS)
+    assert await writer.cells() == {pair("a", "a"): 1}
+
+
+@pytest.mark.parametrize(("smaller", "greater"), [("a", "ab"), ("z", "é"), ("0", "a")])
+async def test_of_two_labels_of_one_time_the_greater_class_text_counts_by_its_bytes(
+    writer: Writer, smaller: str, greater: str
+) -> None:
+    await writer.predict("r", "c")
+    await writer.label("r", smaller)
+    await writer.label("r", greater)
+    assert await writer.cells() == {pair(greater, "c"): 1}
+    await writer.label("r", smaller, model="m")
+    assert await writer.cells() == {pair(greater, "c"): 1}
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "fate"),
+    [
+        (-5 * MINUTE_MS - 1, "labels:out_of_range"),
+        (-5 * MINUTE_MS, "labels:matched"),
+        (HOUR_MS, "labels:matched"),
+        (HOUR_MS + 1, "labels:out_of_range"),
+    ],
+)
+async def test_a_label_matches_from_the_skew_before_to_the_horizon_after_both_ends_included(
+    writer: Writer, delay_ms: int, fate: str
+) -> None:
+    await writer.predict("r", "a")
+    await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
+    assert (await writer.fates())[fate] == 1
+
+
+@pytest.mark.parametrize(("late_ms", "matched"), [(HOUR_MS, True), (HOUR_MS + 1, False)])
+async def test_a_label_that_arrives_after_the_horizon_does_not_count(
+    writer: Writer, late_ms: int, *, matched: bool
+) -> None:
+    await writer.predict("r", "a")
+    await writer.label("r", "a", at_ms=NOON_MS + MINUTE_MS, arrival_ms=NOON_MS + late_ms)
+    assert await writer.cells() == {pair("a" if matched else "", "a"): 1}
+
+
+@pytest.mark.parametrize(("late_ms", "fate"), [(HOUR_MS, "waiting"), (HOUR_MS + 1, "late_prediction")])
+async def test_a_prediction_that_arrives_after_its_horizon_enters_no_window(
+    writer: Writer, late_ms: int, fate: str
+) -> None:
+    await writer.predict("r", "a", arrival_ms=NOON_MS + late_ms)
+    assert await writer.fates() == {f"predictions:{fate}": 1}
+    assert len(await writer.cells()) == (fate == "waiting")
+
+
+async def test_repeats_are_duplicates_and_the_first_of_two_conflicting_ones_is_kept(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    await writer.predict("r", "a")
+    await writer.predict("r", "b")
+    await writer.predict("r", "a", at_ms=NOON_MS + 1)
+    assert await writer.cells() == {pair("", "a"): 1}
+    assert await writer.fates() == {
+        "predictions:waiting": 1,
+        "predictions:duplicate_prediction": 1,
+        "predictions:conflicting_prediction": 2,
+    }
+
+
+async def test_an_earlier_arrival_of_a_repeat_lets_a_held_label_count(writer: Writer) -> None:
+    await writer.label("r", "b", at_ms=NOON_MS)
+    await writer.predict("r", "a", arrival_ms=NOON_MS + 6 * MINUTE_MS)
+    assert await writer.cells() == {pair("", "a"): 1}
+    await writer.predict("r", "a", arrival_ms=NOON_MS + 5 * MINUTE_MS)
+    assert await writer.cells() == {pair("b", "a"): 1}
+
+
+async def test_an_earlier_arrival_of_a_repeated_label_serves_predictions_that_come_later(writer: Writer) -> None:
+    await writer.label("r", "b", at_ms=NOON_MS, arrival_ms=NOON_MS + HOUR_MS + 1)
+    await writer.label("r", "b", at_ms=NOON_MS, arrival_ms=NOON_MS + HOUR_MS)
+    await writer.predict("r", "a")
+    assert await writer.cells() == {pair("b", "a"): 1}
+
+
+async def test_failed_predictions_are_counted_apart_and_a_later_good_one_is_no_repeat(writer: Writer) -> None:
+    await writer.predict("r", "", failed=True)
+    await writer.predict("r", "", failed=True)
+    await writer.predict("r", "a")
+    await writer.label("r", "a")
+    assert await writer.cells() == {(FAILED, ABSENT): 1, pair("a", "a"): 1}
+    assert await writer.fates() == {
+        "predictions:failed": 1,
+        "predictions:duplicate_prediction": 1,
+        "predictions:matched": 1,
+        "labels:matched": 1,
+    }
+
+
+async def test_one_label_serves_several_models_unless_it_is_addressed_to_one(ledger: Ledger) -> None:
+    other = dataclasses.replace(MODEL, name="other")
+    writer = Writer(ledger, (MODEL, other))
+    await writer.start()
+    await writer.predict("r", "a")
+    await writer.predict("r", "b", model=other)
+    await writer.label("r", "a", model="m")
+    assert await writer.cells(other) == {pair("", "b"): 1}
+    await writer.label("r", "b", at_ms=NOON_MS + 1)
+    assert await writer.cells() == {pair("b", "a"): 1}
+    assert await writer.cells(other) == {pair("b", "b"): 1}
+
+
+async def test_another_spelling_of_a_class_counts_as_the_class(ledger: Ledger) -> None:
+    model = dataclasses.replace(MODEL, class_aliases={"1": "a"})
+    writer = Writer(ledger, (model,))
+    await writer.start()
+    await writer.predict("r", "a", model=model)
+    await writer.label("r", "1")
+    assert await writer.cells() == {pair("a", "a"): 1}
+
+
+async def test_a_prediction_counts_in_everything_and_in_each_of_its_slices(writer: Writer) -> None:
+    german, young = segment_hash({"country": "DE"}), segment_hash({"age": "young"})
+    await writer.predict("r", "a", slices=[german, young])
+    await writer.label("r", "b")
+    for piece in (EVERYTHING, german, young):
+        assert await writer.cells(piece=piece) == {pair("b", "a"): 1}
+
+
+async def test_classes_of_a_regression_are_not_counted(ledger: Ledger) -> None:
+    model = dataclasses.replace(MODEL, task=Task.REGRESSION)
+    writer = Writer(ledger, (model,), NameList(full=True))
+    await writer.start()
+    await writer.predict("r", "1", model=model)
+    assert await writer.cells() == {(ABSENT, ABSENT): 1}
+    await writer.label("r", "2")
+    assert await writer.cells() == {(ANY_LABEL, ABSENT): 1}
+
+
+async def test_beyond_the_limit_of_classes_agreement_is_still_known(ledger: Ledger) -> None:
+    writer = Writer(ledger, admitted=NameList((class_hash("a"),), full=True))
+    await writer.start()
+    await writer.predict("right", "b")
+    await writer.predict("wrong", "b")
+    await writer.predict("own", "a")
+    assert await writer.cells() == {(ABSENT, OTHER): 2, pair("", "a"): 1}
+    await writer.label("right", "b")
+    await writer.label("wrong", "c")
+    await writer.label("own", "c")
+    assert await writer.cells() == {(OTHER, OTHER): 1, (OTHER, OTHER_WRONG): 2}
+
+
+async def test_what_is_overdue_is_forgotten_and_its_fate_is_settled(writer: Writer) -> None:
+    await writer.predict("waits", "a")
+    await writer.label("early", "a")
+    await writer.raise_all(NOON_MS + HOUR_MS)
+    assert (await writer.fates())["predictions:waiting"] == 1
+    await writer.raise_all(NOON_MS + HOUR_MS + 1)
+    while await writer.ledger.forget(0, limit=1):
+        pass
+    assert await writer.fates() == {"predictions:never_labelled": 1, "labels:unmatched_label": 1}
+    assert await writer.cells() == {pair("", "a"): 1}
+
+
+async def test_a_commit_forgets_too_but_no_more_than_it_is_allowed(writer: Writer) -> None:
+    for number in range(5):
+        await writer.predict(f"r{number}", "a")
+    await writer.raise_all(NOON_MS + 2 * HOUR_MS)
+    empty = Part(source=LABELS, expected=0, next=0)
+    await writer.send(empty, forget_limit=2)
+    assert await writer.fates() == {"predictions:waiting": 3, "predictions:never_labelled": 2}
+    await writer.send(empty, forget_limit=100)
+    assert await writer.fates() == {"predictions:never_labelled": 5}
+
+
+async def test_an_id_that_is_not_overdue_yet_is_looked_at_again_later(writer: Writer) -> None:
+    await writer.predict("r", "a", at_ms=NOON_MS + 30 * SECOND_MS)
+    await writer.raise_all(NOON_MS + HOUR_MS + 10 * SECOND_MS)
+    assert await writer.ledger.forget(0, limit=10) == 1
+    assert await writer.fates() == {"predictions:waiting": 1}
+    await writer.raise_all(NOON_MS + HOUR_MS + 2 * MINUTE_MS)
+    assert await writer.ledger.forget(0, limit=10) == 1
+    assert await writer.fates() == {"predictions:never_labelled": 1}
+
+
+async def test_a_record_behind_a_raised_watermark_arrives_at_it(writer: Writer) -> None:
+    await writer.raise_all(NOON_MS + HOUR_MS + 1)
+    await writer.predict("late", "a")
+    await writer.predict("just", "a", at_ms=NOON_MS + 1)
+    await writer.label("just", "a", at_ms=NOON_MS + 1)
+    await writer.label("just", "a", at_ms=NOON_MS + HOUR_MS)
+    assert await writer.fates() == {
+        "predictions:late_prediction": 1,
+        "predictions:matched": 1,
+        "labels:out_of_range": 1,
+        "labels:matched": 1,
+    }
+
+
+async def test_of_nine_labels_the_earliest_leaves(writer: Writer) -> None:
+    for number in range(9):
+        await writer.label("r", str(number), at_ms=NOON_MS + (number or 20) * SECOND_MS)
+    assert await writer.fates() == {"labels:held": 8, "labels:unmatched_label": 1}
+    await writer.predict("r", "a")
+    assert await writer.cells() == {pair("0", "a"): 1}
+
+
+async def test_a_part_with_another_offset_is_refused_and_nothing_changes(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    row = PredictionRow(request_key("s"), Terms.of(MODEL, "1").hash, NOON_MS, NOON_MS, class_hash("a"))
+    rows = pack_predictions([row], slices=0)
+    for expected in (0, 7):
+        reply = await writer.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, rows=rows))
+        assert (reply.parts[0].outcome, reply.parts[0].stored) == (Outcome.REFUSED, 1)
+    assert await writer.cells() == {pair("", "a"): 1}
+
+
+async def test_two_parts_of_one_call_follow_each_other_and_a_refused_one_does_not_stop_the_other(
+    writer: Writer,
+) -> None:
+    first = Part(source=PREDICTIONS, expected=0, next=3, rejected=1)
+    refused = Part(source=LABELS, expected=5, next=6)
+    second = Part(source=PREDICTIONS, expected=3, next=4)
+    reply = await writer.ledger.commit(0, [first, refused, second], Definitions(), forget_limit=0)
+    assert [part.outcome for part in reply.parts] == [Outcome.APPLIED, Outcome.REFUSED, Outcome.APPLIED]
+    assert [part.stored for part in reply.parts] == [4, 0, 4]
+    assert await writer.fates() == {"predictions:rejected": 1}
+
+
+async def test_a_partition_that_was_added_starts_at_the_watermark_of_its_shard(writer: Writer) -> None:
+    await writer.raise_all(NOON_MS)
+    added = Source(Role.LABELS, 1)
+    part = Part(source=added, expected=17, next=18)
+    assert (await writer.send(part)).parts[0].outcome is Outcome.UNKNOWN_SOURCE
+    reply = await writer.send(dataclasses.replace(part, register=True))
+    assert (reply.parts[0].outcome, reply.watermark_ms) == (Outcome.APPLIED, NOON_MS)
+    state = await writer.ledger.state(0)
+    assert state is not None
+    assert (state.sources[added].next, state.sources[added].watermark_ms) == (18, NOON_MS)
+
+
+async def test_rows_without_definitions_are_held_back_whole(writer: Writer) -> None:
+    terms = Terms.of(MODEL, "1")
+    row = PredictionRow(request_key("r"), terms.hash, NOON_MS, NOON_MS, class_hash("a"))
+    part = Part(source=PREDICTIONS, expected=0, next=1, rows=pack_predictions([row], slices=0))
+    other = Part(source=LABELS, expected=0, next=1, rejected=1)
+    reply = await writer.ledger.commit(0, [other, part], Definitions(), forget_limit=0)
+    assert [each.outcome for each in reply.parts] == [Outcome.HELD_BACK, Outcome.HELD_BACK]
+    assert reply.unknown_terms == (terms.hash,)
+    reply = await writer.ledger.commit(0, [other, part], Definitions(terms={terms.hash: terms.pack()}), forget_limit=0)
+    assert reply.undecided == ((registry_group("classes", "m"), class_hash("a")),)
+    assert await writer.fates() == {}
+    assert (await writer.send(part)).parts[0].outcome is Outcome.APPLIED
+
+
+async def test_admission_is_first_come_up_to_the_limit_and_what_a_shard_uses_stays_admitted(ledger: Ledger) -> None:
+    group = registry_group("classes", "m")
+    one, two, three = (class_hash(text) for text in "abc")
+    assert await ledger.admit(group, [one], limit=2, known=NameList()) == NameList((one,))
+    assert await ledger.admit(group, [two, three], limit=2, known=NameList()) == NameList((one, two), full=True)
+    assert await ledger.admit(group, [three], limit=2, known=NameList()) == NameList((one, two), full=True)
+    used = NameList((three,))
+    assert await ledger.admit(group, [], limit=2, known=used) == NameList((one, two, three), full=True)
+
+
+async def test_windows_leave_when_they_are_no_longer_kept(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    final_ms = NOON_MS + MODEL.base_window_ms + MODEL.label_horizon_ms
+    await writer.raise_all(final_ms + 24 * HOUR_MS)
+    await writer.ledger.forget(0, limit=10)
+    assert len(await writer.ledger.windows(0)) == 1
+    await writer.raise_all(final_ms + 24 * HOUR_MS + 1)
+    await writer.ledger.forget(0, limit=10)
+    assert await writer.ledger.windows(0) == []
+    assert await writer.ledger.changed_windows(0) == []
+    assert await writer.cells() == {}
+
+
+async def test_a_change_mark_is_cleared_only_if_the_window_has_not_changed_since(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    seen = await writer.ledger.changed_windows(0)
+    assert [(each.model_version, each.start_ms) for each in seen] == [(model_version_hash("m", "1"), NOON_MS)]
+    await writer.label("r", "a")
+    await writer.ledger.clear_changed(0, seen)
+    changed = await writer.ledger.changed_windows(0)
+    assert len(changed) == 1
+    await writer.ledger.clear_changed(0, changed)
+    assert await writer.ledger.changed_windows(0) == []
+
+
+async def test_a_shard_belongs_to_the_ledger_that_created_it_first(ledger: Ledger) -> None:
+    assert await ledger.state(1) is None
+    await ledger.create(1, ledger_id="mine", sources={LABELS: 5})
+    await ledger.create(1, ledger_id="other", sources={LABELS: 9})
+    state = await ledger.state(1)
+    assert state is not None
+    assert (state.ledger_id, state.sources[LABELS].next) == ("mine", 5)
