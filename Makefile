@@ -11,7 +11,9 @@ CACHE := .cache
 KAFKA_LIBS := $(CACHE)/kafka-$(KAFKA_VERSION)/libs
 TOOLS := $(CACHE)/tools
 
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+# Without isolation, so that what builds a package is locked too.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --no-build-isolation --use-pep517
+LOCKED := --require-hashes --requirement
 STACK := $(BIN)/python -m deploy.stack
 
 .DEFAULT_GOAL := help
@@ -56,8 +58,9 @@ soak: setup ## chaos for minutes, with its seed printed
 	$(BIN)/pytest -q -m soak --timeout=0 --override-ini=log_cli=true
 
 lock: $(CACHE)/uv/bin/uv ## write the exact versions and hashes of pyproject.toml's dependencies
-	$(call compile,requirements.txt,pyproject.toml --extra build)
-	$(call compile,requirements-dev.txt,pyproject.toml --extra build --extra dev --constraint requirements.txt)
+	$(call compile,requirements-build.txt,deploy/build.in)
+	$(call compile,requirements.txt,pyproject.toml)
+	$(call compile,requirements-dev.txt,pyproject.toml --extra dev --constraint requirements.txt)
 	$(call compile,requirements-tools.txt,deploy/tools.in)
 
 clean: ## remove what set-up and tests have made
@@ -68,26 +71,28 @@ clean: ## remove what set-up and tests have made
 programs:
 	@PYTHON=$(PYTHON) deploy/install-programs
 
-$(BIN)/python: | programs
+$(VENV)/.build: requirements-build.txt | programs
 	@echo "setup: creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) $(LOCKED) $<
+	@touch $@
 
-$(VENV)/.runtime: requirements.txt pyproject.toml | $(BIN)/python
+$(VENV)/.runtime: requirements.txt pyproject.toml $(VENV)/.build
 	@echo "setup: installing $$(grep -c '==' $<) packages of $<"
-	@$(BIN)/python $(PIP_INSTALL) --requirement $<
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@$(BIN)/python $(PIP_INSTALL) $(LOCKED) $<
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "setup: installing what tests need of $<"
-	@$(BIN)/python $(PIP_INSTALL) --requirement $<
+	@$(BIN)/python $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 # A checker of its own environment: it needs a newer click than faust-streaming allows.
 $(TOOLS)/.complete: requirements-tools.txt | programs
 	@echo "setup: installing the checkers of $<"
 	@$(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/python $(PIP_INSTALL) --requirement $<
+	@$(TOOLS)/bin/python $(PIP_INSTALL) $(LOCKED) $<
 	@touch $@
 
 $(KAFKA_LIBS)/.complete: deploy/kafka/pom.xml | programs
