@@ -1,0 +1,38 @@
+"""The `latelabel.yaml` of the demo, commented for readers: a small one of their own may start from it.
+
+Addresses are left out: LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL give them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.demo.classifier import MODEL, NEGATIVE, POSITIVE
+
+__all__ = ["write_configuration"]
+
+TEMPLATE = f"""\
+kafka:
+  partitions: 4                 # plenty for the load of one replay
+
+evaluation_interval: 500ms      # a day of 2013 passes several times a second; usual is 10s
+allowed_lateness: 1h            # within a partition the replay is in order, so an hour is generous
+max_read_ahead: 365d            # in one second of replay, partitions are days of event time apart
+keep_windows: 36500d            # the days are long past; keep them all
+
+web: {{host: 127.0.0.1, port: @PORT@}}
+
+models:
+  - name: {MODEL}
+    task: binary
+    positive_class: {POSITIVE}
+    classes: {{names: [{POSITIVE}, {NEGATIVE}]}}
+    report_windows: [1d]        # UTC days
+    label_horizon: 2d           # the latest landing is 32 hours after its schedule
+    segments: [carrier, origin]
+"""
+
+
+def write_configuration(path: Path, *, web_port: int) -> None:
+    """Write the file; `web_port` is free, so that a demo never meets a service that runs."""
+    path.write_text(TEMPLATE.replace("@PORT@", str(web_port)))

@@ -1,0 +1,206 @@
+"""The demo from beginning to end, in the order in which it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import dataclasses
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents.demo.classifier import Prediction, learn_and_predict
+from agents.demo.flights import read_flights
+from agents.demo.processes import Commands, stop
+from agents.demo.replay import Progress, publish
+from agents.demo.report_feed import ReportFeed
+from agents.demo.screen import Screen, open_screen
+from agents.demo.standing import Standing
+from agents.demo.timeline import Timeline
+from schemas.window_report import WindowReport
+
+__all__ = ["Demo", "DemoFailed", "run_demo"]
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message says why and what helps."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """What a run needs to know.
+
+    Attributes:
+        brokers: bootstrap addresses of Kafka, comma-separated.
+        topics: name on the wire of each role.
+        configuration: the file for the commands that are run.
+        data: the folder that holds `flights.csv.xz` and `recount.py`.
+        folder: where everything the run writes is kept.
+        speed: event seconds per second.
+        days: how many days to replay; `None`: all there are.
+    """
+
+    brokers: str
+    topics: Mapping[str, str]
+    configuration: Path
+    data: Path
+    folder: Path
+    speed: float
+    days: int | None = None
+
+    @property
+    def flights(self) -> Path:
+        """Where the flights are."""
+        return self.data / "flights.csv.xz"
+
+
+async def run_demo(demo: Demo) -> bool:
+    """Replay the flights, show their reports, and have every figure recounted; true if all were equal.
+
+    Raises:
+        DemoFailed, CommandFailed: what was in the way.
+        asyncio.CancelledError: SIGINT or SIGTERM came; all child processes are gone.
+    """
+    with _cancelled_by_signals():
+        commands = Commands(configuration=demo.configuration, folder=demo.folder)
+        await _check_kafka_is_unused(demo)
+        await commands.run("topics", "create")
+        async with commands.running("worker") as worker:
+            print("Learning from the flights of January and February, New York, 2013 …", flush=True)
+            predictions = await asyncio.to_thread(_predictions, demo)
+            standing = Standing()
+            screen = open_screen(standing, days=len({prediction.flight.day for prediction in predictions}))
+            screen.say(f"Replaying {len(predictions):,} flights. A worker judges the predictions as the flights land.")
+            receive = _receiver(standing, screen)
+            async with ReportFeed(brokers=demo.brokers, topic=demo.topics["metrics"], receive=receive) as feed:
+                with screen.live():
+                    async with _background(feed.follow()):
+                        progress = await _replay(demo, commands, worker, Timeline(predictions), screen)
+                    await feed.drain()
+        equal = await _recount(demo, commands, standing)
+        _summarise(screen, standing, progress, equal=equal)
+        return equal
+
+
+async def _replay(demo: Demo, commands: Commands, worker: Process, timeline: Timeline, screen: Screen) -> Progress:
+    """Publish everything while the worker judges it, then have another worker close all days."""
+    topics = {role: demo.topics[role] for role in ("predictions", "labels")}
+    replay = publish(timeline, brokers=demo.brokers, topics=topics, speed=demo.speed, report=screen.progress)
+    progress = await commands.watch(worker, "worker", during=replay)
+    # Labels that have not come by now never will, so all days may be closed; only the last worker may do so.
+    await stop(worker)
+    await commands.run("worker", "--until-caught-up", "--close")
+    return progress
+
+
+@contextlib.contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM cancel the running task; more of them cannot disturb the cleaning up."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    asked: list[int] = []
+
+    def cancel(number: int) -> None:
+        if not asked:
+            asked.append(number)
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, cancel, number)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block and end it with it; what it raised is raised here."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _check_kafka_is_unused(demo: Demo) -> None:
+    """Refuse a Kafka that already has our topics: whatever they hold, it is not the demo's."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=demo.brokers)
+    await admin.start()
+    try:
+        taken = sorted(set(demo.topics.values()) & set(await admin.list_topics()))
+    finally:
+        await admin.close()
+    if taken:
+        raise DemoFailed(
+            f"Kafka at {demo.brokers} already has the topic {taken[0]!r}. The demo writes to topics of the usual"
+            " names and wants a Kafka and a Redis of its own: `make demo` starts them."
+        )
+
+
+def _predictions(demo: Demo) -> list[Prediction]:
+    """Learn, predict, keep what is replayed, and write it down for the recount."""
+    predictions = learn_and_predict(read_flights(demo.flights))
+    if demo.days is not None:
+        end = predictions[0].flight.day + timedelta(days=demo.days)
+        predictions = [prediction for prediction in predictions if prediction.flight.day < end]
+    with (demo.folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("scheduled_departure", "carrier", "flight", "origin", "prediction"))
+        for flight, answer in ((prediction.flight, prediction.prediction) for prediction in predictions):
+            departure = flight.scheduled_departure.isoformat(timespec="minutes")
+            writer.writerow((departure, flight.carrier, flight.number, flight.origin, answer))
+    return predictions
+
+
+def _receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes, WindowReport], None]:
+    def receive(key: bytes, value: bytes, report: WindowReport) -> None:
+        if standing.add(key, value, report) and not report.segment:
+            screen.revised(report)
+
+    return receive
+
+
+async def _recount(demo: Demo, commands: Commands, standing: Standing) -> bool:
+    """Hand the monitor's counts and last reports to a program that knows nothing of the monitor."""
+    counts, reports = demo.folder / "counts.jsonl", demo.folder / "reports.jsonl"
+    reports.write_bytes(b"\n".join(standing.last_values))
+    await commands.run("counts", "--format", "jsonl", output=counts)
+    print("Recounting from the input file with scikit-learn, in a program that imports nothing of the pipeline …")
+    sys.stdout.flush()
+    recount = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(demo.data / "recount.py"), "--flights", str(demo.flights)),
+        *("--predictions", str(demo.folder / "predictions.csv")),
+        *("--counts", str(counts), "--reports", str(reports)),
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        return await recount.wait() == 0
+    finally:
+        await stop(recount)
+
+
+def _summarise(screen: Screen, standing: Standing, progress: Progress, *, equal: bool) -> None:
+    early = standing.early_figures()
+    screen.say("")
+    if not equal:
+        screen.say("DIFFERENT: the monitor's figures are not those of the recount. This is a bug; please report it.")
+        return
+    screen.say(
+        f"""\
+EQUAL: every cell and every figure is what scikit-learn counts from the input file.
+
+What you saw: {progress.published:,} records through Kafka, {progress.speed:,.0f} times faster than life;
+{standing.revisions:,} reports on model-metrics, revised as labels landed, {len(standing.days)} days now final.
+While days were over but labels still due, {early.reports:,} reports about all flights were published: the final
+accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}.
+
+Where to look next: README.md, to publish predictions and labels of your own; `make up` for a Kafka and a
+Redis to play with; latelabel.yaml for every setting."""
+    )
