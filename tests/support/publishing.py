@@ -53,9 +53,7 @@ class FakeReports:
     async def model_versions(self) -> Mapping[bytes, str]:
         return dict(self.names)
 
-    async def claim(
-        self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int
-    ) -> Sequence[Claim]:
+    async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         return [self._claim(model_version, evaluator, watermark_ms) for model_version in model_versions]
 
     def _claim(self, model_version: bytes, evaluator: bytes, watermark_ms: int) -> Claim:

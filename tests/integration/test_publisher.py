@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from agents.publisher import KafkaPublisher, OutgoingMessage
+from deploy.servers import KafkaServer
+from streams.errors import PermanentFailure, TemporaryFailure
+from tests.support.services import create_topic, unique_name
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture
+async def publisher(kafka: KafkaServer) -> AsyncIterator[KafkaPublisher]:
+    publisher = KafkaPublisher({"bootstrap_servers": kafka.address}, delivery_timeout_seconds=20)
+    await publisher.start()
+    yield publisher
+    await publisher.stop()
+
+
+async def read(kafka: KafkaServer, topic: str, *, count: int) -> list[ConsumerRecord[bytes, bytes]]:
+    """The first `count` records of partition 0."""
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.address, max_partition_fetch_bytes=32 * MEBIBYTE
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.seek_to_beginning()
+        async with asyncio.timeout(20):
+            return [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+async def test_all_that_was_sent_is_on_the_topic_in_order(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
+    topic = create_topic(kafka.address, unique_name("metrics"))
+    headers = (("ce_id", b"7"),)
+    messages = [
+        OutgoingMessage(topic=topic, key=b"key", value=b"%d" % n, headers=headers, timestamp_ms=1_000 + n)
+        for n in range(2_000)
+    ]
+    await publisher.send(messages)
+    records = await read(kafka, topic, count=2_000)
+    assert messages == [
+        OutgoingMessage(topic=topic, key=r.key, value=r.value, headers=r.headers, timestamp_ms=r.timestamp)
+        for r in records
+    ]
+
+
+async def test_sending_nothing_needs_no_broker() -> None:
+    await KafkaPublisher({"bootstrap_servers": "127.0.0.1:1"}).send([])
+
+
+async def test_record_without_key_and_value_keeps_its_headers(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
+    topic = create_topic(kafka.address, unique_name("dead-letters"))
+    await publisher.send([OutgoingMessage(topic=topic, key=None, value=None, headers=[("reason", b"tombstone")])])
+    [record] = await read(kafka, topic, count=1)
+    assert (None, None, (("reason", b"tombstone"),)) == (record.key, record.value, record.headers)
+
+
+async def test_dead_letter_of_fifteen_mebibytes_passes(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
+    topic = create_topic(kafka.address, unique_name("dead-letters"), settings={"max.message.bytes": str(16 * MEBIBYTE)})
+    value = os.urandom(15 * MEBIBYTE)
+    await publisher.send([OutgoingMessage(topic=topic, key=None, value=value)])
+    [record] = await read(kafka, topic, count=1)
+    assert value == record.value
+
+
+async def test_record_that_the_topic_finds_too_large_is_a_permanent_failure_and_the_next_one_passes(
+    kafka: KafkaServer, publisher: KafkaPublisher
+) -> None:
+    topic = create_topic(kafka.address, unique_name("metrics"), settings={"max.message.bytes": "2000"})
+    for size in (10_000, 18 * MEBIBYTE):
+        with pytest.raises(PermanentFailure, match=f"{topic}.*max.message.bytes"):
+            await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=os.urandom(size))])
+        await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"small")])
+    assert [b"small", b"small"] == [record.value for record in await read(kafka, topic, count=2)]
+
+
+async def test_broker_that_does_not_answer_is_a_temporary_failure() -> None:
+    publisher = KafkaPublisher({"bootstrap_servers": "127.0.0.1:1"}, delivery_timeout_seconds=1)
+    with pytest.raises(TemporaryFailure, match="starting a producer"):
+        await publisher.start()
+    await publisher.stop()
+
+
+async def test_topic_that_does_not_exist_is_a_temporary_failure_that_names_it(kafka: KafkaServer) -> None:
+    publisher = KafkaPublisher({"bootstrap_servers": kafka.address}, delivery_timeout_seconds=1)
+    await publisher.start()
+    with pytest.raises(TemporaryFailure, match="no-such-topic"):
+        await publisher.send([OutgoingMessage(topic=unique_name("no-such-topic"), key=b"key", value=b"")])
+    await publisher.stop()
+
+
+async def test_broker_that_was_away_gets_what_is_sent_again_when_it_is_back() -> None:
+    with KafkaServer() as server:
+        topic = create_topic(server.address, unique_name("metrics"))
+        publisher = KafkaPublisher({"bootstrap_servers": server.address}, delivery_timeout_seconds=2)
+        await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"before")])
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(TemporaryFailure, match=topic):
+            await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"meanwhile")])
+        with pytest.raises(TemporaryFailure):
+            await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"meanwhile")])
+        await asyncio.to_thread(server.start)
+        await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"after")])
+        await publisher.stop()
+        values = [record.value for record in await read(server, topic, count=2)]
+        assert [b"before", b"after"] == values

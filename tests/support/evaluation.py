@@ -1,0 +1,175 @@
+"""A small world around an evaluator: a ledger in memory that is fed record by record, and fakes for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from agents.evaluator import Evaluator
+from schemas.window_report import WindowReport
+from streams.identity import (
+    class_hash,
+    model_version_hash,
+    model_version_name,
+    registry_group,
+    request_key,
+    segment_hash,
+    segment_name,
+    shard_of,
+)
+from streams.ledger.parts import (
+    Definitions,
+    LabelRow,
+    NameList,
+    Part,
+    PredictionRow,
+    Role,
+    Source,
+    pack_labels,
+    pack_predictions,
+)
+from streams.ledger.reference import ReferenceLedger
+from streams.ledger.terms import Terms
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
+from streams.ports import Publisher, ReportStore
+from streams.publication import EvaluationSettings
+from tests.support.publishing import FakeClock, FakePublisher, FakeReports
+
+__all__ = ["CLASSES", "FRAUD", "NOON_MS", "EvaluatedWorld"]
+
+NOON_MS = 1_795_435_200_000
+"""2026-11-23T12:00:00Z"""
+CLASSES = ("fraud", "ok")
+FRAUD = MonitoredModel(
+    name="fraud",
+    task=Task.BINARY,
+    positive_class="fraud",
+    report_windows_ms=(5 * MINUTE_MS, HOUR_MS, DAY_MS),
+    base_window_ms=5 * MINUTE_MS,
+    label_horizon_ms=2 * HOUR_MS,
+    segments=("country",),
+)
+_SOURCES = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
+
+
+@dataclasses.dataclass
+class EvaluatedWorld:
+    """Models of version "3", a ledger of `shards` shards, and what the evaluators published."""
+
+    models: tuple[MonitoredModel, ...] = (FRAUD,)
+    shards: int = 2
+    keep_windows_ms: int = 30 * DAY_MS
+    publisher: FakePublisher = dataclasses.field(default_factory=FakePublisher)
+    store: FakeReports = dataclasses.field(default_factory=FakeReports)
+    clock: FakeClock = dataclasses.field(default_factory=lambda: FakeClock(NOON_MS))
+
+    def __post_init__(self) -> None:
+        self.ledger = ReferenceLedger(shards=self.shards, label_hold_ms=HOUR_MS, keep_windows_ms=self.keep_windows_ms)
+        self._offsets = {(shard, source): 0 for shard in range(self.shards) for source in _SOURCES}
+        self._ids = map(str, itertools.count())
+
+    async def start(self) -> EvaluatedWorld:
+        """Create the ledger."""
+        for shard in range(self.shards):
+            await self.ledger.create(shard, ledger_id="ledger", sources=dict.fromkeys(_SOURCES, 0))
+        return self
+
+    def settings(self) -> EvaluationSettings:
+        """As the evaluators get them; revisions are ten seconds apart."""
+        return EvaluationSettings(
+            models={model.name: model for model in self.models},
+            interval_ms=10_000,
+            keep_windows_ms=self.keep_windows_ms,
+            confidence_level=0.95,
+            config_hash="config",
+            topic="model-metrics",
+            source="/latelabel/test",
+        )
+
+    def evaluator(
+        self,
+        *,
+        owns: Callable[[str], bool] = lambda _: True,
+        publisher: Publisher | None = None,
+        store: ReportStore | None = None,
+    ) -> Evaluator:
+        """One more worker's evaluator on the same ledger and store."""
+        return Evaluator(
+            self.ledger, store or self.store, publisher or self.publisher, self.settings(), self.clock, owns
+        )
+
+    async def predict(
+        self,
+        predicted: str,
+        *,
+        at_ms: int,
+        country: str | None = None,
+        model: MonitoredModel = FRAUD,
+        failed: bool = False,
+        request_id: str | None = None,
+    ) -> str:
+        """One prediction; returns its request id."""
+        request_id = request_id or next(self._ids)
+        slices = (segment_hash({"country": country}),) if country else ()
+        terms = Terms.of(model, "3").hash
+        row = PredictionRow(request_key(request_id), terms, at_ms, at_ms, class_hash(predicted), failed, slices)
+        await self._commit(request_id, _SOURCES[0], rows=pack_predictions([row], slices=1), slices=1, country=country)
+        return request_id
+
+    async def label(self, request_id: str, label: str, *, at_ms: int) -> None:
+        """One label for every model."""
+        row = LabelRow(request_key(request_id), at_ms, at_ms, class_hash(label))
+        await self._commit(request_id, _SOURCES[1], rows=pack_labels([row]), slices=0)
+
+    async def advance(self, watermark_ms: int) -> None:
+        """Raise the watermark of every source in every shard."""
+        for (shard, source), offset in self._offsets.items():
+            part = Part(source=source, expected=offset, next=offset, raise_to_ms=watermark_ms)
+            await self.ledger.commit(shard, [part], Definitions(), forget_limit=1000)
+
+    def reports(self) -> list[WindowReport]:
+        """All that was published, in order."""
+        return [msgspec.json.decode(message.value or b"", type=WindowReport) for message in self.publisher.sent]
+
+    def newest(self, *, size_ms: int = 5 * MINUTE_MS, segment: Mapping[str, str] | None = None) -> WindowReport:
+        """What a reader of the topic ends at, who keeps the highest revision: of the first window of a size."""
+        found = [
+            report
+            for report in self.reports()
+            if report.window.size_seconds * 1000 == size_ms and report.segment == (segment or {})
+        ]
+        first = min(report.window.start for report in found)
+        return max((each for each in found if each.window.start == first), key=lambda each: each.revision)
+
+    async def _commit(
+        self, request_id: str, source: Source, *, rows: bytes, slices: int, country: str | None = None
+    ) -> None:
+        home = shard_of(request_key(request_id), shards=self.shards)
+        for shard in range(self.shards):
+            expected = self._offsets[shard, source]
+            part = Part(
+                source=source,
+                expected=expected,
+                next=expected + 1,
+                slices=slices,
+                rows=rows if shard == home else b"",
+            )
+            reply = await self.ledger.commit(shard, [part], self._definitions(country), forget_limit=1000)
+            assert reply.parts[0].stored == expected + 1
+            self._offsets[shard, source] = expected + 1
+
+    def _definitions(self, country: str | None) -> Definitions:
+        names = {class_hash(name): name for name in CLASSES}
+        if country is not None:
+            names[segment_hash({"country": country})] = segment_name({"country": country})
+        names |= {model_version_hash(m.name, "3"): model_version_name(m.name, "3") for m in self.models}
+        terms = [Terms.of(model, "3") for model in self.models]
+        classes = NameList(tuple(map(class_hash, CLASSES)))
+        return Definitions(
+            names=names,
+            terms={each.hash: each.pack() for each in terms},
+            name_lists={registry_group("classes", model.name): classes for model in self.models},
+        )

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+
+from streams.evaluation import (
+    Publication,
+    ReportWindow,
+    is_declared,
+    may_revise,
+    slice_counts,
+    touched_windows,
+    window_of_key,
+)
+from streams.identity import ABSENT, EVERYTHING, FAILED, class_hash
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+from streams.publication import Subject
+from streams.reports import SliceCounts
+from streams.window_sums import WindowSums
+
+NOON_MS = 1_795_435_200_000
+MODEL = MonitoredModel(
+    name="fraud",
+    report_windows_ms=(5 * MINUTE_MS, HOUR_MS, DAY_MS),
+    label_horizon_ms=DAY_MS,
+    segments=("country", "device"),
+    cross=(("country", "device"),),
+)
+VERSION = b"version."
+WINDOW = ReportWindow(VERSION, 5 * MINUTE_MS, NOON_MS)
+BASE_MS = MODEL.base_window_ms
+OK, FRAUD = class_hash("ok"), class_hash("fraud")
+NAMES = {OK: "ok", FRAUD: "fraud"}
+
+
+def test_changed_base_window_touches_one_window_of_each_size() -> None:
+    touched = [(window.size_ms, window.start_ms) for window in touched_windows(VERSION, NOON_MS + BASE_MS, MODEL)]
+    assert [(5 * MINUTE_MS, NOON_MS + BASE_MS), (HOUR_MS, NOON_MS), (DAY_MS, NOON_MS - 12 * HOUR_MS)] == touched
+
+
+def test_key_of_a_report_names_its_window() -> None:
+    key = Subject('["fraud","3"]', MODEL, "3").key(WINDOW, {"country": 'D,"E'}).encode()
+    assert WINDOW == window_of_key(VERSION, key)
+
+
+@pytest.mark.parametrize(
+    ("watermark_ms", "due_ms"),
+    [
+        (0, WINDOW.end_ms),
+        (WINDOW.end_ms, WINDOW.end_ms + DAY_MS),
+        (WINDOW.end_ms + DAY_MS, WINDOW.end_ms + DAY_MS + 30 * DAY_MS + 1),
+    ],
+    ids=["open", "provisional", "final"],
+)
+def test_window_is_due_when_its_status_changes_and_at_last_when_it_is_forgotten(watermark_ms: int, due_ms: int) -> None:
+    assert due_ms == WINDOW.due_ms(watermark_ms=watermark_ms, horizon_ms=DAY_MS, keep_windows_ms=30 * DAY_MS)
+
+
+def allowed(*, since_end_ms: int, last_ago_ms: int, watermark_ms: int, moved_ms: int = 0) -> bool:
+    now_ms = WINDOW.end_ms + since_end_ms
+    last = Publication(now_ms - last_ago_ms, watermark_ms - moved_ms)
+    return may_revise(WINDOW, last, now_ms=now_ms, watermark_ms=watermark_ms, horizon_ms=DAY_MS, interval_ms=10_000)
+
+
+def test_window_that_was_never_published_may_be_published_at_once() -> None:
+    assert may_revise(WINDOW, None, now_ms=0, watermark_ms=0, horizon_ms=DAY_MS, interval_ms=10_000)
+
+
+@pytest.mark.parametrize(("last_ago_ms", "expected"), [(9_999, False), (10_000, True)])
+def test_young_window_is_revised_at_most_every_interval(last_ago_ms: int, expected: bool) -> None:
+    assert expected == allowed(since_end_ms=MINUTE_MS, last_ago_ms=last_ago_ms, watermark_ms=WINDOW.end_ms)
+
+
+@pytest.mark.parametrize(("last_ago_ms", "expected"), [(HOUR_MS // 10 - 1, False), (HOUR_MS // 10, True)])
+def test_old_window_is_revised_at_most_every_hundredth_of_its_age(last_ago_ms: int, expected: bool) -> None:
+    watermark_ms = WINDOW.end_ms + 10 * HOUR_MS
+    assert expected == allowed(since_end_ms=10 * HOUR_MS, last_ago_ms=last_ago_ms, watermark_ms=watermark_ms)
+
+
+@pytest.mark.parametrize(("moved_ms", "expected"), [(9_999, False), (10_000, True)])
+def test_replay_of_old_data_is_spaced_by_its_event_time(moved_ms: int, expected: bool) -> None:
+    ten_years_ms = 3650 * DAY_MS
+    assert expected == allowed(
+        since_end_ms=ten_years_ms, last_ago_ms=1, watermark_ms=WINDOW.end_ms + MINUTE_MS, moved_ms=moved_ms
+    )
+
+
+@pytest.mark.parametrize("boundary_ms", [WINDOW.end_ms, WINDOW.end_ms + DAY_MS], ids=["provisional", "final"])
+def test_change_of_status_is_never_held_back(boundary_ms: int) -> None:
+    assert allowed(since_end_ms=DAY_MS, last_ago_ms=0, watermark_ms=boundary_ms, moved_ms=1)
+    assert not allowed(since_end_ms=DAY_MS, last_ago_ms=0, watermark_ms=boundary_ms, moved_ms=0)
+
+
+def test_clock_that_was_set_back_does_not_hold_a_window() -> None:
+    assert allowed(since_end_ms=0, last_ago_ms=-HOUR_MS, watermark_ms=WINDOW.end_ms)
+
+
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ({}, True),
+        ({"country": "DE"}, True),
+        ({"country": "DE", "device": "tv"}, True),
+        ({"tier": "gold"}, False),
+        ({"country": "DE", "tier": "gold"}, False),
+    ],
+)
+def test_slice_is_declared_if_its_names_are(segment: dict[str, str], expected: bool) -> None:
+    assert expected == is_declared(segment, MODEL)
+
+
+def test_counts_get_their_names_and_failed_ones_stand_apart() -> None:
+    counts = slice_counts({(ABSENT, OK): 3, (FRAUD, OK): 1, (FAILED, ABSENT): 2}, NAMES)
+    assert SliceCounts({(None, "ok"): 3, ("fraud", "ok"): 1}, failed=2) == counts
+
+
+def test_class_without_a_name_is_an_error_that_tells_its_hash() -> None:
+    with pytest.raises(KeyError) as error:
+        slice_counts({(ABSENT, b"unknown!"): 1}, NAMES)
+    assert (b"unknown!",) == error.value.args
+
+
+def base(minutes: int) -> ReportWindow:
+    return ReportWindow(VERSION, BASE_MS, NOON_MS + minutes * MINUTE_MS)
+
+
+HOUR = ReportWindow(VERSION, HOUR_MS, NOON_MS)
+DAY = ReportWindow(VERSION, DAY_MS, NOON_MS - 12 * HOUR_MS)
+
+
+def filled(sums: WindowSums, window: ReportWindow, count: int = 1) -> WindowSums:
+    for missing in list(sums.missing(window, MODEL)):
+        sums.put(missing, [{(EVERYTHING, ABSENT, OK): count}, {(EVERYTHING, ABSENT, OK): count}], MODEL)
+    return sums
+
+
+def test_sum_of_a_window_is_that_of_its_base_windows_over_all_shards() -> None:
+    sums = filled(WindowSums(limit_cells=10_000), DAY)
+    assert {EVERYTHING: {(ABSENT, OK): 2 * 288}} == sums.sum_of(DAY, MODEL)
+    assert {EVERYTHING: {(ABSENT, OK): 2 * 12}} == sums.sum_of(HOUR, MODEL)
+
+
+def test_only_what_changed_is_read_again_and_every_sum_around_it_follows() -> None:
+    sums = filled(WindowSums(limit_cells=10_000), DAY)
+    sums.sum_of(DAY, MODEL)
+    sums.drop_changed(base(5), MODEL, stamp="changed")
+    assert [base(5)] == list(sums.missing(DAY, MODEL))
+    filled(sums, DAY, count=10)
+    assert {EVERYTHING: {(ABSENT, OK): 2 * 287 + 20}} == sums.sum_of(DAY, MODEL)
+
+
+def test_window_that_was_read_with_the_same_stamp_is_not_read_again() -> None:
+    sums = WindowSums(limit_cells=10_000)
+    sums.put(base(0), [{}], MODEL, stamp="mark 1")
+    sums.drop_changed(base(0), MODEL, stamp="mark 1")
+    assert [] == list(sums.missing(base(0), MODEL))
+    sums.drop_changed(base(0), MODEL, stamp="mark 2")
+    assert [base(0)] == list(sums.missing(base(0), MODEL))
+
+
+def test_outer_sum_is_dropped_though_the_changed_base_window_itself_was_trimmed() -> None:
+    sums = filled(WindowSums(limit_cells=2), HOUR)
+    sums.sum_of(HOUR, MODEL)
+    sums.trim()
+    assert [] == list(sums.missing(HOUR, MODEL))
+    sums.drop_changed(base(5), MODEL, stamp="changed")
+    assert 12 == len(list(sums.missing(HOUR, MODEL)))
+
+
+def test_model_version_that_is_forgotten_leaves_the_others() -> None:
+    sums = filled(WindowSums(limit_cells=10_000), base(0))
+    other = ReportWindow(b"another.", BASE_MS, NOON_MS)
+    filled(sums, other)
+    sums.drop_model_version(VERSION)
+    assert ([base(0)], []) == (list(sums.missing(base(0), MODEL)), list(sums.missing(other, MODEL)))
+
+
+def test_window_that_was_not_read_has_no_sum() -> None:
+    with pytest.raises(KeyError):
+        WindowSums(limit_cells=1).sum_of(HOUR, MODEL)
