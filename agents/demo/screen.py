@@ -7,7 +7,7 @@ becomes final. The lines follow two days of each month; the table follows whiche
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -23,6 +23,8 @@ from schemas.window_report import Metric, WindowReport
 __all__ = ["LinesScreen", "LiveScreen", "Screen", "open_screen"]
 
 DAYS_SHOWN = 14
+WIDE_COLUMNS = 132
+"""What the table needs to show precision and recall too."""
 REFRESH_PER_SECOND = 5
 FOLLOWED_DAYS = ("-01T", "-15T")
 STYLES = {"open": "cyan", "provisional": "yellow", "final": "green", "incomplete": "red"}
@@ -75,9 +77,10 @@ class LinesScreen:
         if not any(mark in day for mark in FOLLOWED_DAYS):
             return
         number = self._revisions[day] = self._revisions.get(day, 0) + 1
+        possible = f" possible {_possible(report)}" if _possible(report) else ""
         self.say(
             f"  {day[:10]} {report.status:<11} revision {number}: {report.predictions:>5,} flights,"
-            f" {report.coverage or 0:>6.1%} landed, accuracy {_figure(report, 'accuracy')}{_possible(report)},"
+            f" {report.coverage or 0:>6.1%} landed, accuracy {_figure(report, 'accuracy')}{possible},"
             f" precision {_figure(report, 'precision')}, recall {_figure(report, 'recall')}"
         )
 
@@ -118,39 +121,41 @@ class LiveScreen:
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = [self._table()]
         if self._progress:
-            bar = ProgressBar(total=self._progress.total, completed=self._progress.published, width=40)
-            parts += [bar, Text(_progress(self._progress))]
+            line = Table.grid(padding=(0, 2))
+            bar = ProgressBar(total=self._progress.total, completed=self._progress.published, width=20)
+            line.add_row(bar, _progress(self._progress))
+            parts.append(line)
         standing = self._standing
         parts.append(Text(f"{standing.final_days} of {self._days} days final, {standing.revisions:,} reports so far"))
         return Group(*parts)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("day (UTC)")
-        table.add_column("status", min_width=11)
-        for title in ("revision", "flights", "labels in"):
-            table.add_column(title, justify="right")
-        table.add_column("accuracy  [95 % interval]  possible", min_width=36)
-        table.add_column("precision", min_width=18)
-        table.add_column("recall", min_width=18)
-        recent = sorted(self._standing.days.items())[-DAYS_SHOWN:]
-        for day, history in recent:
-            table.add_row(*_row(day, history))
+        wide = self._console.width >= WIDE_COLUMNS
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True, header_style="bold")
+        table.add_column("day (UTC)", no_wrap=True)
+        table.add_column("status", min_width=11, no_wrap=True)
+        for title in ("rev.", "flights", "landed"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("accuracy [95 %]", min_width=20, no_wrap=True)
+        table.add_column("possible", min_width=14, no_wrap=True)
+        if wide:
+            table.add_column("precision [95 %]", min_width=20, no_wrap=True)
+            table.add_column("recall [95 %]", min_width=20, no_wrap=True)
+        for day, history in sorted(self._standing.days.items())[-DAYS_SHOWN:]:
+            report = history[-1]
+            row: list[RenderableType] = [
+                day[:10],
+                Text(report.status, style=STYLES[report.status]),
+                str(len(history)),
+                f"{report.predictions:,}",
+                f"{report.coverage or 0:.1%}",
+                Text(_figure(report, "accuracy")),
+                Text(_possible(report)),
+            ]
+            if wide:
+                row += [Text(_figure(report, "precision")), Text(_figure(report, "recall"))]
+            table.add_row(*row)
         return table
-
-
-def _row(day: str, history: Sequence[WindowReport]) -> list[RenderableType]:
-    report = history[-1]
-    return [
-        day[:10],
-        Text(report.status, style=STYLES[report.status]),
-        str(len(history)),
-        f"{report.predictions:,}",
-        f"{report.coverage or 0:.1%}",
-        Text(_figure(report, "accuracy") + _possible(report)),
-        Text(_figure(report, "precision")),
-        Text(_figure(report, "recall")),
-    ]
 
 
 def _progress(progress: Progress) -> str:
@@ -175,4 +180,4 @@ def _possible(report: WindowReport) -> str:
     possible = report.metrics["accuracy"].possible
     if report.status == "final" or not isinstance(possible, tuple):
         return ""
-    return f" possible {possible[0]:.3f} to {possible[1]:.3f}"
+    return f"{possible[0]:.3f} to {possible[1]:.3f}"
