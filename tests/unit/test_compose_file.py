@@ -25,7 +25,7 @@ ADDRESSES = {
 def check_schema(path: Path) -> subprocess.CompletedProcess[str]:
     """Check a file against the compose specification's own schema, which the checker ships."""
     assert CHECKER.exists(), f"{CHECKER} is missing; run `make setup`"
-    command = [CHECKER, "--builtin-schema", "vendor.compose-spec", path]
+    command = [str(CHECKER), "--builtin-schema", "vendor.compose-spec", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
