@@ -38,17 +38,22 @@ class _Kept:
         return 1 + sum(map(len, self.sums.values()))
 
 
+_Level: TypeAlias = collections.OrderedDict[ReportWindow, _Kept]
+"""The windows of one size, least recently used first."""
+
+
 class WindowSums:
     """Counts of base windows and of the windows made of them, as far as they were read and are kept.
 
-    A base window carries a stamp: what was known of its changes before it was read. The windows used least
-    recently leave first, once more than `limit_cells` counts are kept, when `trim` is called.
+    A base window carries a stamp: what was known of its changes before it was read. Once more than
+    `limit_cells` counts are kept, `trim` lets the smallest windows leave first, of those the ones used least
+    recently: an outer sum stands for all its inner windows until one of them changes.
     """
 
     def __init__(self, *, limit_cells: int) -> None:
         self._limit_cells = limit_cells
         self._cost = 0
-        self._kept: collections.OrderedDict[ReportWindow, _Kept] = collections.OrderedDict()
+        self._levels: dict[int, _Level] = collections.defaultdict(collections.OrderedDict)
         # One object for each pair of classes, instead of one for each cell.
         self._pairs: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
 
@@ -67,24 +72,25 @@ class WindowSums:
 
     def drop_changed(self, base: ReportWindow, model: MonitoredModel, *, stamp: Hashable) -> None:
         """Forget a base window and every sum around it, unless it was read with this very stamp."""
-        kept = self._kept.get(base)
+        kept = self._levels[base.size_ms].get(base)
         if kept is None or kept.stamp != stamp:
             self._drop(base, model)
 
     def drop_model_version(self, model_version: bytes) -> None:
         """Forget all of one model version."""
-        for window in [window for window in self._kept if window.model_version == model_version]:
-            self._remove(window)
+        for level in self._levels.values():
+            for window in [window for window in level if window.model_version == model_version]:
+                self._remove(window)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._kept.clear()
+        self._levels.clear()
         self._pairs.clear()
         self._cost = 0
 
     def missing(self, window: ReportWindow, model: MonitoredModel) -> Iterator[ReportWindow]:
         """The base windows that have to be put before `sum_of` can answer."""
-        if window in self._kept:
+        if window in self._levels[window.size_ms]:
             return
         if window.size_ms == model.base_window_ms:
             yield window
@@ -98,9 +104,10 @@ class WindowSums:
         Raises:
             KeyError: a base window was not put.
         """
-        if window in self._kept:
-            self._kept.move_to_end(window)
-            return self._kept[window].sums
+        level = self._levels[window.size_ms]
+        if window in level:
+            level.move_to_end(window)
+            return level[window].sums
         if window.size_ms == model.base_window_ms:
             raise KeyError(window)
         sums: dict[bytes, PairCounts] = {}
@@ -114,19 +121,20 @@ class WindowSums:
 
     def trim(self) -> None:
         """Forget what was used least recently beyond the limit."""
-        while self._cost > self._limit_cells and self._kept:
-            self._remove(next(iter(self._kept)))
+        for _, level in sorted(self._levels.items()):
+            while self._cost > self._limit_cells and level:
+                self._remove(next(iter(level)))
 
     def _drop(self, base: ReportWindow, model: MonitoredModel) -> None:
         for window in {base, *touched_windows(base.model_version, base.start_ms, model)}:
             self._remove(window)
 
     def _keep(self, window: ReportWindow, kept: _Kept) -> None:
-        self._kept[window] = kept
+        self._levels[window.size_ms][window] = kept
         self._cost += kept.cost
 
     def _remove(self, window: ReportWindow) -> None:
-        kept = self._kept.pop(window, None)
+        kept = self._levels[window.size_ms].pop(window, None)
         if kept is not None:
             self._cost -= kept.cost
 
