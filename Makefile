@@ -99,7 +99,7 @@ $(KAFKA_LIBS)/.complete: deploy/kafka/pom.xml | programs
 	@echo "setup: fetching Apache Kafka $(KAFKA_VERSION)"
 	@rm -rf $(KAFKA_LIBS) && mkdir -p $(KAFKA_LIBS)
 	@mvn --batch-mode --file deploy/kafka/pom.xml dependency:copy-dependencies \
-		-DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS) >$(CACHE)/maven.log || { cat $(CACHE)/maven.log >&2; exit 1; }
+		-DoutputDirectory=$(CURDIR)/$(KAFKA_LIBS) >$(CACHE)/maven.log 2>&1 || { cat $(CACHE)/maven.log >&2; exit 1; }
 	@touch $@
 
 $(CACHE)/uv/bin/uv:
