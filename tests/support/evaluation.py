@@ -142,7 +142,8 @@ class EvaluatedWorld:
             if report.window.size_seconds * 1000 == size_ms and report.segment == (segment or {})
         ]
         first = min(report.window.start for report in found)
-        return max((each for each in found if each.window.start == first), key=lambda each: each.revision)
+        # Of equal revisions the later one counts, as on the topic.
+        return max((each for each in reversed(found) if each.window.start == first), key=lambda each: each.revision)
 
     async def _commit(
         self, request_id: str, source: Source, *, rows: bytes, slices: int, country: str | None = None

@@ -189,8 +189,17 @@ async def test_another_worker_takes_over_without_publishing_twice_and_with_all_c
     assert [4, 4, 4] == [world.newest(size_ms=size_ms).predictions for size_ms in FRAUD.report_windows_ms]
 
 
+async def test_worker_that_gets_a_model_back_counts_what_the_other_one_published(world: EvaluatedWorld) -> None:
+    first, second = world.evaluator(), world.evaluator()
+    for evaluator, at_ms in ((first, NOON_MS), (second, NOON_MS), (first, NOON_MS + FIVE_MINUTES_MS)):
+        await world.predict("ok", at_ms=at_ms)
+        await evaluator.evaluate(everything=True)
+    assert [2, 3, 3] == [world.newest(size_ms=size_ms).predictions for size_ms in FRAUD.report_windows_ms]
+
+
+@pytest.mark.parametrize("behind_ms", [0, HOUR_MS], ids=["same millisecond", "clock behind"])
 async def test_stale_report_of_a_worker_that_lost_the_model_is_outranked_by_the_right_one(
-    world: EvaluatedWorld,
+    world: EvaluatedWorld, behind_ms: int
 ) -> None:
     successor = world.evaluator()
 
@@ -199,9 +208,9 @@ async def test_stale_report_of_a_worker_that_lost_the_model_is_outranked_by_the_
 
         async def send(self, messages: Sequence[OutgoingMessage]) -> None:
             await world.label(request_id, "ok", at_ms=NOON_MS)
-            world.clock.wall_ms -= HOUR_MS  # The successor's clock is behind, so the stale revision is higher.
+            world.clock.wall_ms -= behind_ms  # So the stale revision is not lower.
             await successor.evaluate()
-            world.clock.wall_ms += HOUR_MS
+            world.clock.wall_ms += behind_ms
             await world.publisher.send(messages)
 
     request_id = await world.predict("ok", at_ms=NOON_MS)
