@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import functools
 import itertools
+import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -18,10 +19,13 @@ from redis import exceptions as redis_errors
 
 from agents.redis_connection import RedisClient, connect, redis_failures
 from agents.settings import Settings
+from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG
+from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     CommitReply,
     Definitions,
+    Gap,
     NameList,
     Outcome,
     Part,
@@ -35,6 +39,7 @@ from streams.ports import ChangedWindow, WindowCells
 __all__ = ["RedisLedger", "shard_tag"]
 
 CLUSTER_SLOTS = 16384
+SHARD_KEYS = ("sources", "entries", "overdue", "windows", "changes", "fates", "names", "terms", "lists", "gaps")
 LEDGER_ID = "ledger"
 """Field of the settings hash: which ledger the shard belongs to."""
 
@@ -88,10 +93,13 @@ class RedisLedger:
     ) -> None:
         self._client = client
         self._address = address
+        self._root = "{" + prefix + "}"
         self._keys = [shard_tag(prefix, shard, shards=shards) for shard in range(shards)]
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
+        self._ledger_id: str | None = None
         self._commit = _Script("join", "commit")
         self._forget = _Script("join", "forget")
+        self._found = _Script("found")
         self._admit = _Script("admit")
         self._clear_changes = _Script("clear_changes")
 
@@ -115,20 +123,51 @@ class RedisLedger:
     def shards(self) -> int:
         return len(self._keys)
 
+    async def charter(self) -> Charter | None:
+        with redis_failures(self._address):
+            charter = await self._client.hgetall(f"{self._root}:charter")
+        if not charter:
+            return None
+        starts = json.loads(charter[b"starts"])
+        return Charter(
+            ledger_id=charter[b"ledger"].decode(),
+            shards=int(charter[b"shards"]),
+            starts={Source.parse(name): offset for name, offset in starts.items()},
+            is_creating=b"creating" in charter,
+        )
+
+    async def found(self, charter: Charter) -> Charter:
+        key = f"{self._root}:charter"
+        starts = json.dumps({str(source): offset for source, offset in charter.starts.items()})
+        fields = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts, "creating", 1)
+        with redis_failures(self._address):
+            await self._found.run(self._client, key, *fields)
+        stored = await self.charter()
+        if stored is None:
+            raise TemporaryFailure(f"Redis at {self._address} lost the charter while it was written")
+        return stored
+
+    async def finish_founding(self) -> None:
+        with redis_failures(self._address):
+            await self._client.hdel(f"{self._root}:charter", "creating")
+
     async def state(self, shard: int) -> ShardState | None:
         key = self._keys[shard]
         with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hget(f"{key}:settings", LEDGER_ID)
             pipeline.hgetall(f"{key}:sources")
-            ledger_id, packed = await pipeline.execute()
-        if ledger_id is None:
+            stored_id, packed = await pipeline.execute()
+        if stored_id is None:
             return None
+        ledger_id = stored_id.decode()
+        self._ledger_id = self._ledger_id or ledger_id
         sources = {Source.parse(name.decode()): SourceState(*_SOURCE.unpack(state)) for name, state in packed.items()}
-        return ShardState(ledger_id.decode(), sources)
+        return ShardState(ledger_id, sources)
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         key = self._keys[shard]
+        self._ledger_id = self._ledger_id or ledger_id
         with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=True)
             for source, offset in sources.items():
@@ -136,15 +175,41 @@ class RedisLedger:
             pipeline.hsetnx(f"{key}:settings", LEDGER_ID, ledger_id)
             await pipeline.execute()
 
+    async def drop(self, shard: int) -> None:
+        """All keys of a shard are found by its indexes, so nothing is scanned."""
+        key = self._keys[shard]
+        with redis_failures(self._address):
+            minutes = await self._client.zrange(f"{key}:overdue", 0, -1)
+            windows = await self._client.zrange(f"{key}:windows", 0, -1)
+            pipeline = self._client.pipeline(transaction=False)
+            # The settings go first: from then on no commit is accepted.
+            pipeline.unlink(f"{key}:settings")
+            for minute in minutes:
+                pipeline.unlink(f"{key}:overdue:".encode() + minute)
+            for window in windows:
+                pipeline.unlink(f"{key}:cells:".encode() + window)
+            for name in SHARD_KEYS:
+                pipeline.unlink(f"{key}:{name}")
+            await pipeline.execute()
+
+    async def drop_charter(self) -> None:
+        with redis_failures(self._address):
+            await self._client.unlink(f"{self._root}:charter", f"{self._root}:registry")
+
     async def commit(
         self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
     ) -> CommitReply:
-        arguments = [*self._settings, forget_limit, ANY_LABEL, OTHER, OTHER_WRONG]
+        arguments = [*self._settings, forget_limit, ANY_LABEL, OTHER, OTHER_WRONG, self._ledger_id or ""]
         arguments += _definition_arguments(definitions)
         for part in parts:
             arguments += _part_arguments(part)
         with redis_failures(self._address):
             reply = await self._commit.run(self._client, self._keys[shard], *arguments)
+        if not reply:
+            raise PermanentFailure(
+                f"shard {shard} in Redis at {self._address} no longer belongs to ledger {self._ledger_id}: it was "
+                "emptied or rebuilt. Restart the worker; it says what to do."
+            )
         watermark_ms, outcomes, undecided, unknown = reply
         return CommitReply(
             tuple(
@@ -164,7 +229,7 @@ class RedisLedger:
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         used, full = b"".join(known.admitted), int(known.full)
         with redis_failures(self._address):
-            packed = await self._admit.run(self._client, self._keys[0], group, limit, full, used, b"".join(names))
+            packed = await self._admit.run(self._client, self._root, group, limit, full, used, b"".join(names))
         return NameList.unpack(packed)
 
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
@@ -207,6 +272,15 @@ class RedisLedger:
             names = await self._client.hgetall(f"{self._keys[shard]}:names")
         return {name: text.decode() for name, text in names.items()}
 
+    async def gaps(self, shard: int) -> Sequence[Gap]:
+        with redis_failures(self._address):
+            packed = await self._client.lrange(f"{self._keys[shard]}:gaps", 0, -1)
+        gaps = []
+        for gap in packed:
+            source, lost, from_ms, to_ms = gap.decode().split()
+            gaps.append(Gap(source=Source.parse(source), lost=int(lost), from_ms=int(from_ms), to_ms=int(to_ms)))
+        return gaps
+
     async def fates(self, shard: int) -> Mapping[str, int]:
         with redis_failures(self._address):
             fates = await self._client.hgetall(f"{self._keys[shard]}:fates")
@@ -234,6 +308,7 @@ def _part_arguments(part: Part) -> list[Argument]:
         part.rejected,
         part.slices,
         int(part.register),
+        part.gap_to_ms,
         part.rows,
     ]
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from streams.ledger.parts import CommitReply, Definitions, NameList, Part, ShardState, Source
+from streams.ledger.founding import Charter
+from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
 __all__ = [
     "Cell",
@@ -58,18 +59,37 @@ class Ledger(Protocol):
     def shards(self) -> int:
         """How many shards; fixed when the ledger is created."""
 
+    async def charter(self) -> Charter | None:
+        """What all shards have in common; None when there is no ledger."""
+
+    async def found(self, charter: Charter) -> Charter:
+        """Write the charter if there is none; returns the one that is stored. Idempotent."""
+
+    async def finish_founding(self) -> None:
+        """Say in the charter that every shard is there."""
+
     async def state(self, shard: int) -> ShardState | None:
-        """The shard's offsets and watermarks; None when it belongs to no ledger."""
+        """The shard's offsets and watermarks; None when it belongs to no ledger.
+
+        The ledger seen first is the one this object writes to from then on.
+        """
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         """Register the shard with its start offsets, if it belongs to no ledger yet. Idempotent."""
+
+    async def drop(self, shard: int) -> None:
+        """Remove the shard and everything in it."""
+
+    async def drop_charter(self) -> None:
+        """Remove the charter and the registry of names."""
 
     async def commit(
         self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
     ) -> CommitReply:
         """Apply each part whose expected offset is the stored one, and forget up to `forget_limit` ids.
 
-        Atomic. Idempotent by the compare-and-set: a repeated part is refused with its own end as `stored`.
+        Atomic. Idempotent by the compare-and-set: a repeated part is refused with its own end as `stored`. Raises
+        `streams.errors.PermanentFailure` when the shard no longer belongs to the ledger.
         """
 
     async def forget(self, shard: int, *, limit: int) -> int:
@@ -95,8 +115,11 @@ class Ledger(Protocol):
     async def names(self, shard: int) -> Mapping[bytes, str]:
         """The whole table hash -> name."""
 
+    async def gaps(self, shard: int) -> Sequence[Gap]:
+        """What was lost before it could be read, in the order of finding."""
+
     async def fates(self, shard: int) -> Mapping[str, int]:
-        """`predictions:<fate>`, `labels:<fate>` and `<role>:read` counters."""
+        """`predictions:<fate>`, `labels:<fate>`, and beside the fates `<role>:read` and `<role>:lost`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +183,7 @@ class ReportStore(Protocol):
     async def model_versions(self) -> Mapping[bytes, str]:
         """Hash and name of every model version that has reports."""
 
-    async def claim(
-        self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int
-    ) -> Sequence[Claim]:
+    async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         """Make `evaluator` the one that may save, and find the reports due at the watermark, earliest first."""
 
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:

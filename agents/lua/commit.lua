@@ -1,14 +1,16 @@
 -- One commit: see streams/ledger/parts.py for what a part is, ReferenceShard.commit for the steps.
 --
--- ARGV: label hold, keep windows, forget limit, the hashes of `*`, `__other__` and `__other_wrong__`,
+-- ARGV: label hold, keep windows, forget limit, the hashes of `*`, `__other__` and `__other_wrong__`, ledger id,
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
---       slices per row, register (0 or 1), rows
--- Reply: watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
+--       slices per row, register (0 or 1), the time that ends a gap (0: none), rows
+-- Reply: nothing if the shard belongs to another ledger or to none; else
+--        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
+if call('HGET', shard .. ':settings', 'ledger') ~= ARGV[7] then return false end
 label_hold_ms = tonumber(ARGV[1])
-local next_argument = 7
+local next_argument = 8
 
 local function arguments(count)
   local first = next_argument
@@ -56,8 +58,9 @@ store_definitions()
 local function read_part()
   local part = {}
   part.source, part.expected, part.next, part.high_ms, part.watermark_ms, part.raise_to_ms, part.rejected,
-    part.slices, part.register, part.rows = arguments(10)
-  for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'slices'}) do
+    part.slices, part.register, part.gap_to_ms, part.rows = arguments(11)
+  for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'slices',
+    'gap_to_ms'}) do
     part[name] = tonumber(part[name])
   end
   part.is_labels = sub(part.source, 1, 6) == 'labels'
@@ -116,9 +119,16 @@ local function join_labels(part, trusted_ms)
   end
 end
 
+local gaps = {}
+
 local function apply(part)
   local source = sources[part.source]
   local role = part.is_labels and 'labels' or 'predictions'
+  if part.gap_to_ms > 0 then
+    local lost = math.max(part.next - part.expected, 0)
+    fate(role .. ':lost', lost)
+    gaps[#gaps + 1] = concat({part.source, number(lost), number(source.watermark_ms), number(part.gap_to_ms)}, ' ')
+  end
   if part.is_labels then
     join_labels(part, source.watermark_ms)
   else
@@ -147,6 +157,7 @@ end
 local is_held_back = #undecided > 0 or #unknown_terms > 0
 if not is_held_back then
   write()
+  for _, gap in ipairs(gaps) do call('RPUSH', shard .. ':gaps', gap) end
   for at, part in ipairs(parts) do
     if outcomes[at] == 'applied' then
       local source = sources[part.source]

@@ -10,6 +10,8 @@
 --   <shard>:changes            zset   window -> mark of its last change
 --   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
+--   <shard>:settings           hash   which ledger the shard belongs to
+--   <shard>:gaps               list   what was lost before it could be read
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --
 -- An entry is a run of items, in the order of reading. Its first byte holds flags:

@@ -201,9 +201,7 @@ def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
     return True
 
 
-def _offer(
-    prediction: HeldPrediction, time_ms: int, arrival_ms: int, spelling: bytes, tally: Tally
-) -> LabelFate:
+def _offer(prediction: HeldPrediction, time_ms: int, arrival_ms: int, spelling: bytes, tally: Tally) -> LabelFate:
     """Offer a label to a prediction that it is addressed to; the better of two labels counts."""
     if not _matches(prediction, time_ms, arrival_ms):
         return LabelFate.OUT_OF_RANGE

@@ -22,6 +22,7 @@ __all__ = [
     "NEVER_MS",
     "CommitReply",
     "Definitions",
+    "Gap",
     "LabelRow",
     "NameList",
     "Outcome",
@@ -94,6 +95,16 @@ class ShardState:
         return min((state.watermark_ms for state in self.sources.values()), default=NEVER_MS)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Records of a source that were never read: `lost` offsets, somewhere in `[from_ms, to_ms]` of event time."""
+
+    source: Source
+    lost: int
+    from_ms: int
+    to_ms: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PredictionRow:
     """A prediction as the join sees it. `arrival_ms` is the later of its time and its partition's
@@ -140,7 +151,8 @@ class Part:
     `rows` are packed (`slices` per prediction row, 0 for labels); `rejected` counts the dead-lettered
     records of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the
     run. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
-    shard may not know the source yet.
+    shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran out, or the log was
+    replaced) and that the next record read is of that time: what lies between is incomplete.
     """
 
     source: Source
@@ -153,6 +165,7 @@ class Part:
     slices: int = 0
     rows: bytes = b""
     register: bool = False
+    gap_to_ms: int = NEVER_MS
 
     @property
     def row_bytes(self) -> int:

@@ -12,13 +12,16 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from streams.errors import PermanentFailure
 from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG
 from streams.ledger.fates import LabelFate, PredictionFate
+from streams.ledger.founding import Charter
 from streams.ledger.join import Entry, HeldPrediction, forget_overdue, join_label, join_prediction
 from streams.ledger.parts import (
     NEVER_MS,
     CommitReply,
     Definitions,
+    Gap,
     NameList,
     Outcome,
     Part,
@@ -63,6 +66,7 @@ class ReferenceShard:
     names: dict[bytes, str] = dataclasses.field(default_factory=dict)
     terms: dict[bytes, Terms] = dataclasses.field(default_factory=dict)
     name_lists: dict[bytes, NameList] = dataclasses.field(default_factory=dict)
+    gaps: list[Gap] = dataclasses.field(default_factory=list)
 
     @property
     def watermark_ms(self) -> int:
@@ -80,9 +84,7 @@ class ReferenceShard:
             return CommitReply(held, self.watermark_ms, undecided, unknown)
         draft.write()
         self.forget(limit=forget_limit)
-        replies = (
-            PartReply(outcome, self._stored(part)) for outcome, part in zip(outcomes, parts, strict=True)
-        )
+        replies = (PartReply(outcome, self._stored(part)) for outcome, part in zip(outcomes, parts, strict=True))
         return CommitReply(tuple(replies), self.watermark_ms)
 
     def forget(self, *, limit: int, in_part: bool = False) -> int:
@@ -138,6 +140,7 @@ class _Draft:
         self._finality_ms: dict[Window, int] = {}
         self._fates: collections.Counter[str] = collections.Counter()
         self._overdue: dict[int, list[bytes]] = collections.defaultdict(list)
+        self._gaps: list[Gap] = []
         self.unknown_terms: dict[bytes, None] = {}
         self.undecided: dict[tuple[bytes, bytes], None] = {}
 
@@ -150,6 +153,10 @@ class _Draft:
             state = SourceState(part.expected, NEVER_MS, self._watermark_ms)
         if state.next != part.expected:
             return Outcome.REFUSED
+        if part.gap_to_ms:
+            lost = max(part.next - part.expected, 0)
+            self._fates[f"{part.source.role}:lost"] += lost
+            self._gaps.append(Gap(source=part.source, lost=lost, from_ms=state.watermark_ms, to_ms=part.gap_to_ms))
         if part.source.role is Role.PREDICTIONS:
             rows = self._join_predictions(part, state.watermark_ms)
         else:
@@ -255,6 +262,7 @@ class _Draft:
         for window, cells in self._cells.items():
             self._write_window(window, cells)
         shard.fates.update(self._fates)
+        shard.gaps.extend(self._gaps)
 
     def _write_window(self, window: Window, cells: collections.Counter[Cell]) -> None:
         shard = self._shard
@@ -275,27 +283,55 @@ class ReferenceLedger:
     """All shards, behind the ledger port."""
 
     def __init__(self, *, shards: int, label_hold_ms: int, keep_windows_ms: int) -> None:
-        self.parts = [ReferenceShard(label_hold_ms, keep_windows_ms) for _ in range(shards)]
+        self._settings = (label_hold_ms, keep_windows_ms)
+        self.parts = [ReferenceShard(*self._settings) for _ in range(shards)]
+        self._charter: Charter | None = None
         self._registry: dict[bytes, NameList] = {}
+        self._ledger_id: str | None = None
 
     @property
     def shards(self) -> int:
         return len(self.parts)
 
+    async def charter(self) -> Charter | None:
+        return self._charter
+
+    async def found(self, charter: Charter) -> Charter:
+        self._charter = self._charter or charter
+        return self._charter
+
+    async def finish_founding(self) -> None:
+        if self._charter is not None:
+            self._charter = dataclasses.replace(self._charter, is_creating=False)
+
     async def state(self, shard: int) -> ShardState | None:
         here = self.parts[shard]
-        return None if here.ledger_id is None else ShardState(here.ledger_id, dict(here.sources))
+        if here.ledger_id is None:
+            return None
+        self._ledger_id = self._ledger_id or here.ledger_id
+        return ShardState(here.ledger_id, dict(here.sources))
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         here = self.parts[shard]
+        self._ledger_id = self._ledger_id or ledger_id
         if here.ledger_id is None:
             here.ledger_id = ledger_id
             here.sources = {source: SourceState(offset) for source, offset in sources.items()}
 
+    async def drop(self, shard: int) -> None:
+        self.parts[shard] = ReferenceShard(*self._settings)
+
+    async def drop_charter(self) -> None:
+        self._charter = None
+        self._registry.clear()
+
     async def commit(
         self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
     ) -> CommitReply:
-        return self.parts[shard].commit(parts, definitions, forget_limit=forget_limit)
+        here = self.parts[shard]
+        if here.ledger_id is None or here.ledger_id != self._ledger_id:
+            raise PermanentFailure(f"shard {shard} no longer belongs to ledger {self._ledger_id}")
+        return here.commit(parts, definitions, forget_limit=forget_limit)
 
     async def forget(self, shard: int, *, limit: int) -> int:
         return self.parts[shard].forget(limit=limit, in_part=True)
@@ -329,6 +365,9 @@ class ReferenceLedger:
 
     async def names(self, shard: int) -> Mapping[bytes, str]:
         return dict(self.parts[shard].names)
+
+    async def gaps(self, shard: int) -> Sequence[Gap]:
+        return list(self.parts[shard].gaps)
 
     async def fates(self, shard: int) -> Mapping[str, int]:
         return dict(self.parts[shard].fates)

@@ -63,9 +63,7 @@ class Terms:
             first_label_wins=model.label_policy is LabelPolicy.FIRST,
             counts_classes=model.task is not Task.REGRESSION,
             class_aliases=tuple(
-                sorted(
-                    (class_hash(spelling), class_hash(name)) for spelling, name in model.class_aliases.items()
-                )
+                sorted((class_hash(spelling), class_hash(name)) for spelling, name in model.class_aliases.items())
             ),
         )
 

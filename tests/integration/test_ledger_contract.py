@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
+from streams.errors import PermanentFailure
 from streams.identity import (
     ABSENT,
     ANY_LABEL,
@@ -24,9 +25,11 @@ from streams.identity import (
     request_key,
     segment_hash,
 )
+from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     CommitReply,
     Definitions,
+    Gap,
     LabelRow,
     NameList,
     Outcome,
@@ -471,6 +474,44 @@ async def test_a_change_mark_is_cleared_only_if_the_window_has_not_changed_since
     assert len(changed) == 1
     await writer.ledger.clear_changed(0, changed)
     assert await writer.ledger.changed_windows(0) == []
+
+
+async def test_a_gap_is_counted_and_remembered_with_the_time_it_may_touch(writer: Writer) -> None:
+    await writer.raise_all(NOON_MS)
+    gap = Part(source=PREDICTIONS, expected=0, next=40, gap_to_ms=NOON_MS + HOUR_MS)
+    assert (await writer.send(gap)).parts[0].outcome is Outcome.APPLIED
+    back = Part(source=PREDICTIONS, expected=40, next=3, gap_to_ms=NOON_MS + 2 * HOUR_MS)
+    assert (await writer.send(back)).parts[0].stored == 3
+    assert await writer.fates() == {"predictions:lost": 40}
+    assert await writer.ledger.gaps(0) == [
+        Gap(source=PREDICTIONS, lost=40, from_ms=NOON_MS, to_ms=NOON_MS + HOUR_MS),
+        Gap(source=PREDICTIONS, lost=0, from_ms=NOON_MS, to_ms=NOON_MS + 2 * HOUR_MS),
+    ]
+
+
+async def test_a_charter_is_written_once_and_then_completed(ledger: Ledger) -> None:
+    assert await ledger.charter() is None
+    mine = Charter(ledger_id="mine", shards=2, starts={LABELS: 5}, is_creating=True)
+    assert await ledger.found(mine) == mine
+    assert await ledger.found(dataclasses.replace(mine, ledger_id="other")) == mine
+    await ledger.finish_founding()
+    assert await ledger.charter() == dataclasses.replace(mine, is_creating=False)
+    await ledger.drop_charter()
+    assert await ledger.charter() is None
+
+
+async def test_nothing_of_a_dropped_shard_is_left_and_it_accepts_no_commit(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    await writer.label("held", "a")
+    await writer.ledger.drop(0)
+    assert await writer.ledger.state(0) is None
+    assert await writer.ledger.windows(0) == await writer.ledger.changed_windows(0) == []
+    assert await writer.fates() == {}
+    with pytest.raises(PermanentFailure, match="no longer belongs"):
+        await writer.send(Part(source=LABELS, expected=1, next=2))
+    await writer.ledger.create(0, ledger_id="another", sources={LABELS: 0})
+    with pytest.raises(PermanentFailure, match="no longer belongs"):
+        await writer.send(Part(source=LABELS, expected=0, next=1))
 
 
 async def test_a_shard_belongs_to_the_ledger_that_created_it_first(ledger: Ledger) -> None:

@@ -1,0 +1,81 @@
+"""How a ledger begins, and when a worker must not touch what it finds.
+
+The charter is written before any shard and says which ledger the shards belong to. A start that was cut is finished by
+whoever comes next; each step is idempotent:
+
+    charter (creating) -> every shard -> start offsets to the group -> charter (complete)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+
+from streams.errors import PermanentFailure
+from streams.ledger.parts import Source
+
+__all__ = ["Charter", "Start", "decide_start"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Charter:
+    """What all shards of a ledger have in common: its id, their number, and where each source begins."""
+
+    ledger_id: str
+    shards: int
+    starts: Mapping[Source, int]
+    is_creating: bool = False
+
+
+class Start(enum.Enum):
+    """What a worker does first."""
+
+    FOUND = "no ledger and no history: found one from the earliest offsets"
+    FINISH = "another start was cut: finish it"
+    RESUME = "continue from the stored offsets"
+
+
+def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], group_has_committed: bool) -> Start:
+    """Choose how to start from what Redis and the consumer group say.
+
+    Args:
+        charter: what Redis says about the whole ledger, if anything.
+        ledger_ids: for each configured shard, the ledger it belongs to.
+        group_has_committed: whether the consumer group ever committed an offset.
+
+    Raises:
+        PermanentFailure: what is there was lost in part or belongs to something else; the message says what to run.
+    """
+    shards = len(ledger_ids)
+    if charter is None:
+        if any(ledger_ids):
+            raise PermanentFailure(
+                "Redis has shards of a ledger but not its charter: part of Redis was lost. "
+                "Run `latelabel init --rebuild` to count again from what Kafka still has."
+            )
+        if group_has_committed:
+            raise PermanentFailure(
+                "Redis has no ledger, but the consumer group has read before: Redis was emptied, or this is another "
+                "Redis. Run `latelabel init --rebuild` to count again from what Kafka still has."
+            )
+        return Start.FOUND
+    if charter.shards != shards:
+        raise PermanentFailure(
+            f"the ledger has {charter.shards} shards, the configuration says {shards}. The number is fixed when a "
+            f"ledger is created: set redis.shards to {charter.shards}, or count again under another redis.prefix."
+        )
+    if charter.is_creating:
+        return Start.FINISH
+    for shard, ledger_id in enumerate(ledger_ids):
+        if ledger_id is None:
+            raise PermanentFailure(
+                f"shard {shard} has no ledger: the Redis node that held it was lost. "
+                f"Run `latelabel init --rebuild --shard {shard}` to count its part again."
+            )
+        if ledger_id != charter.ledger_id:
+            raise PermanentFailure(
+                f"shard {shard} belongs to ledger {ledger_id}, the charter says {charter.ledger_id}. "
+                f"Run `latelabel init --rebuild --shard {shard}` to count its part again."
+            )
+    return Start.RESUME
