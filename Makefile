@@ -32,7 +32,7 @@ check: $(VENV)/.dev $(TOOLS)/.complete ## format, lint, types, imports, unit tes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q schemas streams tests/unit
+	$(BIN)/pytest -q schemas streams agents tests/unit
 
 format: $(VENV)/.dev ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
