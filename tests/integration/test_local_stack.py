@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,10 +185,12 @@ class Launcher:
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         command = [sys.executable, "-m", "deploy.stack", *arguments]
+        # A launcher that is killed with -9 cannot remove the servers' folders.
+        self.folder = tempfile.TemporaryDirectory(prefix="launcher-")
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, "TMPDIR": self.folder.name, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -223,6 +226,7 @@ def launchers() -> Iterator[list[Launcher]]:
         launcher.process.wait()
         assert launcher.process.stdout is not None
         launcher.process.stdout.close()
+        launcher.folder.cleanup()
 
 
 def test_command_gets_the_addresses_and_its_exit_code_is_ours(launchers: list[Launcher]) -> None:
