@@ -1,0 +1,56 @@
+"""How aiokafka's consumers, producers and admin clients are told where Kafka is and who we are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+
+from agents.settings import KafkaSettings, SecuritySettings
+from streams.errors import PermanentFailure
+
+__all__ = ["connection_options"]
+
+
+def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments that `AIOKafkaConsumer`, `AIOKafkaProducer` and `AIOKafkaAdminClient` share.
+
+    Reads the files that the settings name, so call it once per connection: what was renewed is then used.
+
+    Raises: PermanentFailure if one of the files cannot be used.
+    """
+    security = kafka.security
+    options: dict[str, Any] = {"bootstrap_servers": list(kafka.brokers), "security_protocol": security.protocol}
+    if security.protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": security.mechanism,
+            "sasl_plain_username": security.username,
+            "sasl_plain_password": _password(security),
+        }
+    if security.protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(security)
+    return options
+
+
+def _password(security: SecuritySettings) -> str | None:
+    if security.password_file is None:
+        return security.password
+    try:
+        return security.password_file.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentFailure(
+            f"the password file {security.password_file} cannot be read ({error}); "
+            "correct kafka.security.password_file or its permissions"
+        ) from error
+
+
+def _ssl_context(security: SecuritySettings) -> Any:
+    files = (security.ca_file, security.certificate_file, security.key_file)
+    ca_file, certificate_file, key_file = (None if file is None else str(file) for file in files)
+    try:
+        return create_ssl_context(cafile=ca_file, certfile=certificate_file, keyfile=key_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        named = ", ".join(file for file in (ca_file, certificate_file, key_file) if file)
+        raise PermanentFailure(
+            f"the certificates for Kafka cannot be used ({error}); check {named}, named in kafka.security"
+        ) from error

@@ -1,0 +1,127 @@
+"""The `kafka` section of the configuration: brokers, credentials, and what our topics are called there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from agents.settings_fields import Applies, Conflict, section, setting
+from agents.settings_readers import choice, each, file_name, optional, text, whole_number
+from schemas.topics import TOPICS
+
+__all__ = ["KafkaSettings", "SecuritySettings", "TopicSettings"]
+
+_topic_name = text("letters, digits, dots, dashes and underscores, at most 249", pattern=r"(?!\.{1,2}$)[\w.-]{1,249}")
+_broker = text("host:port", pattern=r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SecuritySettings:
+    """How Kafka is spoken to: encrypted or not, as whom."""
+
+    protocol: str = setting(
+        "PLAINTEXT",
+        choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+        "Kafka's `security.protocol`.",
+    )
+    mechanism: str | None = setting(
+        None,
+        optional(choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
+        "Kafka's `sasl.mechanism`; needed with a SASL protocol.",
+    )
+    username: str | None = setting(None, optional(text("a user's name")), "The SASL user.")
+    password: str | None = setting(
+        None, optional(text("a password")), "The SASL password; `password_file` keeps it out of this file.", secret=True
+    )
+    password_file: Path | None = setting(
+        None, optional(file_name), "A file that holds the SASL password; read at each connection's start."
+    )
+    ca_file: Path | None = setting(
+        None, optional(file_name), "Certificates (PEM) that sign the brokers'. None: those of the system."
+    )
+    certificate_file: Path | None = setting(
+        None, optional(file_name), "Our own certificate (PEM), where brokers ask for one. None: we show none."
+    )
+    key_file: Path | None = setting(None, optional(file_name), "The private key (PEM) of `certificate_file`.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Settings that need, or exclude, each other."""
+        is_sasl, is_tls = self.protocol.startswith("SASL"), self.protocol.endswith("SSL")
+        if is_sasl and self.mechanism is None:
+            yield Conflict(("mechanism", "protocol"), "mechanism to be given, such as SCRAM-SHA-512")
+        if is_sasl and self.username is None:
+            yield Conflict(("username", "protocol"), "username to be given")
+        if is_sasl and self.password is None and self.password_file is None:
+            yield Conflict(("password_file", "protocol"), "password_file (or password) to be given")
+        if self.password is not None and self.password_file is not None:
+            yield Conflict(("password_file",), "only one of password and password_file")
+        if not is_sasl and (self.username or self.mechanism or self.password or self.password_file):
+            yield Conflict(("protocol", "username", "mechanism"), "SASL_SSL or SASL_PLAINTEXT, since a user is given")
+        if not is_tls and (self.ca_file or self.certificate_file):
+            yield Conflict(("protocol", "ca_file", "certificate_file"), "SSL or SASL_SSL, since certificates are given")
+        if (self.key_file is None) != (self.certificate_file is None):
+            yield Conflict(("key_file", "certificate_file"), "certificate_file and key_file together")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSettings:
+    """The name on the wire of each role."""
+
+    predictions: str = setting(TOPICS["predictions"].default_name, _topic_name, "Input.", Applies.NEW_LEDGER)
+    labels: str = setting(TOPICS["labels"].default_name, _topic_name, "Input.", Applies.NEW_LEDGER)
+    resource_samples: str = setting(TOPICS["resource_samples"].default_name, _topic_name, "Input of probes.")
+    metrics: str = setting(TOPICS["metrics"].default_name, _topic_name, "Reports.")
+    alerts: str = setting(TOPICS["alerts"].default_name, _topic_name, "Alerts.")
+    explain_requests: str = setting(TOPICS["explain_requests"].default_name, _topic_name, "Work for explainers.")
+    explanations: str = setting(TOPICS["explanations"].default_name, _topic_name, "What explainers answer.")
+    dead_letters: str = setting(TOPICS["dead_letters"].default_name, _topic_name, "Records that were refused.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A name that two roles share."""
+        roles: dict[str, str] = {}
+        for role in TOPICS:
+            name: str = getattr(self, role)
+            if (other := roles.setdefault(name, role)) != role:
+                yield Conflict((role, other), "a topic of its own for each role", f'"{name}" for {other} and {role}')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """Where Kafka is and what our topics are called there."""
+
+    brokers: tuple[str, ...] = setting(
+        ("localhost:9092",),
+        each(_broker, 'a list of brokers such as ["localhost:9092"]', least=1, most=100),
+        "Brokers to ask first; they name the others. Two or more survive the loss of one.",
+    )
+    group: str = setting(
+        "latelabel",
+        text("the name of a consumer group", longest_bytes=249),
+        "Consumer group of the workers. Its commits serve lag tools only: Redis holds what was applied.",
+    )
+    topics: TopicSettings = section(TopicSettings, "Names on the wire, by role.")
+    partitions: int = setting(
+        12, whole_number(1, 10_000), "Of topics that `topics create` makes: at most so many workers share the work.",
+        Applies.NEW_TOPICS,
+    )  # fmt: skip
+    replication_factor: int = setting(
+        1, whole_number(1, 100), "Of topics that `topics create` makes; 3 where the brokers are three or more.",
+        Applies.NEW_TOPICS,
+    )  # fmt: skip
+    security: SecuritySettings = section(SecuritySettings, "Encryption and credentials.")
+
+    def topic(self, role: str) -> str:
+        """The name on the wire of a role of `schemas.topics`."""
+        name: str = getattr(self.topics, role)
+        return name
+
+    @property
+    def topic_names(self) -> dict[str, str]:
+        """The name on the wire of every role."""
+        return {role: self.topic(role) for role in TOPICS}
+
+    @property
+    def address(self) -> str:
+        """The brokers as messages name them."""
+        return ",".join(self.brokers)

@@ -1,0 +1,209 @@
+"""The `models` of the configuration: one section per model, resolved into what the core monitors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from agents.durations import duration_text
+from agents.settings_fields import Applies, Conflict, Reader, read_section, section, setting
+from agents.settings_file import Found, Unreadable
+from agents.settings_readers import choice, duration, each, mapping_of, optional
+from schemas.classes import class_name
+from schemas.errors import Rejected
+from schemas.limits import NAME_BYTES
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
+
+__all__ = ["ClassSettings", "ModelSettings", "model_section"]
+
+SECOND_MS = 1000
+MOST_SEGMENTS = 20
+MOST_REPORT_WINDOWS = 10
+
+_LATER = Applies.LATER_WINDOWS
+
+
+def _is_reserved(name: str) -> bool:
+    """`__other__`, `__missing__` and their kind are names that the monitor gives."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _name(what: str) -> Reader:
+    def read(found: Found) -> str:
+        name = found.text
+        if name is None or not 1 <= len(name.encode()) <= NAME_BYTES:
+            found.fail(f"{what} of 1 to {NAME_BYTES} bytes; put it in quotes if it is a number, true, false or null")
+        if _is_reserved(name):
+            found.fail(f"{what} that does not begin and end with __; such names are the monitor's own")
+        return name
+
+    return read
+
+
+def _class(found: Found) -> str:
+    """A class by the rule that also names the classes of predictions: `1`, `1.0` and `"1"` are one."""
+    try:
+        name = class_name(found.text or found.scalar)
+    except (Unreadable, Rejected):
+        found.fail(f"a class: text of at most {NAME_BYTES} bytes, a number, true or false")
+    if not name or _is_reserved(name):
+        found.fail("a class that does not begin and end with __; such names are the monitor's own")
+    return name
+
+
+_window = duration(SECOND_MS, 366 * DAY_MS, step_ms=SECOND_MS)
+_segment = _name("the name of a segment")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSettings:
+    """What is known about a model's classes beforehand."""
+
+    names: tuple[str, ...] = setting(
+        (),
+        each(_class, "a list of classes such as [fraud, ok]"),
+        "Classes that get cells of their own before any other. Empty: the first that come, up to `limits.classes`.",
+        _LATER,
+    )
+    aliases: Mapping[str, str] = setting(
+        MappingProxyType({}),
+        mapping_of(_class, _class, 'further spellings such as {"1": fraud}'),
+        'Further spellings of classes, as `{"1": fraud}`, in predictions and labels alike.',
+        _LATER,
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Spellings that mean two things."""
+        for spelling, name in self.aliases.items():
+            if spelling in self.names and spelling != name:
+                yield Conflict(
+                    ("aliases", "names"), "spellings that are no classes themselves", f'"{spelling}" in both'
+                )
+            if name in self.aliases:
+                yield Conflict(("aliases",), "classes, not further spellings, on the right", f'"{name}" on both sides')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """One entry of `models`, as it is written."""
+
+    name: str = dataclasses.field(
+        metadata=setting(None, _name("the name of a model"), "What predictions call the model.").metadata
+    )
+    task: str = setting(
+        "multiclass",
+        choice(*Task),
+        "`binary`, `multiclass` or `regression`: which figures exist. `binary` figures are about `positive_class`.",
+        _LATER,
+    )
+    positive_class: str | None = setting(
+        None,
+        optional(_class),
+        "The class that precision, recall and F1 of a binary model are about. None: they are undefined.",
+        Applies.REPORTS,
+    )
+    classes: ClassSettings = section(ClassSettings, "What is known about the classes beforehand.")
+    report_windows_ms: tuple[int, ...] = setting(
+        (5 * MINUTE_MS, HOUR_MS),
+        each(_window, "a list of durations such as [5m, 1h]", least=1, most=MOST_REPORT_WINDOWS),
+        "Sizes of the tumbling windows that are reported: one for the eye, one with enough samples to judge.",
+        _LATER,
+    )
+    base_window_ms: int | None = setting(
+        None,
+        optional(_window),
+        "Size of the windows that are counted; divides every report window. None: the smallest report window.",
+        _LATER,
+    )
+    label_horizon_ms: int = setting(
+        DAY_MS,
+        duration(SECOND_MS),
+        "How long after its prediction a label counts, the labels' delivery delay included. Memory grows with it.",
+        _LATER,
+    )
+    allowed_skew_ms: int = setting(
+        5 * MINUTE_MS,
+        duration(0, 366 * DAY_MS),
+        "How long before its prediction a label may be: clocks of two systems differ.",
+        _LATER,
+    )
+    label_policy: str = setting(
+        "last",
+        choice(*LabelPolicy),
+        "Which of several labels counts: the `last` (corrections win) or the `first` by label time.",
+        _LATER,
+    )
+    segments: tuple[str, ...] = setting(
+        (),
+        each(_segment, "a list of segment names such as [country]", most=MOST_SEGMENTS),
+        "Names in a prediction's `segment` that get figures of their own. Each one costs cells.",
+        _LATER,
+    )
+    cross: tuple[tuple[str, ...], ...] = setting(
+        (),
+        each(
+            each(_segment, "a list of two or more segment names", least=2, most=MOST_SEGMENTS),
+            "a list of lists such as [[country, device]]",
+            most=MOST_SEGMENTS,
+        ),
+        "Combinations of segments that get figures of their own, as `[[country, device]]`.",
+        _LATER,
+    )
+
+    @property
+    def resolved_base_window_ms(self) -> int:
+        """The base window, written or not."""
+        return self.base_window_ms or min(self.report_windows_ms)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What cannot hold together, although each value could."""
+        base_ms = self.resolved_base_window_ms
+        if not_divided := [size_ms for size_ms in self.report_windows_ms if size_ms % base_ms]:
+            common = duration_text(math.gcd(*self.report_windows_ms))
+            yield Conflict(
+                ("base_window", "report_windows"),
+                f"base_window to divide every report window, as {common} does",
+                f"{duration_text(base_ms)}, which does not divide {duration_text(not_divided[0])}",
+            )
+        names = self.classes.names
+        if self.positive_class is not None and names and self.positive_class not in names:
+            yield Conflict(("positive_class", "classes"), f"one of classes.names: {', '.join(names)}")
+        if self.positive_class is not None and self.task != Task.BINARY:
+            yield Conflict(
+                ("task", "positive_class"), "binary, since positive_class is given; or no positive_class", self.task
+            )
+        for crossing in self.cross:
+            if undeclared := [name for name in crossing if name not in self.segments]:
+                yield Conflict(("cross",), "segments that `segments` declares", f'"{undeclared[0]}"')
+
+    def monitored(self) -> MonitoredModel:
+        """The model as the core knows it, every default resolved."""
+        return MonitoredModel(
+            name=self.name,
+            task=Task(self.task),
+            positive_class=self.positive_class,
+            class_names=self.classes.names,
+            class_aliases=dict(self.classes.aliases),
+            report_windows_ms=tuple(sorted(self.report_windows_ms)),
+            base_window_ms=self.resolved_base_window_ms,
+            label_horizon_ms=self.label_horizon_ms,
+            allowed_skew_ms=self.allowed_skew_ms,
+            label_policy=LabelPolicy(self.label_policy),
+            segments=self.segments,
+            cross=self.cross,
+        )
+
+
+def model_section(found: Found) -> MonitoredModel:
+    """Read one entry of `models`."""
+    if found.variable is not None:
+        found.fail("models to stand in the file; a variable cannot hold them")
+    if not found.is_mapping:
+        found.fail("keys and values that begin with a name: {name: fraud, task: binary}")
+    before = len(found.mistakes)
+    model = read_section(ModelSettings, found, found.mistakes, None, found.path)
+    if len(found.mistakes) > before:
+        raise Unreadable
+    return model.monitored()

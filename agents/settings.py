@@ -1,0 +1,287 @@
+"""The configuration: every setting with its default, reason and meaning, and where it is found.
+
+    --config FILE  >  LATELABEL_CONFIG  >  ./latelabel.yaml  >  defaults alone
+    on top of it:  LATELABEL_KAFKA__BROKERS=a:9092,b:9092, LATELABEL_EVALUATION_INTERVAL=5s, ...
+
+The only module that reads the environment. Durations are whole milliseconds here and Prometheus' in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import orjson
+
+from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
+from agents.model_settings import model_section
+from agents.settings_fields import ENVIRONMENT_PREFIX, Applies, Conflict, Overrides, read_section, section, setting
+from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
+from agents.settings_readers import duration, each, file_name, number, optional, text, whole_number
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+
+__all__ = [
+    "ConfigurationError",
+    "DeadLetterSettings",
+    "KafkaSettings",
+    "LimitSettings",
+    "Mistake",
+    "RedisSettings",
+    "SecuritySettings",
+    "Settings",
+    "TopicSettings",
+    "WebSettings",
+    "config_hash",
+    "configuration_file",
+    "environment",
+    "load_settings",
+]
+
+CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+DEFAULT_FILE = Path("latelabel.yaml")
+SECOND_MS = 1000
+MOST_MODELS = 100_000
+MASK = "***"
+
+
+def _redis_url(found: Found) -> str:
+    url = found.text or ""
+    parts = urlsplit(url)
+    nodes = parts.netloc.rpartition("@")[2].split(",")
+    try:
+        is_one = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and (parts.port or 6379) > 0
+    except ValueError:  # a port that is no number
+        is_one = False
+    is_cluster = parts.scheme == "redis+cluster" and all(node.rpartition(":")[2].isdigit() for node in nodes)
+    if not (is_one or is_cluster or (parts.scheme == "unix" and parts.path)):
+        shown = masked_url(url) if url else found.shown
+        found.complain(
+            f'"{shown}"', "expected redis://host:port/0, rediss://…, unix:///path or redis+cluster://h:p,h:p"
+        )
+        raise Unreadable
+    return url
+
+
+def _models(found: Found) -> tuple[MonitoredModel, ...]:
+    models: tuple[MonitoredModel, ...] = each(model_section, "a list of models", most=MOST_MODELS)(found)
+    names: set[str] = set()
+    for model, item in zip(models, found.items(), strict=True):
+        if model.name in names:
+            item.complain(f'"{model.name}" a second time', "expected each model once; versions share one entry")
+        names.add(model.name)
+    return models
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """Where the ledger is."""
+
+    url: str = setting(
+        "redis://localhost:6379/0",
+        _redis_url,
+        "`redis://`, `rediss://` (TLS), `unix://` or `redis+cluster://host:port,host:port`.",
+        secret=True,
+    )
+    prefix: str = setting(
+        "latelabel",
+        text("letters, digits, dots, dashes, colons and underscores, at most 64", pattern=r"[\w.:-]{1,64}"),
+        "First part of every key, so that two ledgers can share one Redis.",
+        Applies.NEW_LEDGER,
+    )
+    shards: int = setting(
+        8,
+        whole_number(1, 1024),
+        "Parts of the ledger, by request id: so many commits run beside each other, and on a cluster so many"
+        " nodes share the load.",
+        Applies.NEW_LEDGER,
+    )
+
+    @property
+    def address(self) -> str:
+        """The URL without secrets, for messages."""
+        return masked_url(self.url)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterSettings:
+    """When a source partition is stopped instead of being emptied into the dead letters."""
+
+    max_invalid_ratio: float = setting(
+        0.5, number(0, 1), "Largest share of bad records among a partition's last 1,000: a broken producer stops here."
+    )
+    max_consecutive: int = setting(100, whole_number(1, 1_000_000), "Most bad records in a row in one partition.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """How many names of a kind get cells of their own; further ones share `__other__`."""
+
+    models: int = setting(1000, whole_number(1, 1_000_000), "Model versions in all.", Applies.LATER_WINDOWS)
+    classes: int = setting(200, whole_number(2, 10_000), "Classes of one model.", Applies.LATER_WINDOWS)
+    segment_values: int = setting(200, whole_number(1, 10_000), "Values of one segment.", Applies.LATER_WINDOWS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """The worker's HTTP server: health, Prometheus metrics, page."""
+
+    host: str = setting("127.0.0.1", text("a host name or address"), "Address to listen on; local by default, "
+                        "since without `token_file` whoever reaches it may read.")  # fmt: skip
+    port: int = setting(6066, whole_number(1, 65535), "Port to listen on; each worker of a machine needs its own.")
+    token_file: Path | None = setting(
+        None, optional(file_name), "A file that holds the bearer token callers must show. None: no token is asked for."
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be configured; `Settings()` is what holds without a file."""
+
+    kafka: KafkaSettings = section(KafkaSettings, "Kafka.")
+    redis: RedisSettings = section(RedisSettings, "The ledger's store.")
+    evaluation_interval_ms: int = setting(
+        10 * SECOND_MS, duration(10, DAY_MS), "Between two looks at changed windows, and the least time between two"
+        " revisions of a young window's report. Shorter shows figures sooner and costs CPU.",
+    )  # fmt: skip
+    startup_timeout_ms: int = setting(
+        2 * MINUTE_MS, duration(0, DAY_MS), "How long a starting worker waits for Kafka and Redis before it gives up."
+    )
+    idle_after_ms: int = setting(
+        MINUTE_MS, duration(SECOND_MS, DAY_MS), "A partition read to its end and silent for so long no longer holds"
+        " windows open.",
+    )  # fmt: skip
+    allowed_lateness_ms: int = setting(
+        10 * MINUTE_MS, duration(0), "How far event times within one partition may be out of order. Windows close,"
+        " and memory is freed, so much later.",
+    )  # fmt: skip
+    max_future_skew_ms: int = setting(
+        5 * MINUTE_MS, duration(0, 366 * DAY_MS), "How far an event time may be ahead of the record's Kafka timestamp"
+        " and of the reader's clock; beyond it the record is a dead letter.",
+    )  # fmt: skip
+    max_read_ahead_ms: int = setting(
+        HOUR_MS, duration(1), "A partition whose event times are further ahead of the slowest one's is paused, so that"
+        " catching up needs little memory. More than `allowed_lateness`.",
+    )  # fmt: skip
+    confidence_level: float = setting(0.95, number(0.5, 0.9999), "Of the intervals in reports.", Applies.REPORTS)
+    keep_windows_ms: int = setting(
+        30 * DAY_MS, duration(0), "How long counts and last reports stay in Redis after a window is final."
+    )
+    dead_letters: DeadLetterSettings = section(DeadLetterSettings, "When a partition full of bad records is stopped.")
+    limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
+    web: WebSettings = section(WebSettings, "The worker's HTTP server.")
+    models: tuple[MonitoredModel, ...] = setting(
+        (), _models, "Models that need other than the defaults; one that is not listed is monitored as multiclass.",
+        Applies.LATER_WINDOWS,
+    )  # fmt: skip
+    rule_files: tuple[Path, ...] = setting(
+        (), each(file_name, 'a list of files such as ["rules/*.yaml"]'), "Alert rules; patterns are allowed.",
+        Applies.REPORTS,
+    )  # fmt: skip
+
+    def model(self, name: str) -> MonitoredModel:
+        """The settings of a model; all defaults if it is not listed."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        return MonitoredModel(name=name)
+
+    @property
+    def every_model(self) -> tuple[MonitoredModel, ...]:
+        """The listed models and, nameless, the one that is not listed."""
+        return (*self.models, MonitoredModel(name=""))
+
+    @property
+    def label_hold_ms(self) -> int:
+        """How long after its own time a label may meet a prediction of some model."""
+        return max(model.allowed_skew_ms for model in self.every_model)
+
+    @property
+    def largest_horizon_ms(self) -> int:
+        """The largest label horizon or allowed skew of any model."""
+        return max(max(model.label_horizon_ms, model.allowed_skew_ms) for model in self.every_model)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What cannot hold together, although each value could."""
+        if self.max_read_ahead_ms <= self.allowed_lateness_ms:
+            yield Conflict(
+                ("max_read_ahead", "allowed_lateness"),
+                "max_read_ahead to be longer than allowed_lateness, else no partition could ever be read on",
+            )
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
+
+
+def configuration_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file to read: as given, as `LATELABEL_CONFIG` says, or `./latelabel.yaml`; None if there is none."""
+    if given is not None:
+        return given
+    if environ.get(CONFIG_VARIABLE):
+        return Path(environ[CONFIG_VARIABLE])
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the configuration.
+
+    Args:
+        path: the file given on the command line; None to search as described above.
+        environ: the environment, `environment()`.
+
+    Raises: ConfigurationError with every mistake of file and environment.
+    """
+    file = configuration_file(path, environ)
+    mistakes: list[Mistake] = []
+    overrides = Overrides(environ, mistakes, reserved=(CONFIG_VARIABLE,))
+    found = _read(file, mistakes) if file is not None else None
+    settings = read_section(Settings, found, mistakes, overrides)
+    overrides.complain_about_unused()
+    if mistakes:
+        raise ConfigurationError(mistakes, file=str(file))
+    return settings
+
+
+def _read(file: Path, mistakes: list[Mistake]) -> Found | None:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        found = f"no readable file ({error.strerror})"
+        mistake = Mistake(None, str(file), found, "expected the configuration; see --config and LATELABEL_CONFIG")
+        raise ConfigurationError([mistake]) from error
+    root = parse(content, file=str(file))
+    return None if root is None else Found(root, "", mistakes, file.parent)
+
+
+def masked_url(url: str) -> str:
+    """A URL with its password, if any, masked.
+
+    >>> masked_url("rediss://monitor:secret@db:6380/0?password=x")
+    'rediss://monitor:***@db:6380/0?password=***'
+    """
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    masked = f"{user}{colon}{MASK if colon else ''}{at}{host}"
+    query = parts.query
+    for secrets in (parse_qs(query).get("password", []), parse_qs(query).get("ssl_password", [])):
+        for secret in secrets:
+            query = query.replace(f"password={secret}", f"password={MASK}")
+    return urlunsplit(parts._replace(netloc=masked, query=query))
+
+
+def config_hash(settings: Settings) -> str:
+    """Names the settings that figures depend on: 12 hexadecimal digits of a SHA-256."""
+    relevant = {
+        "allowed_lateness_ms": settings.allowed_lateness_ms,
+        "confidence_level": settings.confidence_level,
+        "limits": settings.limits,
+        "max_future_skew_ms": settings.max_future_skew_ms,
+        "models": sorted(settings.models, key=lambda model: model.name),
+    }
+    return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]

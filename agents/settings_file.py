@@ -1,0 +1,226 @@
+"""Values of the configuration with the place each was found at, and the mistakes made there.
+
+The YAML is YAML 1.2's core: `yes`, `no`, `on` and `012` are text, so that classes may be called so. Nodes keep
+their lines; nothing is built but what somebody asks for. The environment's texts become nodes without lines.
+
+    file     redis: {shards: eight}             latelabel.yaml:1: redis.shards: found "eight", expected ...
+    variable LATELABEL_REDIS__SHARDS=eight      LATELABEL_REDIS__SHARDS: found "eight", expected ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from streams.errors import LatelabelError
+
+__all__ = ["ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean", "parse"]
+
+Scalar = str | int | float | bool | None
+
+_SHOWN_CHARACTERS = 80
+_INT = re.compile(r"[-+]?[0-9]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong with the configuration.
+
+    `line` counts from 1 and is None for a variable of the environment, whose name is then the `path`; `found` is
+    what stands there, `remedy` what should.
+    """
+
+    line: int | None
+    path: str
+    found: str
+    remedy: str
+
+    def describe(self, file: str) -> str:
+        """One line for people; `file` is how they call the file."""
+        place = f"{file}:{self.line}: " if self.line is not None else ""
+        return f"{place}{self.path}: found {self.found}, {self.remedy}"
+
+
+class ConfigurationError(LatelabelError):
+    """The configuration cannot be used; `mistakes` holds everything wrong with it, in the order of the file."""
+
+    def __init__(self, mistakes: Sequence[Mistake], *, file: str = "") -> None:
+        self.mistakes = sorted(mistakes, key=lambda mistake: mistake.line or 0)
+        super().__init__("\n".join(mistake.describe(file) for mistake in self.mistakes))
+
+
+class Unreadable(Exception):
+    """A value could not be read; the mistake is already on the list."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema in place of YAML 1.1's."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+def _resolve(tag: str, pattern: str, first: str) -> None:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$"), list(first))
+
+
+_resolve("null", "~|null|Null|NULL|", "~nN\0")
+_resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
+_resolve("int", _INT.pattern, "-+0123456789")
+_resolve("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789")
+_resolve("merge", "<<", "<")
+_Loader.yaml_implicit_resolvers[""] = _Loader.yaml_implicit_resolvers.pop("\0")
+
+
+def parse(text: str | bytes, *, file: str) -> yaml.Node | None:
+    """The root of a document; None if it holds nothing.
+
+    Raises: ConfigurationError with the line at which it stops being YAML.
+    """
+    try:
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        problem = error.problem or "something that is not YAML"
+        mistake = Mistake(line, "YAML", problem, "expected one YAML document; look at this line and the one before")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = str(error).splitlines()[0]
+        mistake = Mistake(1, "YAML", problem, "expected UTF-8 text without control characters")
+    raise ConfigurationError([mistake], file=file)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A value at its place.
+
+    Args:
+        node: what YAML says stands there.
+        path: dotted keys, as people name the setting.
+        mistakes: the list that everyone who reads adds to.
+        folder: what relative file names are relative to.
+        variable: the variable of the environment that it came from.
+    """
+
+    node: yaml.Node
+    path: str
+    mistakes: list[Mistake]
+    folder: Path
+    variable: str | None = None
+
+    @classmethod
+    def in_environment(cls, text: str, variable: str, mistakes: list[Mistake]) -> Found:
+        """The value of a variable; its scalars are read as YAML reads them, and as text where text is wanted."""
+        tag: str = _Loader("").resolve(yaml.ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
+        return cls(yaml.ScalarNode(tag, text.strip()), variable, mistakes, Path.cwd(), variable)
+
+    @property
+    def line(self) -> int | None:
+        """Counting from 1; None for the environment."""
+        return self.node.start_mark.line + 1 if self.node.start_mark else None
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether keys and values stand here."""
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def scalar(self) -> Scalar:
+        """The text, number, truth value or null that stands here.
+
+        Raises: Unreadable for a list or mapping.
+        """
+        if not isinstance(self.node, yaml.ScalarNode):
+            raise Unreadable
+        text: str = self.node.value
+        kind = self.node.tag.rpartition(":")[2]
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "int" and _INT.fullmatch(text):
+            return int(text)
+        return float(text) if kind == "float" else text
+
+    @property
+    def text(self) -> str | None:
+        """The text that stands here; None for anything else. Whatever the environment holds is text."""
+        if self.variable is not None and isinstance(self.node, yaml.ScalarNode):
+            return str(self.node.value)
+        try:
+            scalar = self.scalar
+        except Unreadable:
+            return None
+        return scalar if isinstance(scalar, str) else None
+
+    def items(self) -> list[Found]:
+        """The items of a list; of a variable, what its commas part.
+
+        Raises: Unreadable if it is no list; nothing is added to the mistakes.
+        """
+        if self.variable is not None:
+            texts = [text for text in str(self.node.value).split(",") if text.strip()]
+            return [Found.in_environment(text, self.variable, self.mistakes) for text in texts]
+        if not isinstance(self.node, yaml.SequenceNode):
+            raise Unreadable
+        return [self._below(node, f"{self.path}[{index}]") for index, node in enumerate(self.node.value)]
+
+    def entries(self) -> dict[str, tuple[Found, Found]]:
+        """Key and value of each entry of a mapping, by the key's text. A key that stands twice is a mistake.
+
+        Raises: Unreadable if it is no mapping; nothing is added to the mistakes.
+        """
+        if not isinstance(self.node, yaml.MappingNode):
+            raise Unreadable
+        entries: dict[str, tuple[Found, Found]] = {}
+        merged: dict[str, tuple[Found, Found]] = {}
+        for key, value in self._pairs():
+            if key.node.tag.endswith(":merge"):
+                merged |= value.entries() if value.is_mapping else {}
+            elif (name := str(key.node.value)) in entries:
+                first = entries[name][0].line
+                key.complain(f'"{name}" a second time', f"expected it once; it already stands in line {first}")
+            else:
+                entries[name] = (key, value)
+        return merged | entries
+
+    def _pairs(self) -> Iterator[tuple[Found, Found]]:
+        for key, value in self.node.value:
+            path = f"{self.path}.{key.value}" if self.path else str(key.value)
+            yield self._below(key, path), self._below(value, path)
+
+    def _below(self, node: yaml.Node, path: str) -> Found:
+        return Found(node, path, self.mistakes, self.folder)
+
+    def complain(self, found: str, remedy: str) -> None:
+        """Add a mistake made here to the list."""
+        self.mistakes.append(Mistake(self.line, self.path, found, remedy))
+
+    def fail(self, expected: str) -> NoReturn:
+        """Add to the list that something else was expected, and give up on this value."""
+        self.complain(self.shown, f"expected {expected}")
+        raise Unreadable
+
+    @property
+    def shown(self) -> str:
+        """What stands here, as messages quote it."""
+        if isinstance(self.node, yaml.SequenceNode):
+            return f"a list of {len(self.node.value)}"
+        if isinstance(self.node, yaml.MappingNode):
+            return "keys and values" if self.node.value else "{}"
+        if self.variable is not None or isinstance(self.scalar, str):
+            quoted = json.dumps(self.node.value, ensure_ascii=False)
+            return quoted if len(quoted) <= _SHOWN_CHARACTERS else quoted[:_SHOWN_CHARACTERS] + '…"'
+        return str(self.node.value) or "nothing"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean "shards"?` if some known name looks like this one, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f'; did you mean "{close[0]}"?' if close else ""
