@@ -49,15 +49,22 @@ def demo(speed: float, days: int | None, data: Path, keep: Path | None) -> None:
     """
     folder = keep or Path(tempfile.mkdtemp(prefix="latelabel-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
+    worth_a_look = keep is not None
     try:
         equal = asyncio.run(run_demo(_prepare(folder, data, speed=speed, days=days)))
+        worth_a_look |= not equal
     except (asyncio.CancelledError, KeyboardInterrupt):
         click.echo("\nInterrupted; everything is stopped.", err=True)
         sys.exit(INTERRUPTED)
-    except (DemoFailed, CommandFailed) as failure:
+    except DemoFailed as failure:
+        raise click.ClickException(str(failure)) from failure
+    except CommandFailed as failure:
+        worth_a_look = True
         raise click.ClickException(str(failure)) from failure
     finally:
-        if keep is None:
+        if worth_a_look:
+            click.echo(f"Configuration, logs, counts and reports are in {folder}.", err=True)
+        else:
             shutil.rmtree(folder, ignore_errors=True)
     sys.exit(0 if equal else 1)
 

@@ -1,0 +1,91 @@
+"""`make demo`, a few days of it: equal at the end, and gone without a trace whenever it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.servers import KafkaServer
+from tests.support.services import create_topic
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+LATELABEL = (sys.executable, "-m", "agents")
+DEMO = (sys.executable, "-m", "deploy.stack", "run", "--", *LATELABEL, "demo", "--days", "10")
+MARK = "DEMO_UNDER_TEST"
+"""A variable that every process of one demo inherits."""
+
+
+@contextmanager
+def demo_running(output: Path) -> Iterator[psutil.Popen]:
+    """Run the demo in a process group of its own, as a terminal would, with its output in a file."""
+    environment = {**os.environ, MARK: str(output)}
+    with output.open("wb") as file:
+        process = psutil.Popen(
+            DEMO, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            for survivor in survivors(output):
+                survivor.kill()
+            process.wait()
+
+
+def survivors(output: Path) -> list[psutil.Process]:
+    """Return all processes, in whatever session, that descend from the demo that writes to `output`."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(output):
+                found.append(process)
+    return found
+
+
+def test_every_final_figure_is_equal_to_scikit_learns_recount(tmp_path: Path) -> None:
+    output = tmp_path / "demo.log"
+    with demo_running(output) as process:
+        code = process.wait(timeout=150)
+    text = output.read_text()
+    assert 0 == code, text
+    for what in ("cells", "figures of the final reports"):
+        found = re.search(rf"{what}: ([\d,]+) compared, ([\d,]+) equal", text)
+        assert found, text
+        assert found[1] == found[2] != "0"
+    assert "provisional" in text
+    assert "EQUAL" in text
+    speed = re.search(r"([\d,]+) times faster than life", text.split("EQUAL")[1])
+    assert speed
+    assert int(speed[1].replace(",", "")) >= 500_000
+
+
+@pytest.mark.parametrize("moment", ["kafka  ready", "Learning", "Replaying", "final", "Recounting"])
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
+    output = tmp_path / "demo.log"
+    with demo_running(output) as process:
+        wait_until(lambda: moment in output.read_text(), what=f"the demo to say {moment!r}", seconds=120)
+        assert len(survivors(output)) > 1
+        os.killpg(process.pid, signal.SIGINT)
+        assert 130 == process.wait(timeout=40), output.read_text()
+        assert [] == survivors(output)
+
+
+def test_kafka_that_is_in_use_is_left_alone() -> None:
+    with KafkaServer() as kafka:
+        create_topic(kafka.address, "labels")
+        environment = {**os.environ, "LATELABEL_KAFKA__BROKERS": kafka.address}
+        result = subprocess.run(
+            (*LATELABEL, "demo"), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert 1 == result.returncode
+    assert "already has the topic 'labels'" in result.stderr
+    assert "make demo" in result.stderr
