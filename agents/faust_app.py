@@ -1,0 +1,94 @@
+"""The Faust application: one agent over both input topics that hands every batch on.
+
+Faust brings the consumer's thread, rebalancing, back-pressure and supervision. Its tables, producer, web
+pages, topic declarations, leader topic, folders and environment variables are all off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from mode import CrashingSupervisor
+
+from agents.batch_transport import BatchSchema, BatchTransport, StartOffsets
+from agents.record_batch import RecordBatch
+
+__all__ = ["FaustApp", "build_faust_app"]
+
+ENVIRONMENT_PREFIX = "_NOT_BY_ENVIRONMENT"
+"""Faust lets its environment variables override arguments; none begins like this."""
+BUFFERED_BATCHES = 4
+"""Before the agent; beyond it a partition is not fetched."""
+MAX_PARTITION_FETCH_BYTES = 1024 * 1024
+
+TakeIn = Callable[[RecordBatch, Callable[[], None]], Awaitable[None]]
+"""Takes a batch, and what to call when every shard has it."""
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    enable_kafka_producer = False
+    enable_web = False
+    enable_sensors = True
+
+
+class FaustApp(faust.App):  # type: ignore[misc]
+    """A Faust app that writes no files, and knows where its partitions begin."""
+
+    BootStrategy = _Boot
+    connection: Mapping[str, Any]
+    start_offsets: StartOffsets
+
+    def _create_directories(self) -> None:
+        """None are needed."""
+
+
+def build_faust_app(
+    *,
+    group: str,
+    connection: Mapping[str, Any],
+    topics: Collection[str],
+    start_offsets: StartOffsets,
+    take_in: TakeIn,
+    session_timeout_seconds: float = 15.0,
+) -> FaustApp:
+    """An app that is ready to be started.
+
+    Args:
+        connection: aiokafka's arguments for brokers and security.
+        start_offsets: where partitions begin whenever they are assigned.
+        take_in: called with every batch, in order per partition; what it raises ends the app.
+    """
+    app = FaustApp(
+        group,
+        env_prefix=ENVIRONMENT_PREFIX,
+        broker="kafka://see-connection",
+        broker_session_timeout=session_timeout_seconds,
+        broker_heartbeat_interval=session_timeout_seconds / 5,
+        broker_rebalance_timeout=60.0,
+        broker_request_timeout=40.0,
+        broker_commit_interval=5.0,
+        consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
+        stream_buffer_maxsize=BUFFERED_BATCHES,
+        stream_wait_empty=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+    )
+    app.connection = connection
+    app.start_offsets = start_offsets
+    app.transport = BatchTransport(app.conf.broker_consumer, app)
+
+    @app.agent(  # type: ignore[untyped-decorator]
+        app.topic(*topics, schema=BatchSchema()), name="intake", supervisor_strategy=CrashingSupervisor
+    )
+    async def intake(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await take_in(event.value, event.ack)
+
+    return app

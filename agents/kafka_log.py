@@ -1,0 +1,148 @@
+"""What the brokers know about the input topics: partitions, first and last offsets, what the group committed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from agents.partition_intake import LogBounds
+from streams.errors import PermanentFailure, TemporaryFailure
+from streams.ledger.parts import Role, Source
+
+__all__ = ["KafkaLog"]
+
+
+class KafkaLog:
+    """Read without being a member of the worker's group. Every method may raise `TemporaryFailure`.
+
+    Args:
+        connection: aiokafka's arguments for brokers and security.
+        group: the worker's group.
+        topics: the names on the wire of both inputs.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], *, group: str, topics: Mapping[Role, str]) -> None:
+        self.topics = topics
+        self.sources: tuple[Source, ...] = ()
+        self._connection = dict(connection)
+        self._group = group
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Connect, and find the partitions of both topics.
+
+        Raises:
+            TemporaryFailure: no broker answers.
+            PermanentFailure: a topic does not exist.
+        """
+        with self._failures():
+            admin = AIOKafkaAdminClient(**self._connection)
+            try:
+                await admin.start()
+                # All topics: asking for one by name may create it.
+                described = await admin.describe_topics()
+            finally:
+                await admin.close()
+            counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
+            self.sources = tuple(
+                Source(role, partition) for role, topic in self.topics.items() for partition in range(counts.get(topic, 0))
+            )
+            self._check(counts)
+            if self._consumer is None:
+                consumer = AIOKafkaConsumer(
+                    **self._connection, isolation_level="read_committed", enable_auto_commit=False
+                )
+                try:
+                    await consumer.start()
+                except BaseException:
+                    await consumer.stop()
+                    raise
+                self._consumer = consumer
+
+    def _check(self, counts: Mapping[str, int]) -> None:
+        missing = [topic for topic in self.topics.values() if topic not in counts]
+        if missing:
+            raise PermanentFailure(
+                f"Kafka at {self._address} has no topic {', '.join(missing)}; `latelabel topics create` makes what is missing"
+            )
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    def partitions(self, role: Role) -> int:
+        """How many partitions a topic has."""
+        return sum(source.role is role for source in self.sources)
+
+    def position_of(self, source: Source) -> TopicPartition:
+        """A source under its name on the wire."""
+        return TopicPartition(self.topics[source.role], source.partition)
+
+    def source_of(self, topic: str, partition: int) -> Source:
+        """The inverse of `position_of`."""
+        return Source(next(role for role, name in self.topics.items() if name == topic), partition)
+
+    async def bounds(self, source: Source) -> LogBounds:
+        """First and next offset of one partition; records of open transactions do not count."""
+        return (await self._bounds([source]))[source]
+
+    async def all_bounds(self) -> Mapping[Source, LogBounds]:
+        """First and next offsets of all partitions of both topics."""
+        return await self._bounds(self.sources)
+
+    async def _bounds(self, sources: Collection[Source]) -> Mapping[Source, LogBounds]:
+        consumer = self._running()
+        positions = {source: self.position_of(source) for source in sources}
+        with self._failures():
+            starts = await consumer.beginning_offsets(list(positions.values()))
+            ends = await consumer.end_offsets(list(positions.values()))
+        return {source: LogBounds(starts[at], ends[at]) for source, at in positions.items()}
+
+    async def has_committed(self) -> bool:
+        """Whether the group has ever committed an offset of an input topic."""
+        with self._failures():
+            admin = AIOKafkaAdminClient(**self._connection)
+            try:
+                await admin.start()
+                committed = await admin.list_consumer_group_offsets(self._group)
+            finally:
+                await admin.close()
+        names = set(self.topics.values())
+        return any(at.topic in names and offset.offset >= 0 for at, offset in committed.items())
+
+    async def commit(self, offsets: Mapping[Source, int]) -> None:
+        """Commit for the group, as long as it has no members; ignored otherwise, because they will."""
+        consumer = AIOKafkaConsumer(**self._connection, group_id=self._group, enable_auto_commit=False)
+        with self._failures():
+            await consumer.start()
+            try:
+                positions = {self.position_of(source): offset for source, offset in offsets.items()}
+                consumer.assign(list(positions))
+                await consumer.commit({at: OffsetAndMetadata(offset, "") for at, offset in positions.items()})
+            finally:
+                await consumer.stop()
+
+    @property
+    def _address(self) -> str:
+        brokers: str | Sequence[str] = self._connection.get("bootstrap_servers", "")
+        return brokers if isinstance(brokers, str) else ", ".join(brokers)
+
+    def _running(self) -> AIOKafkaConsumer:
+        assert self._consumer is not None, "start() first"
+        return self._consumer
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise TemporaryFailure(
+                f"Kafka at {self._address} does not answer: {type(error).__name__} {error}".rstrip()
+            ) from error

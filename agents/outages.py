@@ -1,0 +1,59 @@
+"""Riding out outages: the same call again until it succeeds, and one log line every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from streams.errors import TemporaryFailure
+from streams.ports import Clock
+
+__all__ = ["Outages"]
+
+_log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+LOG_SECONDS = 5.0
+
+_Result = TypeVar("_Result")
+
+
+class Outages:
+    """Shared by all tasks of a worker, so that they complain with one voice."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began: float | None = None
+        self._logged: float | None = None
+
+    async def ride_out(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Repeat `call` while it raises `TemporaryFailure`; everything else passes through.
+
+        The call must bear being repeated after it took effect without our knowing.
+        """
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                result = await call()
+            except TemporaryFailure as failure:
+                self._complain(failure)
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+            else:
+                self._relax()
+                return result
+
+    def _complain(self, failure: TemporaryFailure) -> None:
+        now = self._clock.monotonic_seconds()
+        self._began = now if self._began is None else self._began
+        if self._logged is None or now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            _log.warning("%s; keeping the work and trying again, for %.0f s now", failure, now - self._began)
+
+    def _relax(self) -> None:
+        if self._began is not None:
+            _log.info("Back after %.1f s", self._clock.monotonic_seconds() - self._began)
+            self._began = self._logged = None

@@ -1,0 +1,255 @@
+"""One partition's way into the ledger: batches in order, each into every shard, continued from what is stored.
+
+    position   the offset wanted next: the lowest that any shard has stored
+    stored     per shard; above `position` where a shard is further, whose rows are then skipped
+
+        batch   base .......... position ................ next
+        shard 0                 stored ─────────────────> next
+        shard 1                          stored ────────> next     further: another worker, or a lost reply
+        shard 2      stored                                        below: Redis lost its tail, so rewind
+
+Dead letters are acknowledged before any shard is told to step over them. A batch is done when every shard has
+stored its end. Nothing here survives a restart, and nothing needs to: `resume` asks the shards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from agents.outages import Outages
+from agents.packing import PackedRun, Packer
+from agents.record_batch import RecordBatch
+from agents.shard_writer import MAX_ROWS, ShardWriter
+from streams.errors import PermanentFailure
+from streams.ledger.parts import NEVER_MS, Definitions, Outcome, Part, PartReply, ShardState, Source
+from streams.ports import Clock, Ledger, Publisher
+
+__all__ = ["IntakePorts", "LogBounds", "PartitionIntake"]
+
+_log = logging.getLogger(__name__)
+
+SEEK_AGAIN_SECONDS = 1.0
+"""Batches that were fetched before a seek still come; one more seek is due when the wanted one does not."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogBounds:
+    """The first offset that a partition still has, and the one that the next record will get."""
+
+    start: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IntakePorts:
+    """What every partition's intake works with. `seek` moves the reader of a partition to an offset."""
+
+    ledger: Ledger
+    writers: Sequence[ShardWriter]
+    packer: Packer
+    publisher: Publisher
+    outages: Outages
+    clock: Clock
+    bounds: Callable[[Source], Awaitable[LogBounds]]
+    seek: Callable[[Source, int], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Arrived:
+    batch: RecordBatch
+    done: Callable[[bool], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Raise:
+    watermarks_ms: Mapping[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Check:
+    pass
+
+
+class PartitionIntake:
+    """The intake of one partition while this worker owns it. `run` is its task."""
+
+    def __init__(self, source: Source, ports: IntakePorts) -> None:
+        self.source = source
+        self.position = 0
+        self.stored: list[int] = []
+        self.is_working = False
+        self._high_ms = NEVER_MS
+        self._ports = ports
+        self._shards = range(ports.ledger.shards)
+        self._unregistered: set[int] = set()
+        self._queue: asyncio.Queue[_Arrived | _Raise | _Check] = asyncio.Queue()
+        self._sought_seconds = float("-inf")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was handed in is done."""
+        return not self.is_working and self._queue.empty()
+
+    def put(self, batch: RecordBatch, done: Callable[[bool], None]) -> None:
+        """Hand in a batch; `done` is told whether every shard has it, or whether it will be read again."""
+        self._queue.put_nowait(_Arrived(batch, done))
+
+    def raise_watermarks(self, watermarks_ms: Mapping[int, int]) -> None:
+        """Lift what shards trust, because the partition is idle."""
+        self._queue.put_nowait(_Raise(watermarks_ms))
+
+    def check(self) -> None:
+        """Compare with what the shards have stored, and continue from there."""
+        self._queue.put_nowait(_Check())
+
+    async def run(self) -> None:
+        """Work for ever."""
+        while True:
+            work = await self._queue.get()
+            self.is_working = True
+            try:
+                if isinstance(work, _Arrived):
+                    await self._take_in(work.batch)
+                    work.done(self.position >= work.batch.next)
+                elif isinstance(work, _Raise):
+                    await self._raise(work.watermarks_ms)
+                else:
+                    await self._rewind()
+            finally:
+                self.is_working = False
+
+    async def resume(self, states: Sequence[ShardState], bounds: LogBounds) -> None:
+        """Continue from what the shards have stored.
+
+        Raises:
+            PermanentFailure: a shard has applied more than the log holds.
+        """
+        known = [state.sources.get(self.source) for state in states]
+        # A partition that was added later is counted from the start of its log.
+        self.stored = [bounds.start if at is None else at.next for at in known]
+        self._unregistered = {shard for shard in self._shards if known[shard] is None}
+        if max(self.stored) > bounds.end:
+            raise PermanentFailure(
+                f"{self.source} ends at offset {bounds.end}, but {max(self.stored)} is counted already: the topic was "
+                f"created anew or lost records; `latelabel init --accept {self.source}` continues from its start"
+            )
+        for shard in self._shards:
+            if self.stored[shard] < bounds.start:
+                await self._step_over_lost(shard, bounds.start)
+            elif shard in self._unregistered:
+                await self._submit_bare(shard, end=bounds.start)
+        self.position = min(self.stored)
+        behind = [at for at in known if at is not None and at.next <= self.position]
+        self._high_ms = max((at.high_ms for at in behind), default=NEVER_MS)
+
+    async def _take_in(self, batch: RecordBatch) -> None:
+        if batch.next <= self.position:
+            return
+        if batch.base > self.position:
+            await self._seek()
+            return
+        packed = await self._ports.packer.pack(
+            batch,
+            self.source,
+            start=self.position,
+            high_ms=self._high_ms,
+            now_ms=self._ports.clock.now_ms(),
+        )
+        await self._publish_dead_letters(packed)
+        applied = await asyncio.gather(*(self._apply(shard, packed) for shard in self._shards))
+        if all(applied):
+            self.position = batch.next
+            self._high_ms = packed.run.high_at(batch.next)
+        else:
+            await self._rewind()
+
+    async def _publish_dead_letters(self, packed: PackedRun) -> None:
+        letters = [
+            message
+            for offset, message in packed.dead_letters
+            if self.stored[offset % len(self._shards)] <= offset
+        ]
+        if letters:
+            await self._ports.outages.ride_out(lambda: self._ports.publisher.send(letters))
+
+    async def _apply(self, shard: int, packed: PackedRun) -> bool:
+        """Bring a shard to the end of a run. False if it wants something from before the run."""
+        while (start := self.stored[shard]) < packed.run.next:
+            if start < packed.run.base:
+                return False
+            register = shard in self._unregistered
+            for part in packed.parts(shard, start=start, max_rows=MAX_ROWS, register=register):
+                if not await self._submit(shard, part, packed.definitions):
+                    break
+        return True
+
+    async def _submit(self, shard: int, part: Part, definitions: Definitions) -> bool:
+        """Commit a part; whatever the outcome, `stored` is right afterwards."""
+        reply: PartReply = await self._ports.writers[shard].submit(part, definitions)
+        if reply.outcome is Outcome.APPLIED:
+            self.stored[shard] = part.next
+            self._unregistered.discard(shard)
+            return True
+        self._ports.writers[shard].forget_definitions()
+        if reply.stored is None:
+            bounds = await self._ports.outages.ride_out(lambda: self._ports.bounds(self.source))
+            self._unregistered.add(shard)
+            self.stored[shard] = bounds.start
+        else:
+            self._unregistered.discard(shard)
+            if reply.stored < part.expected:
+                lost = part.expected - reply.stored
+                _log.warning("Shard %d lost the last %d offsets of %s; reading them again", shard, lost, self.source)
+            self.stored[shard] = reply.stored
+        return False
+
+    async def _submit_bare(self, shard: int, *, end: int, raise_to_ms: int = NEVER_MS) -> bool:
+        part = Part(
+            source=self.source,
+            expected=self.stored[shard],
+            next=end,
+            raise_to_ms=raise_to_ms,
+            register=shard in self._unregistered,
+        )
+        return await self._submit(shard, part, Definitions())
+
+    async def _step_over_lost(self, shard: int, start: int) -> None:
+        lost = start - self.stored[shard]
+        _log.warning("Kafka no longer has %d offsets of %s that shard %d lacks; going on", lost, self.source, shard)
+        await self._submit_bare(shard, end=start)
+
+    async def _raise(self, watermarks_ms: Mapping[int, int]) -> None:
+        raised = await asyncio.gather(
+            *(
+                self._submit_bare(shard, end=self.stored[shard], raise_to_ms=watermark_ms)
+                for shard, watermark_ms in watermarks_ms.items()
+            )
+        )
+        if not all(raised):
+            await self._rewind()
+
+    async def _rewind(self) -> None:
+        states = [await self._ports.outages.ride_out(lambda shard=shard: self._state(shard)) for shard in self._shards]  # type: ignore[misc]
+        await self.resume(states, await self._ports.outages.ride_out(lambda: self._ports.bounds(self.source)))
+        self._sought_seconds = float("-inf")
+        await self._seek()
+
+    async def _state(self, shard: int) -> ShardState:
+        state = await self._ports.ledger.state(shard)
+        if state is None:
+            raise PermanentFailure(
+                f"shard {shard} has lost its ledger; run `latelabel init --rebuild --shard {shard}`"
+            )
+        return state
+
+    async def _seek(self) -> None:
+        now = self._ports.clock.monotonic_seconds()
+        if now - self._sought_seconds < SEEK_AGAIN_SECONDS:
+            return
+        self._sought_seconds = now
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self._ports.seek(self.source, self.position)

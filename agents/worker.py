@@ -1,0 +1,168 @@
+"""A worker's life: wait for the services, open the ledger, read, keep house, evaluate, stop.
+
+    start      Kafka, its topics, Redis, the ledger             until `startup_timeout`, saying what is missing
+    run        reading (Faust)  |  housekeeping  |  evaluation  until cancelled, or caught up
+    stop       in the opposite order, within a few seconds
+
+Anything unexpected, wherever it is raised, ends `run` with that error; what was being done is done again by
+the next worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from agents.faust_app import FaustApp
+from agents.housekeeping import Housekeeping, close_ledger, is_caught_up
+from agents.intake import Intake
+from agents.outages import Outages
+from streams.errors import TemporaryFailure
+from streams.ledger.parts import Source
+from streams.ports import Clock, Ledger
+
+__all__ = ["Evaluation", "Service", "Worker", "wait_for"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+LOOK_WHEN_CATCHING_UP_SECONDS = 0.2
+WATCH_SECONDS = 0.2
+STOP_SECONDS = 7.0
+"""Within the ten seconds that SIGTERM leaves; what has not stopped by then ends with the process."""
+
+
+class Evaluation(Protocol):
+    """One round of reports: `agents.evaluator.Evaluator`."""
+
+    def evaluate(self, *, everything: bool = False) -> Awaitable[object]:
+        """Publish what changed; the result's `pending` counts what still waits."""
+
+
+class Service(Protocol):
+    """Something that is connected at the start and let go at the end."""
+
+    def start(self) -> Awaitable[None]:
+        """Connect; raises `TemporaryFailure` while nobody answers."""
+
+    def stop(self) -> Awaitable[None]:
+        """Let go."""
+
+
+async def wait_for(start: Callable[[], Awaitable[None]], *, what: str, clock: Clock, until_seconds: float) -> None:
+    """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`."""
+    is_announced = False
+    while True:
+        try:
+            return await start()
+        except TemporaryFailure as failure:
+            if clock.monotonic_seconds() > until_seconds:
+                raise
+            if not is_announced:
+                _log.warning("Waiting for %s: %s", what, failure)
+                is_announced = True
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Worker:
+    """All parts of a running worker, connected."""
+
+    app: FaustApp
+    intake: Intake
+    house: Housekeeping
+    ledger: Ledger
+    evaluator: Evaluation
+    outages: Outages
+    clock: Clock
+    evaluation_interval_ms: int
+    beyond_ms: int
+    _evaluating: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    async def run(self, *, ends: Mapping[Source, int] | None = None, close: bool = False) -> None:
+        """Work until cancelled.
+
+        Args:
+            ends: if given, stop when every shard has reached these offsets and all changes are published.
+            close: then also raise every watermark past the last horizon, so that all reports are final.
+        """
+        tasks = {
+            asyncio.ensure_future(work)
+            for work in (self._read(), self._keep_house() if ends is None else self._catch_up(ends, close=close))
+        }
+        evaluation = asyncio.ensure_future(self._evaluate())
+        try:
+            done, _ = await asyncio.wait({*tasks, evaluation}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await self._stop({*tasks, evaluation})
+
+    async def _read(self) -> None:
+        starting = asyncio.ensure_future(self.app.start())
+        try:
+            while not self.app.crashed:
+                await asyncio.wait({self.intake.failure}, timeout=WATCH_SECONDS)
+                if self.intake.failure.done():
+                    self.intake.failure.result()
+                if starting.done():
+                    starting.result()
+        finally:
+            starting.cancel()
+        raise self.app.crash_reason or RuntimeError("reading stopped without a reason")
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self.outages.ride_out(self.house.look)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _evaluate(self) -> None:
+        while True:
+            await asyncio.sleep(self.evaluation_interval_ms / 1000)
+            async with self._evaluating:
+                await self.evaluator.evaluate()
+
+    async def _catch_up(self, ends: Mapping[Source, int], *, close: bool) -> None:
+        states = await self.outages.ride_out(self.house.look)
+        while not is_caught_up(states, ends):
+            await asyncio.sleep(LOOK_WHEN_CATCHING_UP_SECONDS)
+            states = await self.outages.ride_out(self.house.look)
+        _log.info("Caught up with %d records in %d partitions", sum(ends.values()), len(ends))
+        if close:
+            await self._close()
+        while not await self._is_all_published():
+            await asyncio.sleep(LOOK_WHEN_CATCHING_UP_SECONDS)
+            await self.outages.ride_out(self.house.look)
+
+    async def _close(self) -> None:
+        while True:
+            current = await self.outages.ride_out(self.intake.states)
+            closed = await self.outages.ride_out(
+                lambda current=current: close_ledger(self.ledger, current, beyond_ms=self.beyond_ms)  # type: ignore[misc]
+            )
+            if closed:
+                _log.info("Closed all windows")
+                return
+
+    async def _is_all_published(self) -> bool:
+        async with self._evaluating:
+            evaluated = await self.evaluator.evaluate(everything=True)
+        if getattr(evaluated, "pending", 0):
+            return False
+        changed = await self.outages.ride_out(
+            lambda: asyncio.gather(*map(self.ledger.changed_windows, range(self.ledger.shards)))
+        )
+        return not any(changed)
+
+    async def _stop(self, tasks: set[asyncio.Future[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+        await self.intake.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.app.stop()
