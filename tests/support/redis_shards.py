@@ -19,17 +19,25 @@ class RestorableRedis:
     def __init__(self, client: Redis, ledger: RedisLedger, *, prefix: str) -> None:
         self.ledger: Ledger = ledger
         self._client = client
+        # The last one is the tag of what all shards share; see `tests.support.world.REGISTRY`.
         self._tags = [shard_tag(prefix, shard, shards=ledger.shards) for shard in range(ledger.shards)]
+        self._tags.append("{" + prefix + "}")
 
     async def snapshot(self, shard: int) -> Any:
         keys = await self._keys(shard)
-        return [(key, await self._client.dump(key)) for key in keys]
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.dump(key)
+        return list(zip(keys, await pipeline.execute(), strict=True))
 
     async def restore(self, shard: int, snapshot: Any) -> None:
-        if keys := await self._keys(shard):
-            await self._client.delete(*keys)
+        keys = await self._keys(shard)
+        pipeline = self._client.pipeline(transaction=True)
+        if keys:
+            pipeline.delete(*keys)
         for key, dump in snapshot:
-            await self._client.restore(key, 0, dump)
+            pipeline.restore(key, 0, dump)
+        await pipeline.execute()
 
     async def _keys(self, shard: int) -> Sequence[bytes]:
         tag = self._tags[shard]
