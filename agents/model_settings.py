@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 from agents.durations import duration_text
 from agents.settings_fields import Applies, Conflict, Reader, read_section, section, setting
@@ -68,7 +67,7 @@ class ClassSettings:
         _LATER,
     )
     aliases: Mapping[str, str] = setting(
-        MappingProxyType({}),
+        dict,
         mapping_of(_class, _class, 'further spellings such as {"1": fraud}'),
         'Further spellings of classes, as `{"1": fraud}`, in predictions and labels alike.',
         _LATER,
@@ -185,7 +184,7 @@ class ModelSettings:
             task=Task(self.task),
             positive_class=self.positive_class,
             class_names=self.classes.names,
-            class_aliases=dict(self.classes.aliases),
+            class_aliases=self.classes.aliases,
             report_windows_ms=tuple(sorted(self.report_windows_ms)),
             base_window_ms=self.resolved_base_window_ms,
             label_horizon_ms=self.label_horizon_ms,

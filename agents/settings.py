@@ -13,15 +13,16 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import orjson
 
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.model_settings import model_section
+from agents.redis_url import RedisUrl
 from agents.settings_fields import ENVIRONMENT_PREFIX, Applies, Conflict, Overrides, read_section, section, setting
 from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
 from agents.settings_readers import duration, each, file_name, number, optional, text, whole_number
+from streams.errors import PermanentFailure
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 
 __all__ = [
@@ -45,24 +46,18 @@ CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 DEFAULT_FILE = Path("latelabel.yaml")
 SECOND_MS = 1000
 MOST_MODELS = 100_000
-MASK = "***"
 
 
 def _redis_url(found: Found) -> str:
-    url = found.text or ""
-    parts = urlsplit(url)
-    nodes = parts.netloc.rpartition("@")[2].split(",")
+    url = found.text
+    if not url:
+        found.fail("a URL such as redis://localhost:6379/0")
     try:
-        is_one = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and (parts.port or 6379) > 0
-    except ValueError:  # a port that is no number
-        is_one = False
-    is_cluster = parts.scheme == "redis+cluster" and all(node.rpartition(":")[2].isdigit() for node in nodes)
-    if not (is_one or is_cluster or (parts.scheme == "unix" and parts.path)):
-        shown = masked_url(url) if url else found.shown
-        found.complain(
-            f'"{shown}"', "expected redis://host:port/0, rediss://…, unix:///path or redis+cluster://h:p,h:p"
-        )
-        raise Unreadable
+        RedisUrl.parse(url)
+    except PermanentFailure as failure:
+        # Not quoted: a password may stand in any part of it.
+        found.complain("a URL that cannot be used", f"{failure}")
+        raise Unreadable from failure
     return url
 
 
@@ -83,7 +78,7 @@ class RedisSettings:
     url: str = setting(
         "redis://localhost:6379/0",
         _redis_url,
-        "`redis://`, `rediss://` (TLS), `unix://` or `redis+cluster://host:port,host:port`.",
+        "`redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://host:port,host:port` or `rediss+cluster://`.",
         secret=True,
     )
     prefix: str = setting(
@@ -103,7 +98,7 @@ class RedisSettings:
     @property
     def address(self) -> str:
         """The URL without secrets, for messages."""
-        return masked_url(self.url)
+        return RedisUrl.parse(self.url).address
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,23 +251,6 @@ def _read(file: Path, mistakes: list[Mistake]) -> Found | None:
         raise ConfigurationError([mistake]) from error
     root = parse(content, file=str(file))
     return None if root is None else Found(root, "", mistakes, file.parent)
-
-
-def masked_url(url: str) -> str:
-    """A URL with its password, if any, masked.
-
-    >>> masked_url("rediss://monitor:secret@db:6380/0?password=x")
-    'rediss://monitor:***@db:6380/0?password=***'
-    """
-    parts = urlsplit(url)
-    credentials, at, host = parts.netloc.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    masked = f"{user}{colon}{MASK if colon else ''}{at}{host}"
-    query = parts.query
-    for secrets in (parse_qs(query).get("password", []), parse_qs(query).get("ssl_password", [])):
-        for secret in secrets:
-            query = query.replace(f"password={secret}", f"password={MASK}")
-    return urlunsplit(parts._replace(netloc=masked, query=query))
 
 
 def config_hash(settings: Settings) -> str:

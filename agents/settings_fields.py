@@ -104,8 +104,13 @@ class Overrides:
 
 
 def setting(default: Any, read: Reader, help: str, applies: Applies = Applies.RESTART, *, secret: bool = False) -> Any:  # noqa: A002
-    """A dataclass field that stands in the configuration; `secret` ones stay out of its `repr`."""
+    """A dataclass field that stands in the configuration; `secret` ones stay out of its `repr`.
+
+    `default` may be a type, such as `dict`, whose empty value is then the default.
+    """
     metadata = {"setting": Setting(read, help, applies)}
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata, repr=not secret)
     return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 

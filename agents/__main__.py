@@ -1,0 +1,40 @@
+"""The command line: `latelabel COMMAND`, also `python -m agents COMMAND`.
+
+To add a command, write `agents/commands/NAME.py` with a click command called NAME, and add a line here.
+"""
+
+from __future__ import annotations
+
+import click
+
+from agents.commands.command_line import Invocation, Program
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "topics": "Create the topics and report what differs.",
+    "worker": "Join predictions and labels, count, and publish reports.",
+    "counts": "Print what has been counted, cell by cell.",
+    "tail": "Print reports, alerts or explanations as they are published.",
+    "config": "Check the configuration, or show what is used.",
+    "demo": "Judge real flights as they land, and recount every figure.",
+}
+
+
+@click.group(
+    cls=Program,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="latelabel", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Model monitoring for when the truth arrives late.
+
+    Exit codes: 0 done, 1 failed or unsafe, 2 wrong usage or configuration, 130 interrupted.
+    """
+    context.ensure_object(Invocation)
+
+
+if __name__ == "__main__":
+    main(prog_name="latelabel")
