@@ -38,6 +38,7 @@ class FaustApp(faust.App):  # type: ignore[misc]
     """A Faust app that writes no files, and knows where its partitions begin."""
 
     BootStrategy = _Boot
+    mundane_level = "debug"
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
 

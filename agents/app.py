@@ -1,0 +1,181 @@
+"""The wiring of a worker, on one screen: the only place where adapters meet what they are plugged into."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Mapping
+
+from aiokafka import TopicPartition
+
+from agents.clock import SystemClock
+from agents.evaluator import Evaluator
+from agents.faust_app import FaustApp, build_faust_app
+from agents.housekeeping import Housekeeping
+from agents.intake import Intake
+from agents.kafka_connection import connection_options
+from agents.kafka_log import KafkaLog
+from agents.ledger_start import open_ledger
+from agents.name_registry import NameLimits, NameRegistry
+from agents.outages import Outages
+from agents.packing import Packer, PackingSettings
+from agents.partition_intake import IntakePorts
+from agents.publisher import KafkaPublisher
+from agents.record_batch import RecordBatch
+from agents.redis_connection import connect
+from agents.redis_ledger import RedisLedger
+from agents.redis_reports import RedisReports
+from agents.settings import Settings, config_hash
+from agents.shard_writer import ShardWriter
+from agents.worker import Worker, wait_for
+from streams.ledger.idleness import Idleness
+from streams.ledger.parts import Role, Source
+from streams.ports import Clock, Ledger, Publisher, ReportStore
+from streams.publication import EvaluationSettings
+
+__all__ = ["run_worker"]
+
+_log = logging.getLogger(__name__)
+
+
+async def run_worker(settings: Settings, *, until_caught_up: bool = False, close: bool = False) -> None:
+    """Run a worker until it is cancelled, or has caught up.
+
+    Args:
+        until_caught_up: stop at the offsets at which the logs end now, once everything is published.
+        close: then also raise every watermark past the last horizon.
+
+    Raises:
+        TemporaryFailure: Kafka or Redis did not answer within `startup_timeout`.
+        PermanentFailure: something that an operator has to decide or to correct.
+    """
+    clock = SystemClock()
+    topics = {role: settings.kafka.topic(role) for role in Role}
+    connection = connection_options(settings.kafka)
+    log = KafkaLog(connection, group=settings.kafka.group, topics=topics)
+    publisher = KafkaPublisher(connection)
+    redis = connect(settings.redis.url)
+    place = {"address": settings.redis.address, "prefix": settings.redis.prefix}
+    ledger = RedisLedger(
+        redis,
+        **place,
+        shards=settings.redis.shards,
+        label_hold_ms=settings.label_hold_ms,
+        keep_windows_ms=settings.keep_windows_ms,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(log.stop)
+        stack.push_async_callback(publisher.stop)
+        await _wait_for_services(settings, clock, log, publisher, ledger)
+        worker = _connect(
+            settings, clock, log, publisher, ledger, RedisReports(redis, **place), is_catching_up=until_caught_up
+        )
+        ends = None
+        if until_caught_up:
+            ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
+        _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
+        await worker.run(ends=ends, close=close)
+
+
+async def _wait_for_services(
+    settings: Settings, clock: Clock, log: KafkaLog, publisher: KafkaPublisher, ledger: Ledger
+) -> None:
+    until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
+    kafka = f"Kafka at {settings.kafka.address}"
+    await wait_for(log.start, what=kafka, clock=clock, until_seconds=until_seconds)
+    await wait_for(publisher.start, what=kafka, clock=clock, until_seconds=until_seconds)
+    await wait_for(
+        lambda: open_ledger(ledger, log),
+        what=f"Redis at {settings.redis.address}",
+        clock=clock,
+        until_seconds=until_seconds,
+    )
+
+
+def _connect(
+    settings: Settings,
+    clock: Clock,
+    log: KafkaLog,
+    publisher: Publisher,
+    ledger: Ledger,
+    reports: ReportStore,
+    *,
+    is_catching_up: bool,
+) -> Worker:
+    outages = Outages(clock)
+    limits = settings.limits
+    registry = NameRegistry(
+        ledger,
+        outages,
+        limits=NameLimits(models=limits.models, classes=limits.classes, segment_values=limits.segment_values),
+    )
+    writers = [ShardWriter(shard, ledger, registry, outages) for shard in range(ledger.shards)]
+    packing = PackingSettings(
+        shards=ledger.shards,
+        lateness_ms=settings.allowed_lateness_ms,
+        max_future_skew_ms=settings.max_future_skew_ms,
+        dead_letters=settings.kafka.topic("dead_letters"),
+        model=functools.lru_cache(maxsize=4096)(settings.model),
+    )
+
+    async def seek(source: Source, offset: int) -> None:
+        await app.consumer.seek_wait({log.position_of(source): offset})
+
+    intake = Intake(
+        IntakePorts(
+            ledger=ledger,
+            writers=writers,
+            packer=Packer(registry, packing),
+            publisher=publisher,
+            outages=outages,
+            clock=clock,
+            bounds=log.bounds,
+            seek=seek,
+        ),
+        prediction_partitions=log.partitions(Role.PREDICTIONS),
+    )
+
+    async def start_offsets(assigned: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        sources = {log.source_of(at.topic, at.partition): at for at in assigned}
+        offsets = await outages.ride_out(lambda: intake.assign(sources.keys()))
+        return {sources[source]: offset for source, offset in offsets.items()}
+
+    async def take_in(batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
+        await intake.put(log.source_of(batch.topic, batch.partition), batch, acknowledge)
+
+    app: FaustApp = build_faust_app(
+        group=settings.kafka.group,
+        connection=connection_options(settings.kafka),
+        topics=list(log.topics.values()),
+        start_offsets=start_offsets,
+        take_in=take_in,
+    )
+    evaluation = EvaluationSettings(
+        models={model.name: model for model in settings.models},
+        interval_ms=settings.evaluation_interval_ms,
+        keep_windows_ms=settings.keep_windows_ms,
+        confidence_level=settings.confidence_level,
+        config_hash=config_hash(settings),
+        topic=settings.kafka.topic("metrics"),
+        source=f"/latelabel/{settings.kafka.group}",
+    )
+    return Worker(
+        app=app,
+        intake=intake,
+        house=Housekeeping(
+            intake=intake,
+            ledger=ledger,
+            writers=writers,
+            bounds=log.all_bounds,
+            clock=clock,
+            idleness=Idleness(0.0 if is_catching_up else settings.idle_after_ms / 1000),
+        ),
+        ledger=ledger,
+        evaluator=Evaluator(ledger, reports, publisher, evaluation, clock, intake.owns_model),
+        outages=outages,
+        clock=clock,
+        evaluation_interval_ms=settings.evaluation_interval_ms,
+        beyond_ms=settings.largest_horizon_ms,
+    )
