@@ -1,70 +1,191 @@
-"""Redis clients, and which of Redis' refusals pass by themselves."""
+"""Redis clients, and what their errors mean: pass by themselves, or need somebody.
+
+No call lasts longer than `CALL_SECONDS`. Nothing is repeated here but one attempt on a fresh connection, because
+a server that restarted has closed the old one; riding out an outage is the caller's part. Every call of the
+ledger and of the report store may be repeated after it took effect.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import re
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from agents.settings import RedisSettings
-from streams.errors import PermanentFailure, TemporaryFailure
+from agents.redis_url import RedisUrl
+from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
 __all__ = ["RedisClient", "connect", "redis_failures"]
 
 RedisClient = Any
 """`redis.asyncio.Redis` or `RedisCluster`: they share the commands used here, but no base class with types."""
 
-SOCKET_TIMEOUT_SECONDS = 30.0
-"""Longer than the longest script, shorter than the watchdog's patience."""
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+"""Longer than the 5 s after which Redis itself says `BUSY`, so that the better message wins."""
+CALL_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
+"""One connection and one answer. A cluster's client could otherwise wait for one node after the other."""
 
-_PASSING_REFUSALS = (
-    "LOADING",
-    "BUSY",
-    "READONLY",
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "TRYAGAIN",
-    "UNBLOCKED",
+_REMEDIES = {
+    "LOADING": "it is reading its files after a start",
+    "BUSY": "a script has been running for seconds; `SCRIPT KILL` ends one that only reads",
+    "READONLY": "it is a replica; the URL must name the primary",
+    "OOM": "its memory is full; raise `maxmemory`",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "fewer replicas follow it than `min-replicas-to-write`",
+    "CLUSTERDOWN": "some slots of the cluster are not served",
+    "MASTERDOWN": "it is a replica that lost its primary",
+    "TRYAGAIN": "the shard is moving to another node",
+    "MOVED": "it is a node of a cluster; the URL must begin with redis+cluster:// or rediss+cluster://",
+    "ASK": "the shard is moving to another node",
+}
+"""Refusals that pass without us, by code: what the operator should know."""
+
+_IN_A_SCRIPT = {
+    "Script attempted to access a non local key": "TRYAGAIN",
+    "while the cluster is down": "CLUSTERDOWN",
+}
+"""The same refusals as a script meets them, which gives them no code."""
+
+_PIPELINE_ERROR = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+_CREDENTIAL_ERRORS = (
+    redis_errors.AuthenticationError,
+    redis_errors.AuthorizationError,
+    redis_errors.AuthenticationWrongNumberOfArgsError,
 )
+_CLIENT_ERRORS = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
 
 
-def connect(settings: RedisSettings) -> RedisClient:
-    """A client for `redis://`, `rediss://`, `unix://` or `redis+cluster://host:port,host:port`. Connects lazily."""
+def connect(redis_url: str) -> RedisClient:
+    """A client for any URL of `agents.redis_url`. Connects at the first call.
+
+    Raises:
+        PermanentFailure: the URL is wrong, or a file it names cannot be read.
+    """
+    url = RedisUrl.parse(redis_url)
     options: dict[str, Any] = {
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": 5.0,
-        "health_check_interval": 30,
+        "username": url.username,
+        "password": url.password,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
     }
-    parts = urlsplit(settings.url)
-    if parts.scheme == "redis+cluster":
-        nodes = [node.rpartition(":") for node in parts.netloc.rpartition("@")[2].split(",")]
-        startup_nodes = [ClusterNode(host, int(port)) for host, _, port in nodes]
-        return RedisCluster(
-            startup_nodes=startup_nodes, password=parts.password, username=parts.username, **options
-        )
-    return redis.Redis.from_url(settings.url, **options)
+    if url.is_tls:
+        options |= _tls_options(url)
+    if url.is_cluster:
+        nodes = [ClusterNode(host, port) for host, port in url.nodes]
+        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **options)
+    # A server that did not answer in time is not asked again: the caller knows for how long it wants to wait.
+    options |= {"db": url.database, "retry": Retry(NoBackoff(), 1, (redis_errors.ConnectionError,))}
+    if url.socket_path:
+        return redis.Redis(unix_socket_path=url.socket_path, **options)
+    host, port = url.nodes[0]
+    return redis.Redis(host=host, port=port, **options)
 
 
-@contextlib.contextmanager
-def redis_failures(address: str) -> Iterator[None]:
-    """Turn what the client raises into the core's errors, naming the address."""
+def _tls_options(url: RedisUrl) -> dict[str, Any]:
     try:
-        yield
-    except (redis_errors.AuthenticationError, redis_errors.NoPermissionError) as error:
-        raise PermanentFailure(f"Redis at {address} refuses the credentials: {error}") from error
-    except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
-        raise TemporaryFailure(f"Redis at {address} does not answer: {error}") from error
-    except redis_errors.ClusterError as error:
-        raise TemporaryFailure(f"Redis Cluster at {address} is not ready: {error}") from error
-    except redis_errors.ResponseError as error:
-        if str(error).startswith(_PASSING_REFUSALS) or isinstance(error, redis_errors.ReadOnlyError):
-            raise TemporaryFailure(f"Redis at {address} refuses for now: {error}") from error
-        raise
+        context = ssl.create_default_context(cafile=url.ca_file)
+        if url.certificate_file:
+            context.load_cert_chain(url.certificate_file, url.key_file)
+    except OSError as error:
+        files = ", ".join(name for name in (url.ca_file, url.certificate_file, url.key_file) if name)
+        raise PermanentFailure(
+            f"Redis at {url.address} needs TLS, but {files} cannot be used: {error.strerror or error}; name PEM files"
+            " in ssl_ca_certs, ssl_certfile and ssl_keyfile of redis.url"
+        ) from error
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": url.checks_hostname,
+        "ssl_ca_certs": url.ca_file,
+        "ssl_certfile": url.certificate_file,
+        "ssl_keyfile": url.key_file,
+    }
+
+
+@contextlib.asynccontextmanager
+async def redis_failures(address: str) -> AsyncIterator[None]:
+    """Give calls to Redis a deadline, and turn what the client raises into the core's errors.
+
+    Args:
+        address: named in every message; without credentials.
+
+    Raises:
+        PermanentFailure: credentials, certificates or the kind of server are wrong.
+        TemporaryFailure: away, silent for too long, or one of the refusals that pass; whether the call took
+            effect is unknown unless Redis refused it.
+    """
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            yield
+    except _CLIENT_ERRORS as error:
+        failure = _failure(error, address)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+def _failure(error: BaseException, address: str) -> LatelabelError | None:
+    """What an error means; None for one that shows a mistake of ours."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if needs := _needs(cause):
+            return PermanentFailure(f"Redis at {address} {needs}")
+    for cause in causes:
+        code = _code(cause)
+        if code in _REMEDIES:
+            return TemporaryFailure(f"Redis at {address} refuses for now: {code}, {_REMEDIES[code]}")
+    if isinstance(error, redis_errors.ResponseError | redis_errors.DataError):
+        return None
+    if isinstance(error, redis_errors.RedisClusterException | redis_errors.ClusterError):
+        return TemporaryFailure(f"Redis Cluster at {address} is not ready: {error}")
+    return TemporaryFailure(f"Redis at {address} does not answer: {str(error) or 'no reply in time'}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from: the client wraps what the socket or a cluster's node said."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _needs(cause: BaseException) -> str | None:
+    """What only somebody else can put right; None if the cause may pass."""
+    if isinstance(cause, _CREDENTIAL_ERRORS):
+        return "refuses the credentials; correct user and password in redis.url"
+    if isinstance(cause, redis_errors.NoPermissionError):
+        return f"does not allow its user enough: {cause}; grant the command or the keys with ACL SETUSER"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"shows a certificate that is not trusted: {cause.verify_message}; name the authority that signed it in"
+            " ssl_ca_certs of redis.url"
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "does not speak TLS at this port; correct the port in redis.url, or set tls-port on the server"
+    if isinstance(cause, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (cause.reason or ""):
+        return "asks for a certificate; name one in ssl_certfile and ssl_keyfile of redis.url"
+    if isinstance(cause, redis_errors.ResponseError) and "cluster support disabled" in str(cause):
+        return "is not a cluster; redis.url must begin with redis:// or rediss://"
+    if isinstance(cause, redis_errors.InvalidResponse):
+        return "does not answer as Redis does; correct the port in redis.url"
+    return None
+
+
+def _code(cause: BaseException) -> str:
+    code = getattr(cause, "status_code", None)
+    if code in _REMEDIES:
+        return str(code)
+    message = _PIPELINE_ERROR.sub("", str(cause))
+    for text, meaning in _IN_A_SCRIPT.items():
+        if text in message:
+            return meaning
+    return message.partition(" ")[0] if isinstance(cause, redis_errors.ResponseError) else ""

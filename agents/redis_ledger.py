@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import functools
+import hashlib
 import itertools
 import json
 import struct
@@ -61,21 +62,20 @@ def shard_tag(prefix: str, shard: int, *, shards: int) -> str:
 
 
 class _Script:
-    """A script known to the server by its digest; a server that restarted is taught it again."""
+    """A script known to the server by its digest; a server that does not know it is taught it by the call."""
 
     def __init__(self, *files: str) -> None:
         source = resources.files("agents.lua")
         self._text = "\n".join(source.joinpath(f"{name}.lua").read_text() for name in files)
-        self._digest = ""
+        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: RedisClient, shard: str, *arguments: Argument) -> Any:
-        if self._digest:
-            try:
-                return await client.evalsha(self._digest, 1, shard, *arguments)
-            except redis_errors.NoScriptError:
-                pass
-        self._digest = await client.script_load(self._text)
-        return await client.evalsha(self._digest, 1, shard, *arguments)
+        try:
+            return await client.evalsha(self._digest, 1, shard, *arguments)
+        except redis_errors.NoScriptError:
+            pass
+        # To the shard's own node: loading on all nodes of a cluster would fail while any of them is away.
+        return await client.eval(self._text, 1, shard, *arguments)
 
 
 class RedisLedger:
@@ -107,7 +107,7 @@ class RedisLedger:
     def from_settings(cls, settings: Settings) -> Self:
         """A ledger as configured; connects at the first call."""
         return cls(
-            connect(settings.redis),
+            connect(settings.redis.url),
             address=settings.redis.address,
             prefix=settings.redis.prefix,
             shards=settings.redis.shards,
@@ -124,7 +124,7 @@ class RedisLedger:
         return len(self._keys)
 
     async def charter(self) -> Charter | None:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             charter = await self._client.hgetall(f"{self._root}:charter")
         if not charter:
             return None
@@ -140,7 +140,7 @@ class RedisLedger:
         key = f"{self._root}:charter"
         starts = json.dumps({str(source): offset for source, offset in charter.starts.items()})
         fields = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts, "creating", 1)
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             await self._found.run(self._client, key, *fields)
         stored = await self.charter()
         if stored is None:
@@ -148,12 +148,12 @@ class RedisLedger:
         return stored
 
     async def finish_founding(self) -> None:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             await self._client.hdel(f"{self._root}:charter", "creating")
 
     async def state(self, shard: int) -> ShardState | None:
         key = self._keys[shard]
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hget(f"{key}:settings", LEDGER_ID)
             pipeline.hgetall(f"{key}:sources")
@@ -168,7 +168,7 @@ class RedisLedger:
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         key = self._keys[shard]
         self._ledger_id = self._ledger_id or ledger_id
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=True)
             for source, offset in sources.items():
                 pipeline.hsetnx(f"{key}:sources", str(source), _SOURCE.pack(offset, 0, 0))
@@ -178,22 +178,23 @@ class RedisLedger:
     async def drop(self, shard: int) -> None:
         """All keys of a shard are found by its indexes, so nothing is scanned."""
         key = self._keys[shard]
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             minutes = await self._client.zrange(f"{key}:overdue", 0, -1)
             windows = await self._client.zrange(f"{key}:windows", 0, -1)
+            # Not by `unlink`, which a cluster's pipeline does not queue but run.
             pipeline = self._client.pipeline(transaction=False)
             # The settings go first: from then on no commit is accepted.
-            pipeline.unlink(f"{key}:settings")
+            pipeline.execute_command("UNLINK", f"{key}:settings")
             for minute in minutes:
-                pipeline.unlink(f"{key}:overdue:".encode() + minute)
+                pipeline.execute_command("UNLINK", f"{key}:overdue:".encode() + minute)
             for window in windows:
-                pipeline.unlink(f"{key}:cells:".encode() + window)
+                pipeline.execute_command("UNLINK", f"{key}:cells:".encode() + window)
             for name in SHARD_KEYS:
-                pipeline.unlink(f"{key}:{name}")
+                pipeline.execute_command("UNLINK", f"{key}:{name}")
             await pipeline.execute()
 
     async def drop_charter(self) -> None:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             await self._client.unlink(f"{self._root}:charter", f"{self._root}:registry")
 
     async def commit(
@@ -203,7 +204,7 @@ class RedisLedger:
         arguments += _definition_arguments(definitions)
         for part in parts:
             arguments += _part_arguments(part)
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             reply = await self._commit.run(self._client, self._keys[shard], *arguments)
         if not reply:
             raise PermanentFailure(
@@ -222,18 +223,18 @@ class RedisLedger:
         )
 
     async def forget(self, shard: int, *, limit: int) -> int:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             visited: int = await self._forget.run(self._client, self._keys[shard], *self._settings, limit)
         return visited
 
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         used, full = b"".join(known.admitted), int(known.full)
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             packed = await self._admit.run(self._client, self._root, group, limit, full, used, b"".join(names))
         return NameList.unpack(packed)
 
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             marks = await self._client.zrange(f"{self._keys[shard]}:changes", 0, -1, withscores=True)
         changed = []
         for window, mark in marks:
@@ -247,14 +248,14 @@ class RedisLedger:
         arguments: list[Argument] = []
         for window in windows:
             arguments += (_WINDOW.pack(window.model_version, window.start_ms), window.mark)
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             await self._clear_changes.run(self._client, self._keys[shard], *arguments)
 
     async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
         if not windows:
             return []
         prefix = f"{self._keys[shard]}:cells:".encode()
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)
             for window in windows:
                 pipeline.hgetall(prefix + _WINDOW.pack(*window))
@@ -262,18 +263,18 @@ class RedisLedger:
         return [{_cell(packed): int(count) for packed, count in reply.items()} for reply in replies]
 
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             packed = await self._client.zrange(f"{self._keys[shard]}:windows", 0, -1)
         windows: list[tuple[bytes, int]] = [_WINDOW.unpack(window) for window in packed]
         return sorted(windows, key=lambda window: (window[1], window[0]))
 
     async def names(self, shard: int) -> Mapping[bytes, str]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             names = await self._client.hgetall(f"{self._keys[shard]}:names")
         return {name: text.decode() for name, text in names.items()}
 
     async def gaps(self, shard: int) -> Sequence[Gap]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             packed = await self._client.lrange(f"{self._keys[shard]}:gaps", 0, -1)
         gaps = []
         for gap in packed:
@@ -282,7 +283,7 @@ class RedisLedger:
         return gaps
 
     async def fates(self, shard: int) -> Mapping[str, int]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             fates = await self._client.hgetall(f"{self._keys[shard]}:fates")
         return {fate.decode(): int(count) for fate, count in fates.items()}
 

@@ -12,6 +12,7 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import struct
 from collections.abc import Mapping, Sequence
@@ -45,17 +46,17 @@ class RedisReports:
         self._prefix = prefix
         self._reported = f"{prefix}:reported"
         self._script = resources.files("agents.lua").joinpath("reports_save.lua").read_text()
-        self._digest = ""
+        self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
     async def model_versions(self) -> Mapping[bytes, str]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             reported = await self._client.hgetall(self._reported)
         return {model_version: name.decode() for model_version, name in reported.items()}
 
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         if not model_versions:
             return []
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)
             for model_version in model_versions:
                 key = self._key(model_version)
@@ -69,7 +70,7 @@ class RedisReports:
         ]
 
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)
             asked: list[bytes] = []
             for model_version, keys in wanted.items():
@@ -92,7 +93,7 @@ class RedisReports:
         key = self._key(model_version)
         keys = [f"{key}:last", f"{key}:due", f"{key}:evaluator", f"{key}:watermark"]
         kept = True
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             if reports:
                 await self._client.hset(self._reported, model_version, name)
             # Also without reports: the answer says whether the claim still stands.
@@ -107,7 +108,7 @@ class RedisReports:
         if not keys:
             return
         key = self._key(model_version)
-        with redis_failures(self._address):
+        async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hdel(f"{key}:last", *keys)
             pipeline.zrem(f"{key}:due", *keys)
@@ -117,13 +118,11 @@ class RedisReports:
         return f"{{{self._prefix}:reports:{model_version.hex()}}}"
 
     async def _save(self, keys: Sequence[str], arguments: Sequence[bytes | int]) -> Any:
-        if self._digest:
-            try:
-                return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
-            except redis.exceptions.NoScriptError:
-                pass  # The server was restarted: teach it again.
-        self._digest = await self._client.script_load(self._script)
-        return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+        try:
+            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            pass  # The server was restarted: this call teaches it again.
+        return await self._client.eval(self._script, len(keys), *keys, *arguments)
 
 
 def _pack(report: LastReport) -> bytes:

@@ -275,7 +275,8 @@ class RedisServer(Server):
 
     Args:
         folder: see `Server`.
-        options: further settings by their names in redis.conf, such as `{"maxmemory": "64mb"}`.
+        options: further settings by their names in redis.conf, such as `{"maxmemory": "64mb"}`. With
+            `tls-cert-file` the port speaks TLS alone.
     """
 
     name = "redis"
@@ -334,13 +335,17 @@ class RedisServer(Server):
             "pidfile": str(self._pid_path),
             **self.options,
         }
+        if "tls-cert-file" in settings:
+            settings |= {"port": "0", "tls-port": str(self.port)}
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return ["redis-server", str(ROOT / "deploy/redis/redis.conf"), *arguments]
 
     def _answers(self) -> bool:
-        # While Redis loads its files it answers with an error instead.
-        pong = b"+PONG\r\n"
-        return _exchange(str(self.socket_path), b"PING\r\n", reply_bytes=len(pong)) == pong
+        # While Redis loads its files it answers PING with an error instead.
+        password = self.options.get("requirepass")
+        request, reply = (f"AUTH {password}\r\n", "+OK\r\n") if password else ("", "")
+        request, reply = f"{request}PING\r\n", f"{reply}+PONG\r\n"
+        return _exchange(str(self.socket_path), request.encode(), reply_bytes=len(reply)) == reply.encode()
 
 
 def _require(program: str, *, package: str) -> None:

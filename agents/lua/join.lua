@@ -24,6 +24,10 @@ local call, byte, sub, concat = redis.call, string.byte, string.sub, table.conca
 local pack, unpack_from = struct.pack, struct.unpack
 local band = bit.band
 
+-- Refused on both nodes of a cluster while the shard moves from one to the other: a script may not reach its
+-- missing keys then, and would end in the middle of writing.
+call('EXISTS', shard .. ':sources', shard .. ':no such key')
+
 local ABSENT = string.rep('\0', 8)
 local EVERYTHING = ABSENT
 local FAILED = string.rep('\255', 8)

@@ -1,4 +1,4 @@
-"""What every ledger must do; the same suite runs on the in-memory reference and on the real Redis."""
+"""What every ledger must do; the same suite runs on the in-memory reference and on every topology of Redis."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from redis.asyncio import Redis
 
+from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
-from deploy.servers import RedisServer
 from streams.errors import PermanentFailure
 from streams.identity import (
     ABSENT,
@@ -44,6 +43,7 @@ from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.ports import Ledger
+from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
 
 NOON_MS = 1_700_000_000_000 // 3_600_000 * 3_600_000
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
@@ -53,15 +53,16 @@ CLASSES = ("a", "ab", "b", "c", "é", "z", *map(str, range(9)))
 ALL_ADMITTED = NameList(tuple(class_hash(text) for text in CLASSES))
 
 
-@pytest.fixture(params=["reference", "redis"])
+@pytest.fixture(params=["reference", *TOPOLOGIES])
 async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
     settings = {"label_hold_ms": 5 * MINUTE_MS, "keep_windows_ms": 24 * HOUR_MS}
     if request.param == "reference":
         yield ReferenceLedger(shards=2, **settings)
         return
-    server: RedisServer = request.getfixturevalue("fresh_redis")
-    async with Redis.from_url(server.unix_url) as client:
-        yield RedisLedger(client, address="the test's Redis", prefix="contract", shards=2, **settings)
+    topology: RedisTopology = request.getfixturevalue("topology_named")(request.param)
+    topology.clear()
+    async with connect(topology.url) as client:
+        yield RedisLedger(client, address=request.param, prefix="latelabel", shards=2, **settings)
 
 
 @dataclasses.dataclass(slots=True)

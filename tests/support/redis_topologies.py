@@ -1,0 +1,151 @@
+"""The ways Redis can stand: one server or a cluster, in the clear or over TLS with a user of few rights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from redis import Redis
+
+from deploy.servers import RedisServer, free_port
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.waiting import wait_until
+
+__all__ = ["PASSWORD", "TOPOLOGIES", "USER", "RedisClusterServers", "RedisTopology", "operate", "start_topology"]
+
+TOPOLOGIES = ("unix", "tls", "cluster", "tls-cluster")
+SLOTS = 16384
+NODE_TIMEOUT_MS = 1_000
+"""A cluster notices a dead node after about twice as long."""
+ADMIN_PASSWORD = "the-operators:all/rights?"
+USER, PASSWORD = "latelabel", "p@ss/w:rd #1"
+"""Full of what URLs reserve, so that a test fails if it is not taken apart properly."""
+USER_RULES = (
+    "resetchannels ~{latelabel* ~latelabel:*",
+    "+@read +@write +@scripting +@transaction +@connection +time +cluster|slots",
+)
+"""All that a worker needs, on keys of its own prefix alone; the ledger's carry it inside a hash tag."""
+
+
+class RedisClusterServers:
+    """Three or more masters that share all slots, without replicas.
+
+    Args:
+        options: of every node, as for `RedisServer`.
+    """
+
+    def __init__(self, nodes: int = 3, *, options: Mapping[str, str] | None = None) -> None:
+        self._bus_ports = [free_port() for _ in range(nodes)]
+        self.nodes = [RedisServer(options={**_cluster_options(port), **(options or {})}) for port in self._bus_ports]
+
+    @property
+    def addresses(self) -> str:
+        """`host:port` of every node, as redis+cluster:// wants them."""
+        return ",".join(node.address for node in self.nodes)
+
+    def slots_of(self, number: int) -> range:
+        """The slots that node `number` is given at the start."""
+        return range(number * SLOTS // len(self.nodes), (number + 1) * SLOTS // len(self.nodes))
+
+    def wait_until_whole(self) -> None:
+        """Return once every node serves, and knows that the others do."""
+        for node in self.nodes:
+            self._wait_until_serving(node)
+
+    @staticmethod
+    def _wait_until_serving(node: RedisServer) -> None:
+        wait_until(
+            lambda: operate(node, "CLUSTER INFO")["cluster_state"] == "ok",
+            what=f"the cluster to be whole as {node.address} sees it",
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            for node in self.nodes:
+                node.start()
+            for number, node in enumerate(self.nodes):
+                slots = self.slots_of(number)
+                operate(node, "CLUSTER ADDSLOTSRANGE", slots.start, slots.stop - 1)
+                operate(node, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+            for node, bus_port in zip(self.nodes[1:], self._bus_ports[1:], strict=True):
+                operate(self.nodes[0], "CLUSTER MEET", "127.0.0.1", node.port, bus_port)
+            self.wait_until_whole()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """End every node and remove its folder."""
+        for node in self.nodes:
+            node.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RedisTopology:
+    """Servers that stand in one of the ways, and the URL of a client for them."""
+
+    def __init__(self, url: str, servers: Sequence[RedisServer]) -> None:
+        self.url = url
+        self.servers = servers
+
+    def clear(self) -> None:
+        """Remove all keys and all scripts."""
+        for server in self.servers:
+            operate(server, "FLUSHALL")
+            operate(server, "SCRIPT FLUSH")
+
+
+@contextlib.contextmanager
+def start_topology(name: str, folder: Path) -> Iterator[RedisTopology]:
+    """Start what stands in the way `name`; certificates go to `folder`."""
+    if name == "unix":
+        with RedisServer() as server:
+            yield RedisTopology(server.unix_url, [server])
+    elif name == "cluster":
+        with RedisClusterServers() as cluster:
+            yield RedisTopology(f"redis+cluster://{cluster.addresses}", cluster.nodes)
+    elif name == "tls":
+        certificates = make_certificates(folder)
+        with RedisServer(options=tls_options(certificates)) as server:
+            yield _guarded("rediss", server.address, [server], certificates)
+    else:
+        certificates = make_certificates(folder)
+        options = {**tls_options(certificates), "tls-cluster": "yes"}
+        with RedisClusterServers(options=options) as cluster:
+            yield _guarded("rediss+cluster", cluster.addresses, cluster.nodes, certificates)
+
+
+def operate(server: RedisServer, command: str, *arguments: str | int) -> Any:
+    """Run a command as the operator, who has all rights, by the unix socket. Returns the reply with text for bytes."""
+    password = server.options.get("requirepass")
+    with Redis.from_url(server.unix_url, password=password, decode_responses=True) as client:
+        return client.execute_command(command, *arguments)
+
+
+def tls_options(certificates: Certificates) -> dict[str, str]:
+    """Settings of a server that speaks TLS alone and lets nobody in without a password."""
+    return {
+        "tls-cert-file": str(certificates.certificate),
+        "tls-key-file": str(certificates.key),
+        "tls-ca-cert-file": str(certificates.authority),
+        "tls-auth-clients": "no",
+        "requirepass": ADMIN_PASSWORD,
+    }
+
+
+def _guarded(scheme: str, addresses: str, servers: Sequence[RedisServer], certificates: Certificates) -> RedisTopology:
+    for server in servers:
+        operate(server, "ACL SETUSER", USER, "on", f">{PASSWORD}", *" ".join(USER_RULES).split())
+    credentials = f"{USER}:{quote(PASSWORD, safe='')}"
+    return RedisTopology(f"{scheme}://{credentials}@{addresses}?ssl_ca_certs={certificates.authority}", servers)
+
+
+def _cluster_options(bus_port: int) -> dict[str, str]:
+    timeout_ms = str(NODE_TIMEOUT_MS)
+    return {"cluster-enabled": "yes", "cluster-port": str(bus_port), "cluster-node-timeout": timeout_ms}
