@@ -42,14 +42,16 @@ local function store_definitions()
   for _ = 1, tonumber((arguments(1))) do
     local group, given = arguments(2)
     local stored = call('HGET', shard .. ':lists', group) or '0'
-    local is_known, added = {}, {}
-    for at = 2, #stored, 8 do is_known[sub(stored, at, at + 7)] = true end
-    for at = 2, #given, 8 do
-      local name = sub(given, at, at + 7)
-      if not is_known[name] then added[#added + 1] = name end
+    -- What is counted under `__other__` would be looked for under its own name: full lists stay as they are.
+    if sub(stored, 1, 1) ~= '1' then
+      local is_known, added = {}, {}
+      for at = 2, #stored, 8 do is_known[sub(stored, at, at + 7)] = true end
+      for at = 2, #given, 8 do
+        local name = sub(given, at, at + 7)
+        if not is_known[name] then added[#added + 1] = name end
+      end
+      call('HSET', shard .. ':lists', group, sub(given, 1, 1) .. sub(stored, 2) .. concat(added))
     end
-    local full = (sub(stored, 1, 1) == '1' or sub(given, 1, 1) == '1') and '1' or '0'
-    call('HSET', shard .. ':lists', group, full .. sub(stored, 2) .. concat(added))
   end
 end
 store_definitions()
@@ -81,8 +83,13 @@ end
 -- Join rows.
 local function row_slices(rows, at, width)
   local slices = sub(rows, at, at + width - 1)
-  while #slices > 0 and sub(slices, -8) == EVERYTHING do slices = sub(slices, 1, -9) end
-  return slices
+  if not string.find(slices, EVERYTHING, 1, true) then return slices end
+  local kept = {}
+  for first = 1, width, 8 do
+    local slice = sub(slices, first, first + 7)
+    if slice ~= EVERYTHING then kept[#kept + 1] = slice end
+  end
+  return concat(kept)
 end
 
 local function join_predictions(part, trusted_ms)

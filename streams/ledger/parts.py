@@ -131,7 +131,8 @@ class LabelRow:
 
 
 def pack_predictions(rows: Sequence[PredictionRow], *, slices: int) -> bytes:
-    """Rows of equal width; a row with fewer than `slices` slices is padded with `{}`, which is skipped."""
+    """Rows of equal width; a row with fewer than `slices` slices is padded with `{}`, which is
+    skipped wherever it stands."""
     return b"".join(
         _PREDICTION.pack(row.key, row.terms, row.time_ms, row.arrival_ms, row.predicted, row.failed)
         + b"".join(row.slices).ljust(slices * HASH_BYTES, b"\0")

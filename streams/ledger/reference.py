@@ -125,7 +125,10 @@ class ReferenceShard:
         self.names.update(definitions.names)
         self.terms.update({name: Terms.unpack(packed) for name, packed in definitions.terms.items()})
         for group, names in definitions.name_lists.items():
-            self.name_lists[group] = self.name_lists.get(group, NameList()).merged(names)
+            stored = self.name_lists.get(group, NameList())
+            # What is counted under `__other__` would be looked for under its own name: full lists stay as they are.
+            if not stored.full:
+                self.name_lists[group] = stored.merged(names)
 
 
 class _Draft:

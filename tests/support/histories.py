@@ -33,6 +33,7 @@ __all__ = [
     "CLASSES",
     "LABEL_HOLD_MS",
     "LATENESS_MS",
+    "START_MS",
     "UNIT_MS",
     "Cells",
     "Expected",

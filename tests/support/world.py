@@ -49,6 +49,7 @@ __all__ = [
     "EVERY_TROUBLE",
     "FOREVER_MS",
     "REGISTRY",
+    "Commit",
     "Restorable",
     "RestorableReference",
     "SideBySide",
