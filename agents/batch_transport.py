@@ -80,7 +80,7 @@ class BatchSchema(faust.Schema):  # type: ignore[misc]
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns aiokafka's consumer."""
 
-    mundane_level = "debug"
+    logger = driver.logger
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,7 +177,7 @@ def _batch(tp: TopicPartition, base: int, position: int, records: Sequence[Any])
 class _Consumer(driver.Consumer):  # type: ignore[misc]
     """The side of the consumer that lives in the worker's event loop."""
 
-    mundane_level = "debug"
+    logger = driver.logger
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

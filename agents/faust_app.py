@@ -11,7 +11,7 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
-from mode import CrashingSupervisor
+from mode import CrashingSupervisor, get_logger
 
 from agents.batch_transport import BatchSchema, BatchTransport, StartOffsets
 from agents.record_batch import RecordBatch
@@ -38,7 +38,7 @@ class FaustApp(faust.App):  # type: ignore[misc]
     """A Faust app that writes no files, and knows where its partitions begin."""
 
     BootStrategy = _Boot
-    mundane_level = "debug"
+    logger = get_logger("faust")
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
 

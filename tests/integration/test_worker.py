@@ -1,0 +1,162 @@
+"""Workers as processes on the real Kafka and Redis: whatever happens to them, the recount is equal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from redis import Redis
+
+from deploy.servers import KafkaServer, RedisServer
+from tests.support.services import unique_name
+from tests.support.traffic import POISON_RECORDS, Traffic, draw_traffic, produce
+from tests.support.waiting import wait_until
+from tests.support.workers import Installation, finish, worker
+
+CAUGHT_UP = ("--until-caught-up", "--close")
+
+
+@pytest.fixture
+def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Installation:
+    installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
+    installation.create_topics()
+    return installation
+
+
+def send(installation: Installation, traffic: Traffic) -> None:
+    for role, records in (("predictions", traffic.predictions), ("labels", traffic.labels)):
+        produce(installation.brokers, installation.topics[role], records, partitions=installation.partitions)
+
+
+def draw(seed: int, *, count: int) -> Traffic:
+    return draw_traffic(seed, count=count, until_ms=int(time.time() * 1000))
+
+
+def records_read(installation: Installation) -> int:
+    """How many records the ledger has taken in."""
+    _, fates = asyncio.run(installation.counts())
+    return fates.get("predictions:read", 0) + fates.get("labels:read", 0)
+
+
+def read_topic(installation: Installation, role: str) -> list[tuple[bytes | None, bytes | None]]:
+    """Keys and values of an output topic, as far as it is written now."""
+    consumer = Consumer({"bootstrap.servers": installation.brokers, "group.id": unique_name("reader")})
+    start = TopicPartition(installation.topics[role], 0, 0)
+    _, end = consumer.get_watermark_offsets(start, timeout=10)
+    consumer.assign([start])
+    messages = []
+    while len(messages) < end:
+        message = consumer.poll(10)
+        assert message is not None
+        messages.append((message.key(), message.value()))
+    consumer.close()
+    return messages
+
+
+async def test_a_backlog_with_poison_ends_in_equal_cells(installation: Installation) -> None:
+    traffic = draw(1, count=2000)
+    send(installation, traffic)
+    with worker(installation, *CAUGHT_UP) as process:
+        code, log = finish(process)
+    assert 0 == code, log
+    cells, fates = await installation.counts()
+    assert traffic.cells == cells
+    assert len(traffic.predictions) == fates["predictions:read"]
+    assert len(traffic.labels) == fates["labels:read"]
+    assert traffic.poison == fates["predictions:rejected"] + fates["labels:rejected"]
+    for role in ("predictions", "labels"):
+        of_role = [count for fate, count in fates.items() if fate.startswith(f"{role}:") and not fate.endswith(":read")]
+        assert fates[f"{role}:read"] == sum(of_role)
+    letters = [value for _, value in read_topic(installation, "dead_letters")]
+    assert traffic.poison == len(letters)
+    assert set(letters) <= set(POISON_RECORDS)
+    assert [] == list(installation.folder.iterdir())
+    assert len(log.splitlines()) < 10, log
+
+
+async def test_closing_makes_every_report_final(installation: Installation) -> None:
+    send(installation, draw(2, count=50))
+    with worker(installation, *CAUGHT_UP) as process:
+        code, log = finish(process)
+    assert 0 == code, log
+    newest: dict[bytes | None, str] = {}
+    for key, value in read_topic(installation, "metrics"):
+        newest[key] = json.loads(value or b"{}")["status"]
+    assert {"final"} == set(newest.values())
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_half_way_is_continued_by_the_next(installation: Installation) -> None:
+    traffic = draw(3, count=20_000)
+    send(installation, traffic)
+    with worker(installation) as process:
+        await asyncio.to_thread(wait_until, lambda: records_read(installation) > 0, what="the first record")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert 0 < await asyncio.to_thread(records_read, installation) < len(traffic.predictions) + len(traffic.labels)
+    with worker(installation, *CAUGHT_UP) as process:
+        code, log = finish(process)
+    assert 0 == code, log
+    cells, fates = await installation.counts()
+    assert traffic.cells == cells
+    assert len(traffic.predictions) + len(traffic.labels) == fates["predictions:read"] + fates["labels:read"]
+
+
+@pytest.mark.timeout(240)
+async def test_two_workers_share_the_partitions(installation: Installation) -> None:
+    traffic = draw(4, count=4_000)
+    with worker(installation) as first, worker(installation) as second:
+        send(installation, traffic)
+        with worker(installation, "--until-caught-up") as third:
+            code, log = finish(third)
+        assert 0 == code, log
+        for process in (first, second):
+            process.send_signal(signal.SIGTERM)
+        assert [0, 0] == [finish(process)[0] for process in (first, second)]
+    cells, _ = await installation.counts()
+    assert traffic.cells == cells
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_worker_stops_within_ten_seconds(
+    installation: Installation, number: signal.Signals, expected: int
+) -> None:
+    send(installation, draw(5, count=100))
+    with worker(installation) as process:
+        await asyncio.to_thread(wait_until, lambda: records_read(installation) > 0, what="the first record")
+        process.send_signal(number)
+        code, log = finish(process, seconds=10)
+    assert expected == code, log
+
+
+async def test_an_empty_backlog_is_caught_up_with(installation: Installation) -> None:
+    with worker(installation, *CAUGHT_UP) as process:
+        code, log = finish(process)
+    assert 0 == code, log
+
+
+async def test_missing_topics_are_named_with_the_remedy(
+    tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer
+) -> None:
+    installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
+    with worker(installation) as process:
+        code, log = finish(process)
+    assert 1 == code
+    assert "latelabel topics create" in log
+
+
+async def test_an_emptied_redis_is_not_counted_into_again(installation: Installation) -> None:
+    send(installation, draw(6, count=100))
+    with worker(installation, *CAUGHT_UP) as process:
+        assert 0 == finish(process)[0]
+    with Redis.from_url(installation.redis_url) as client:
+        client.delete(*client.keys(f"*{installation.name}*"))
+    with worker(installation) as process:
+        code, log = finish(process)
+    assert 1 == code
+    assert "latelabel init --rebuild" in log
