@@ -1,0 +1,142 @@
+"""Crashes, lost replies, rollbacks and zombies between the intake and its ledger: same cells, same fates."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streams.errors import PermanentFailure, TemporaryFailure
+from streams.ledger.parts import CommitReply, Definitions, Part, Role, Source
+from streams.ports import Ledger
+from tests.support.intake_world import SHARDS, IntakeWorld, Records, batch_of
+from tests.unit.agents.test_intake import LABELS, PREDICTIONS, logs_of
+
+COUNT = 120
+
+
+class Unreliable:
+    """A ledger that sometimes fails before it applies, and sometimes applies and loses the reply."""
+
+    def __init__(self, ledger: Ledger, rng: random.Random) -> None:
+        self._ledger = ledger
+        self._rng = rng
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def commit(
+        self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
+    ) -> CommitReply:
+        dice = self._rng.random()
+        if dice < 0.1:
+            raise TemporaryFailure("it does not answer")
+        reply = await self._ledger.commit(shard, parts, definitions, forget_limit=forget_limit)
+        if dice < 0.2:
+            raise TemporaryFailure("its answer is lost")
+        return reply
+
+
+@pytest.fixture
+async def expected() -> tuple[dict[tuple[str, ...], int], dict[str, int]]:
+    world = IntakeWorld(logs_of(COUNT))
+    async with world.running() as intake:
+        await world.read_all(intake)
+    return await world.cells(), await world.fates()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.outages.FIRST_PAUSE_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_lost_calls_and_lost_replies_change_nothing(seed: int, expected: object) -> None:
+    rng = random.Random(seed)
+    world = IntakeWorld(logs_of(COUNT), wrap=lambda ledger: Unreliable(ledger, rng))  # type: ignore[arg-type,return-value]
+    async with world.running() as intake:
+        await world.read_all(intake, batch_records=17)
+    assert expected == (await world.cells(), await world.fates())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_worker_that_ends_at_any_moment_is_continued_by_the_next(seed: int, expected: object) -> None:
+    rng = random.Random(seed)
+    world = IntakeWorld(logs_of(COUNT))
+    for _ in range(20):
+        async with world.running() as intake:
+            reading = asyncio.ensure_future(world.read_all(intake, batch_records=13))
+            for _ in range(rng.randrange(40)):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+        world = IntakeWorld(world.logs, ledger=world.ledger)
+    async with world.running() as intake:
+        await world.read_all(intake, batch_records=13)
+    assert expected == (await world.cells(), await world.fates())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_shard_that_is_rolled_back_while_it_is_written_to_is_read_again(seed: int, expected: object) -> None:
+    rng = random.Random(seed)
+    world = IntakeWorld(logs_of(COUNT))
+    async with world.running() as intake:
+        backups = [copy.deepcopy(shard) for shard in world.ledger.parts]
+        for _ in range(8):
+            for source, log in world.logs.items():
+                base = world.positions[source]
+                if base < len(log):
+                    batch = batch_of(source, log[base : base + 29], base=base)
+                    world.positions[source] = batch.next
+                    await intake.put(source, batch, lambda: None)
+            await world.settle(intake)
+            shard = rng.randrange(SHARDS)
+            if rng.random() < 0.4:
+                world.ledger.parts[shard] = copy.deepcopy(backups[shard])
+            else:
+                backups[shard] = copy.deepcopy(world.ledger.parts[shard])
+        for partition in intake.partitions.values():
+            partition.check()
+        await world.settle(intake)
+        await world.read_all(intake, batch_records=29)
+    assert expected == (await world.cells(), await world.fates())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_two_workers_that_both_believe_to_own_everything_count_once(seed: int, expected: object) -> None:
+    rng = random.Random(seed)
+    first = IntakeWorld(logs_of(COUNT))
+    second = IntakeWorld(first.logs, ledger=first.ledger)
+    async with first.running() as one, second.running() as other:
+        readings = (
+            first.read_all(one, batch_records=rng.randint(5, 30)),
+            second.read_all(other, batch_records=rng.randint(5, 30)),
+        )
+        await asyncio.gather(*readings)
+    assert expected == (await first.cells(), await first.fates())
+
+
+async def test_a_partition_that_was_added_later_is_counted_from_its_start() -> None:
+    added = Source(Role.PREDICTIONS, 1)
+    world = IntakeWorld(logs_of(20))
+    async with world.running() as intake:
+        await world.read_all(intake)
+    logs: dict[Source, Records] = {**world.logs, added: logs_of(3)[PREDICTIONS]}
+    grown = IntakeWorld(logs, ledger=world.ledger)
+    async with grown.running() as intake:
+        await grown.read_all(intake)
+        assert [3] * SHARDS == intake.partitions[added].stored
+
+
+async def test_a_log_that_ends_before_what_is_counted_stops_the_worker() -> None:
+    world = IntakeWorld(logs_of(20))
+    async with world.running() as intake:
+        await world.read_all(intake)
+    shorter = IntakeWorld({**world.logs, LABELS: []}, ledger=world.ledger)
+    with pytest.raises(PermanentFailure, match="init --accept labels/0"):
+        async with shorter.running():
+            pass
