@@ -1,15 +1,33 @@
-"""How aiokafka's consumers, producers and admin clients are told where Kafka is and who we are."""
+"""How aiokafka is told where Kafka is and who we are, and what its errors mean to those who look or read."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.helpers import create_ssl_context
 
 from agents.settings import KafkaSettings, SecuritySettings
-from streams.errors import PermanentFailure
+from streams.errors import PermanentFailure, TemporaryFailure
 
-__all__ = ["connection_options"]
+__all__ = ["connection_options", "kafka_failures"]
+
+_REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+_NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+
+ANSWER_SECONDS = 15.0
+"""Of one call, connecting included: long for a broker that lives, short for somebody at a prompt."""
 
 
 def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -30,6 +48,32 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     if security.protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(security)
     return options
+
+
+@contextlib.asynccontextmanager
+async def kafka_failures(address: str) -> AsyncIterator[None]:
+    """Give calls to Kafka a deadline, and turn what the client raises into the core's errors, naming the address.
+
+    Raises:
+        PermanentFailure: credentials or rights are missing.
+        TemporaryFailure: no broker answers, or one refuses for now.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except _REFUSED as error:
+        raise PermanentFailure(f"Kafka at {address} refuses the credentials; correct kafka.security") from error
+    except _NOT_ALLOWED as error:
+        raise PermanentFailure(f"Kafka at {address} does not allow this user enough: {_said(error)}") from error
+    except TimeoutError as error:
+        raise TemporaryFailure(f"Kafka at {address} does not answer within {ANSWER_SECONDS:g} s") from error
+    except (KafkaError, OSError) as error:
+        raise TemporaryFailure(f"Kafka at {address} does not answer: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    # Kafka's errors say their own name; some others have only that.
+    return str(error) or type(error).__name__
 
 
 def _password(security: SecuritySettings) -> str | None:

@@ -1,0 +1,86 @@
+"""`latelabel tail`: values of an output topic, as they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+
+import click
+
+from agents.commands.command_line import Invocation
+from agents.commands.output import Duration
+from agents.settings import Settings
+from agents.telemetry import set_up_logging
+from agents.topic_tail import TopicTail
+
+__all__ = ["tail"]
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["metrics", "alerts", "explanations"]), metavar="metrics|alerts|explanations")
+@click.option(
+    "--from",
+    "start",
+    type=click.Choice(["beginning", "now"]),
+    default="now",
+    show_default=True,
+    help="Begin with the oldest record that Kafka keeps, or with what comes next.",
+)
+@click.option("--max", "most", type=click.IntRange(min=1), metavar="N", help="End after N values.")
+@click.option("--timeout", "timeout_ms", type=Duration(), metavar="S", help="End after S seconds, or a duration as 5m.")
+@click.pass_obj
+def tail(invocation: Invocation, what: str, start: str, most: int | None, timeout_ms: int | None) -> None:
+    """Print reports, alerts or explanations as they are published.
+
+    One JSON object per line, byte for byte as on the topic, until interrupted. Reads all partitions and belongs to no
+    consumer group.
+    """
+    set_up_logging()
+    asyncio.run(_tail(invocation.settings(), what, start=start, most=most, timeout_ms=timeout_ms))
+
+
+async def _tail(settings: Settings, what: str, *, start: str, most: int | None, timeout_ms: int | None) -> None:
+    with contextlib.suppress(TimeoutError), _ended_by_sigterm():
+        async with (
+            TopicTail(settings.kafka, settings.kafka.topic(what), from_beginning=start == "beginning") as topic,
+            asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000),
+        ):
+            if start == "now":
+                click.echo(f"Waiting for what comes on {settings.kafka.topic(what)}; Ctrl-C ends.", err=True)
+            await _print(topic, most)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as if it were done; SIGINT still interrupts."""
+    task = asyncio.current_task()
+    assert task is not None
+    asked: list[bool] = []
+
+    def end() -> None:
+        asked.append(True)
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        task.uncancel()
+
+
+async def _print(topic: TopicTail, most: int | None) -> None:
+    printed = 0
+    async for values in topic.batches():
+        for value in values:
+            sys.stdout.buffer.write(value + b"\n")
+            printed += 1
+            if printed == most:
+                break
+        sys.stdout.buffer.flush()
+        if printed == most:
+            return

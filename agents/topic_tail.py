@@ -1,0 +1,78 @@
+"""Reads one topic outside any consumer group: all its partitions, committed records only, leaving no trace."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_topics import KafkaTopics
+from agents.settings import KafkaSettings
+
+__all__ = ["TopicTail"]
+
+POLL_MS = 500
+LARGEST_RECORD_BYTES = 16 << 20
+
+
+class TopicTail:
+    """The values of a topic as they are published.
+
+    Args:
+        topic: its name on the wire.
+        from_beginning: begin with the oldest record kept, else with what comes next.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._partitions = 0
+        self._from_beginning = from_beginning
+        self._consumer = AIOKafkaConsumer(
+            **connection_options(kafka),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=LARGEST_RECORD_BYTES,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect, and stand where reading begins.
+
+        Raises:
+            TemporaryFailure: no broker answers.
+            PermanentFailure: there is no such topic.
+        """
+        try:
+            async with KafkaTopics(self._kafka) as topics:
+                self._partitions = await topics.partitions(self._topic)
+            async with kafka_failures(self._kafka.address):
+                await self._consumer.start()
+                await self._position()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def _position(self) -> None:
+        partitions = [TopicPartition(self._topic, number) for number in range(self._partitions)]
+        self._consumer.assign(partitions)
+        if self._from_beginning:
+            await self._consumer.seek_to_beginning(*partitions)
+        else:
+            await self._consumer.seek_to_end(*partitions)
+        for partition in partitions:
+            # Asked for here, so that nothing published from now on is missed.
+            await self._consumer.position(partition)
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Values in the order of their partitions, for ever; tombstones, which have none, are left out."""
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
+            values = [record.value for records in fetched.values() for record in records if record.value is not None]
+            if values:
+                yield values
