@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from aiokafka import TopicPartition
 
 from agents.clock import SystemClock
+from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
 from agents.faust_app import FaustApp, build_faust_app
 from agents.housekeeping import Housekeeping
@@ -26,12 +27,14 @@ from agents.record_batch import RecordBatch
 from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
+from agents.redis_stops import RedisStops
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.worker import Worker, wait_for
+from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
-from streams.ports import Clock, Ledger, Publisher, ReportStore
+from streams.ports import Clock, Ledger, Publisher, ReportStore, StopStore
 from streams.publication import EvaluationSettings
 
 __all__ = ["run_worker"]
@@ -70,7 +73,14 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
         stack.push_async_callback(publisher.stop)
         await _wait_for_services(settings, clock, log, publisher, ledger)
         worker = _connect(
-            settings, clock, log, publisher, ledger, RedisReports(redis, **place), is_catching_up=until_caught_up
+            settings,
+            clock,
+            log,
+            publisher,
+            ledger,
+            RedisReports(redis, **place),
+            RedisStops(redis, **place),
+            is_catching_up=until_caught_up,
         )
         ends = None
         if until_caught_up:
@@ -101,6 +111,7 @@ def _connect(
     publisher: Publisher,
     ledger: Ledger,
     reports: ReportStore,
+    stops: StopStore,
     *,
     is_catching_up: bool,
 ) -> Worker:
@@ -129,6 +140,15 @@ def _connect(
             writers=writers,
             packer=Packer(registry, packing),
             publisher=publisher,
+            gate=GatePorts(
+                limits=DeadLetterLimits(
+                    max_invalid_ratio=settings.dead_letters.max_invalid_ratio,
+                    max_consecutive=settings.dead_letters.max_consecutive,
+                ),
+                store=stops,
+                outages=outages,
+                clock=clock,
+            ),
             outages=outages,
             clock=clock,
             bounds=log.bounds,
@@ -174,6 +194,7 @@ def _connect(
         ),
         ledger=ledger,
         evaluator=Evaluator(ledger, reports, publisher, evaluation, clock, intake.owns_model),
+        stops=stops,
         outages=outages,
         clock=clock,
         evaluation_interval_ms=settings.evaluation_interval_ms,

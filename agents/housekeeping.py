@@ -5,6 +5,7 @@
 * has a quiet partition checked whose stored offset is not the one it left (the store lost its tail, or
   somebody else is further),
 * raises this worker's idle partitions to the lowest of those that are not idle,
+* has a partition that its gate has stopped read again when it is to be tried,
 * forgets what is overdue in shards to which nothing was written meanwhile.
 """
 
@@ -57,9 +58,7 @@ class Housekeeping:
             TemporaryFailure: the ledger or the broker does not answer.
         """
         quiet = {
-            source: list(partition.stored)
-            for source, partition in self.intake.partitions.items()
-            if partition.is_quiet
+            source: list(partition.stored) for source, partition in self.intake.partitions.items() if partition.is_quiet
         }
         states = await self.intake.states()
         bounds = await self.bounds()
@@ -73,6 +72,9 @@ class Housekeeping:
                 partition.check()
             elif source in idle:
                 self._raise(source, states, idle)
+        for partition in list(self.intake.partitions.values()):
+            if await partition.gate.is_due():
+                partition.check()
         await self._forget()
         return states
 

@@ -92,6 +92,12 @@ class PackedRun:
     shards: int
     lateness_ms: int
 
+    def until(self, offset: int) -> PackedRun:
+        """The run's beginning, up to an offset in it."""
+        run = self.run.until(offset)
+        letters = [letter for letter in self.dead_letters if letter[0] < offset]
+        return dataclasses.replace(self, run=run, rows=self.rows[: len(run.offsets)], dead_letters=letters)
+
     def parts(self, shard: int, *, start: int, max_rows: int, register: bool = False) -> Iterator[Part]:
         """What the shard has not applied yet, given the offset it wants next, which lies in the run."""
         for each in self.run.slices(shard, shards=self.shards, start=start, max_rows=max_rows):
@@ -134,9 +140,7 @@ class Packer:
         self._registry = registry
         self._settings = settings
 
-    async def pack(
-        self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int
-    ) -> PackedRun:
+    async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = self._decode(batch, source.role, start=start, now_ms=now_ms)
         if source.role is Role.LABELS:

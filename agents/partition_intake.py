@@ -8,8 +8,9 @@
         shard 1                          stored ────────> next     further: another worker, or a lost reply
         shard 2      stored                                        below: Redis lost its tail, so rewind
 
-Dead letters are acknowledged before any shard is told to step over them. A batch is done when every shard has
-stored its end. Nothing here survives a restart, and nothing needs to: `resume` asks the shards.
+The gate says how far a batch may be taken in; the rest is read again when it opens. Dead letters are acknowledged
+before any shard is told to step over them. A batch is done when every shard has stored its end. Nothing here
+survives a restart, and nothing needs to: `resume` asks the shards.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from agents.dead_letter_gate import DeadLetterGate, GatePorts
 from agents.outages import Outages
 from agents.packing import PackedRun, Packer
 from agents.record_batch import RecordBatch
@@ -52,6 +54,7 @@ class IntakePorts:
     writers: Sequence[ShardWriter]
     packer: Packer
     publisher: Publisher
+    gate: GatePorts
     outages: Outages
     clock: Clock
     bounds: Callable[[Source], Awaitable[LogBounds]]
@@ -82,6 +85,7 @@ class PartitionIntake:
         self.position = 0
         self.stored: list[int] = []
         self.is_working = False
+        self.gate = DeadLetterGate(source, ports.gate)
         self._high_ms = NEVER_MS
         self._ports = ports
         self._shards = range(ports.ledger.shards)
@@ -147,7 +151,7 @@ class PartitionIntake:
         self._high_ms = max((at.high_ms for at in behind), default=NEVER_MS)
 
     async def _take_in(self, batch: RecordBatch) -> None:
-        if batch.next <= self.position:
+        if batch.next <= self.position or self.gate.is_shut:
             return
         if batch.base > self.position:
             await self._seek()
@@ -159,19 +163,20 @@ class PartitionIntake:
             high_ms=self._high_ms,
             now_ms=self._ports.clock.now_ms(),
         )
+        end = await self.gate.admit(packed.run)
+        if end < packed.run.next:
+            packed = packed.until(end)
         await self._publish_dead_letters(packed)
         applied = await asyncio.gather(*(self._apply(shard, packed) for shard in self._shards))
         if all(applied):
-            self.position = batch.next
-            self._high_ms = packed.run.high_at(batch.next)
+            self.position = end
+            self._high_ms = packed.run.high_at(end)
         else:
             await self._rewind()
 
     async def _publish_dead_letters(self, packed: PackedRun) -> None:
         letters = [
-            message
-            for offset, message in packed.dead_letters
-            if self.stored[offset % len(self._shards)] <= offset
+            message for offset, message in packed.dead_letters if self.stored[offset % len(self._shards)] <= offset
         ]
         if letters:
             await self._ports.outages.ride_out(lambda: self._ports.publisher.send(letters))
@@ -241,9 +246,7 @@ class PartitionIntake:
     async def _state(self, shard: int) -> ShardState:
         state = await self._ports.ledger.state(shard)
         if state is None:
-            raise PermanentFailure(
-                f"shard {shard} has lost its ledger; run `latelabel init --rebuild --shard {shard}`"
-            )
+            raise PermanentFailure(f"shard {shard} has lost its ledger; run `latelabel init --rebuild --shard {shard}`")
         return state
 
     async def _seek(self) -> None:

@@ -150,15 +150,22 @@ async def _enqueue(producer: AIOKafkaProducer, message: OutgoingMessage) -> Ackn
     headers = list(message.headers)
     if message.key is not None or message.value is not None:
         sent: Acknowledgement = await producer.send(
-            message.topic, message.value, message.key, timestamp_ms=message.timestamp_ms, headers=headers
+            message.topic,
+            message.value,
+            message.key,
+            partition=message.partition,
+            timestamp_ms=message.timestamp_ms,
+            headers=headers,
         )
         return sent
     # `send` refuses a record with neither key nor value, as the dead letter of a tombstone may be.
-    partitions = sorted(await producer.partitions_for(message.topic))
+    partition = message.partition
+    if partition is None:
+        partition = min(await producer.partitions_for(message.topic))
     batch = producer.create_batch()
     batch.append(key=None, value=None, timestamp=message.timestamp_ms, headers=headers)
-    sent = await producer.send_batch(batch, message.topic, partition=partitions[0])
-    return sent
+    sent = await producer.send_batch(batch, message.topic, partition=partition)
+    return sent  # noqa: RET504  (the name carries the type, which aiokafka lacks)
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

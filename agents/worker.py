@@ -21,9 +21,10 @@ from agents.faust_app import FaustApp
 from agents.housekeeping import Housekeeping, close_ledger, is_caught_up
 from agents.intake import Intake
 from agents.outages import Outages
-from streams.errors import TemporaryFailure
+from streams.dead_letter_limits import Stop
+from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.parts import Source
-from streams.ports import Clock, Ledger
+from streams.ports import Clock, Ledger, StopStore
 
 __all__ = ["Evaluation", "Service", "Worker", "wait_for"]
 
@@ -77,6 +78,7 @@ class Worker:
     house: Housekeeping
     ledger: Ledger
     evaluator: Evaluation
+    stops: StopStore
     outages: Outages
     clock: Clock
     evaluation_interval_ms: int
@@ -89,6 +91,9 @@ class Worker:
         Args:
             ends: if given, stop when every shard has reached these offsets and all changes are published.
             close: then also raise every watermark past the last horizon, so that all reports are final.
+
+        Raises:
+            PermanentFailure: among others, a partition is stopped before its end; all others are at theirs then.
         """
         tasks = {
             asyncio.ensure_future(work)
@@ -127,16 +132,30 @@ class Worker:
                 await self.evaluator.evaluate()
 
     async def _catch_up(self, ends: Mapping[Source, int], *, close: bool) -> None:
+        began_ms = self.clock.now_ms()
         states = await self.outages.ride_out(self.house.look)
-        while not is_caught_up(states, ends):
+        stopped = await self._stopped(ends, since_ms=began_ms)
+        while not is_caught_up(states, {source: end for source, end in ends.items() if source not in stopped}):
             await asyncio.sleep(LOOK_WHEN_CATCHING_UP_SECONDS)
             states = await self.outages.ride_out(self.house.look)
-        _log.info("Caught up with %d records in %d partitions", sum(ends.values()), len(ends))
-        if close:
+            stopped = await self._stopped(ends, since_ms=began_ms)
+        if close and not stopped:
             await self._close()
         while not await self._is_all_published():
             await asyncio.sleep(LOOK_WHEN_CATCHING_UP_SECONDS)
             await self.outages.ride_out(self.house.look)
+        if stopped:
+            raise PermanentFailure("\n".join(_how_it_stands(source, stop) for source, stop in sorted(stopped.items())))
+        _log.info("Caught up with %d records in %d partitions", sum(ends.values()), len(ends))
+
+    async def _stopped(self, ends: Mapping[Source, int], *, since_ms: int) -> Mapping[Source, Stop]:
+        """Partitions that were tried, by whoever owns them, and are stopped before these ends nevertheless."""
+        stops = await self.outages.ride_out(self.stops.stops)
+        return {
+            source: stop
+            for source, stop in stops.items()
+            if stop.tried_ms >= since_ms and stop.excess.offset < ends.get(source, 0)
+        }
 
     async def _close(self) -> None:
         while True:
@@ -166,3 +185,10 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await self.app.stop()
+
+
+def _how_it_stands(source: Source, stop: Stop) -> str:
+    return (
+        f"{source} is stopped at offset {stop.excess.offset} and was not read to its end: {stop.excess}; correct its "
+        f"producer, then `latelabel dead-letters accept {source}` lets through what is there"
+    )

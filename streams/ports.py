@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from streams.dead_letter_limits import Stop
 from streams.ledger.founding import Charter
 from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
@@ -19,6 +20,7 @@ __all__ = [
     "OutgoingMessage",
     "Publisher",
     "ReportStore",
+    "StopStore",
     "WindowCells",
 ]
 
@@ -124,13 +126,15 @@ class Ledger(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingMessage:
-    """A record to be written to Kafka; `timestamp_ms` None is the moment of sending."""
+    """A record to be written to Kafka; `timestamp_ms` None is the moment of sending, `partition` None lets the
+    key decide."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp_ms: int | None = None
+    partition: int | None = None
 
 
 class Publisher(Protocol):
@@ -206,3 +210,26 @@ class ReportStore(Protocol):
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         """Drop reports that need not be kept any longer."""
+
+
+class StopStore(Protocol):
+    """Which partitions are stopped by the limits of dead letters, and what an operator lets through.
+
+    Survives restarts; the owner of a partition writes its stop, anybody may accept. Every method may block on the
+    network and raises `TemporaryFailure` when the store does not answer; every call may be repeated.
+    """
+
+    async def stops(self) -> Mapping[Source, Stop]:
+        """All stopped partitions."""
+
+    async def stop(self, source: Source, stop: Stop) -> None:
+        """Say that a partition is stopped, or was tried again without success."""
+
+    async def release(self, source: Source) -> None:
+        """Say that a partition is not stopped any longer."""
+
+    async def accept(self, source: Source, *, until: int) -> None:
+        """Let all records of a partition before an offset through."""
+
+    async def accepted_until(self, source: Source) -> int:
+        """The offset before which all records are let through; 0 if nobody ever accepted any."""

@@ -82,6 +82,18 @@ class Run:
         """The partition's high mark before `offset`, which lies in `[base, next]`."""
         return int(self.highs_ms[np.searchsorted(self.offsets, offset)])
 
+    def until(self, offset: int) -> Run:
+        """The run's beginning, up to an offset in `[base, next]`."""
+        good = int(np.searchsorted(self.offsets, offset))
+        return Run(
+            base=self.base,
+            next=offset,
+            offsets=self.offsets[:good],
+            shards=self.shards[:good],
+            highs_ms=self.highs_ms[: good + 1],
+            rejected=self.rejected[self.rejected < offset],
+        )
+
     def slices(self, shard: int, *, shards: int, start: int, max_rows: int) -> Iterator[Slice]:
         """What the shard has not applied yet, in order, in slices of at most `max_rows` rows.
 

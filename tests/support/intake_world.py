@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from agents.dead_letter_gate import GatePorts
 from agents.intake import Intake
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
@@ -17,12 +19,23 @@ from agents.partition_intake import IntakePorts, LogBounds
 from agents.record_batch import Envelope, RecordBatch
 from agents.shard_writer import ShardWriter
 from schemas.times import format_time
-from streams.ledger.parts import Role, Source
+from streams.dead_letter_limits import DeadLetterLimits, Stop
+from streams.ledger.parts import Source
 from streams.ledger.reference import ReferenceLedger
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 from streams.ports import Ledger, OutgoingMessage
 
-__all__ = ["NOW_MS", "FakeClock", "FakePublisher", "IntakeWorld", "Records", "batch_of", "label", "prediction"]
+__all__ = [
+    "NOW_MS",
+    "FakeClock",
+    "FakePublisher",
+    "FakeStops",
+    "IntakeWorld",
+    "Records",
+    "batch_of",
+    "label",
+    "prediction",
+]
 
 NOW_MS = 1_795_500_000_000
 SHARDS = 4
@@ -53,6 +66,29 @@ class FakePublisher:
 
     async def send(self, messages: Sequence[OutgoingMessage]) -> None:
         self.sent += messages
+
+
+@dataclasses.dataclass(slots=True)
+class FakeStops:
+    """Stopped partitions in memory."""
+
+    stopped: dict[Source, Stop] = dataclasses.field(default_factory=dict)
+    accepted: dict[Source, int] = dataclasses.field(default_factory=dict)
+
+    async def stops(self) -> Mapping[Source, Stop]:
+        return dict(self.stopped)
+
+    async def stop(self, source: Source, stop: Stop) -> None:
+        self.stopped[source] = stop
+
+    async def release(self, source: Source) -> None:
+        self.stopped.pop(source, None)
+
+    async def accept(self, source: Source, *, until: int) -> None:
+        self.accepted[source] = until
+
+    async def accepted_until(self, source: Source) -> int:
+        return self.accepted.get(source, 0)
 
 
 def prediction(request_id: str, answer: object, *, at_ms: int = NOW_MS - HOUR_MS, **fields: object) -> bytes:
@@ -94,6 +130,7 @@ class IntakeWorld:
 
     Args:
         logs: what each partition holds.
+        dead_letters: unlimited unless given.
         wrap: puts something between the intake and the ledger, to break it.
     """
 
@@ -104,11 +141,15 @@ class IntakeWorld:
         models: Sequence[MonitoredModel] = (),
         limits: NameLimits | None = None,
         ledger: ReferenceLedger | None = None,
+        dead_letters: DeadLetterLimits | None = None,
+        stops: FakeStops | None = None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
     ) -> None:
         self.logs = logs
         self.ledger = ledger or ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
         self.publisher = FakePublisher()
+        self.stops = stops or FakeStops()
+        self.clock = FakeClock()
         self.acknowledged: list[tuple[Source, int]] = []
         self.positions: dict[Source, int] = {}
         known = {model.name: model for model in models}
@@ -127,8 +168,14 @@ class IntakeWorld:
             writers=[ShardWriter(shard, ledger_port, registry, outages) for shard in range(SHARDS)],
             packer=Packer(registry, settings),
             publisher=self.publisher,
+            gate=GatePorts(
+                limits=dead_letters or DeadLetterLimits(max_invalid_ratio=1, max_consecutive=1_000_000),
+                store=self.stops,
+                outages=outages,
+                clock=self.clock,
+            ),
             outages=outages,
-            clock=FakeClock(),
+            clock=self.clock,
             bounds=self.bounds,
             seek=self.seek,
         )
@@ -159,9 +206,7 @@ class IntakeWorld:
                 if base < len(log):
                     batch = batch_of(source, log[base : base + batch_records], base=base)
                     self.positions[source] = batch.next
-                    await intake.put(
-                        source, batch, lambda end=batch.next, at=source: self.acknowledged.append((at, end))
-                    )  # type: ignore[misc]
+                    await intake.put(source, batch, functools.partial(self.acknowledged.append, (source, batch.next)))
             await self.settle(intake)
             if all(self.positions[source] >= len(log) for source, log in self.logs.items()):
                 return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,14 @@ from streams.dead_letter_limits import DeadLetterLimits, Excess, RecentRecords, 
 DEFAULTS = DeadLetterLimits(max_invalid_ratio=0.5, max_consecutive=100)
 
 
-def run_of(marks: str, *, start: int = 0) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+class Run(TypedDict):
+    """Offsets as `first_excess` takes them."""
+
+    good: npt.NDArray[np.int64]
+    bad: npt.NDArray[np.int64]
+
+
+def run_of(marks: str, *, start: int = 0) -> Run:
     """Good and bad offsets of records written as `.` and `x`."""
     good = [start + at for at, mark in enumerate(marks) if mark == "."]
     bad = [start + at for at, mark in enumerate(marks) if mark == "x"]
