@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from faust.types.tuples import TP
@@ -67,7 +68,7 @@ class _NoMemory(dict[TP, int | None]):
         return None
 
 
-class BatchSchema(faust.Schema):  # type: ignore[misc]
+class BatchSchema(faust.Schema[Any, Any]):
     """Hands the batch through: decoding is the agent's business."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -77,7 +78,7 @@ class BatchSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
-class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _Thread(driver.AIOKafkaConsumerThread):
     """The thread that owns aiokafka's consumer."""
 
     logger = driver.logger
@@ -90,7 +91,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         conf = self.app.conf
         return AIOKafkaConsumer(
-            **self.app.connection,
+            **cast("Any", self.app).connection,
             group_id=conf.id,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
@@ -110,7 +111,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         assigned = self.assignment()
         commitable = {
-            driver.ensure_aiokafka_TP(tp): driver.OffsetAndMetadata(offset, "")
+            driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "")
             for tp, offset in offsets.items()
             if tp in assigned
         }
@@ -174,7 +175,7 @@ def _batch(tp: TopicPartition, base: int, position: int, records: Sequence[Any])
     )
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class _Consumer(driver.Consumer):
     """The side of the consumer that lives in the worker's event loop."""
 
     logger = driver.logger
@@ -195,7 +196,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             timestamp_type=0,
             headers=None,
             key=None,
-            value=record,
+            value=cast("Any", record),
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=len(record.values),
@@ -205,7 +206,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _wait_next_records(self, timeout: float) -> Any:
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(cast("Any", self.can_resume_flow))
         self.not_waiting_next_records.clear()
         try:
             active = self._get_active_partitions()
@@ -231,7 +232,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     async def seek_to_committed(self) -> Mapping[TP, int]:
         async with asyncio.timeout(self.app.conf.broker_request_timeout * SEEK_SHARE):
             assigned = frozenset(TopicPartition(*tp) for tp in self.assignment())
-            offsets = await self.app.start_offsets(assigned)
+            offsets = await cast("Any", self.app).start_offsets(assigned)
             await self._thread.seek_wait(dict(offsets))
         return {TP(*tp): offset for tp, offset in offsets.items()}
 
@@ -239,7 +240,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         """Nothing: Faust's own check compares wall time with monotonic time and cries wolf."""
 
 
-class BatchTransport(driver.Transport):  # type: ignore[misc]
+class BatchTransport(driver.Transport):
     """Set as `app.transport`.
 
     The app has `start_offsets` of type `StartOffsets`, and `connection`: aiokafka's arguments for brokers and

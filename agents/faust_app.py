@@ -28,13 +28,13 @@ TakeIn = Callable[[RecordBatch, Callable[[], None]], Awaitable[None]]
 """Takes a batch, and what to call when every shard has it."""
 
 
-class _Boot(BootStrategy):  # type: ignore[misc]
+class _Boot(BootStrategy):
     enable_kafka_producer = False
     enable_web = False
     enable_sensors = True
 
 
-class FaustApp(faust.App):  # type: ignore[misc]
+class FaustApp(faust.App):
     """A Faust app that writes no files, and knows where its partitions begin."""
 
     BootStrategy = _Boot
@@ -85,9 +85,7 @@ def build_faust_app(
     app.start_offsets = start_offsets
     app.transport = BatchTransport(app.conf.broker_consumer, app)
 
-    @app.agent(  # type: ignore[untyped-decorator]
-        app.topic(*topics, schema=BatchSchema()), name="intake", supervisor_strategy=CrashingSupervisor
-    )
+    @app.agent(app.topic(*topics, schema=BatchSchema()), name="intake", supervisor_strategy=CrashingSupervisor)
     async def intake(stream: Any) -> None:
         async for event in stream.noack().events():
             await take_in(event.value, event.ack)

@@ -51,7 +51,9 @@ class KafkaLog:
                 await admin.close()
             counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
             self.sources = tuple(
-                Source(role, partition) for role, topic in self.topics.items() for partition in range(counts.get(topic, 0))
+                Source(role, partition)
+                for role, topic in self.topics.items()
+                for partition in range(counts.get(topic, 0))
             )
             self._check(counts)
             if self._consumer is None:
@@ -69,7 +71,8 @@ class KafkaLog:
         missing = [topic for topic in self.topics.values() if topic not in counts]
         if missing:
             raise PermanentFailure(
-                f"Kafka at {self._address} has no topic {', '.join(missing)}; `latelabel topics create` makes what is missing"
+                f"Kafka at {self._address} has no topic {', '.join(missing)}; "
+                "`latelabel topics create` makes what is missing"
             )
 
     async def stop(self) -> None:

@@ -71,9 +71,7 @@ class NameRegistry:
 
     async def _ask(self, group: bytes, names: list[bytes], *, limit: int) -> NameList:
         known = self._lists.get(group, NameList())
-        decided = await self._outages.ride_out(
-            lambda: self._ledger.admit(group, names, limit=limit, known=known)
-        )
+        decided = await self._outages.ride_out(lambda: self._ledger.admit(group, names, limit=limit, known=known))
         merged = self._lists.get(group, NameList()).merged(decided)
         self._lists[group] = merged
         self._admitted[group] = set(merged.admitted)

@@ -67,9 +67,9 @@ async def _run(settings: Settings, *, until_caught_up: bool, close: bool) -> int
     except asyncio.CancelledError:
         return codes[0] if codes else FAILED
     except LatelabelError as error:
-        _log.error("%s", error)  # noqa: TRY400  (expected; the message says what to do)
+        _log.error("%s", error)
         return FAILED
-    except Exception:
+    except Exception:  # noqa: BLE001  (the last place that can say why)
         _log.exception("The worker stops because of an error that it does not expect")
         return FAILED
     return 0

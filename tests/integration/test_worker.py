@@ -49,7 +49,7 @@ def read_topic(installation: Installation, role: str) -> list[tuple[bytes | None
     start = TopicPartition(installation.topics[role], 0, 0)
     _, end = consumer.get_watermark_offsets(start, timeout=10)
     consumer.assign([start])
-    messages = []
+    messages: list[tuple[bytes | None, bytes | None]] = []
     while len(messages) < end:
         message = consumer.poll(10)
         assert message is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def cuts_of(draw: st.DataObject, length: int) -> list[tuple[int, int]]:
     """A way to cut `[0, length)` into runs."""
     inner = draw.draw(st.sets(st.integers(1, max(length - 1, 1)), max_size=5)) if length > 1 else set()
     borders = [0, *sorted(inner), length]
-    return list(zip(borders, borders[1:], strict=False))
+    return list(itertools.pairwise(borders))
 
 
 def high_before(log: list[Record], offset: int) -> int:

@@ -29,7 +29,9 @@ def logs_of(count: int) -> dict[Source, Records]:
     return {PREDICTIONS: predictions, LABELS: labels}
 
 
-async def counts_of(world: IntakeWorld, *, batch_records: int = 1000) -> tuple[dict[tuple[str, ...], int], dict[str, int]]:
+async def counts_of(
+    world: IntakeWorld, *, batch_records: int = 1000
+) -> tuple[dict[tuple[str, ...], int], dict[str, int]]:
     async with world.running() as intake:
         await world.read_all(intake, batch_records=batch_records)
     return await world.cells(), await world.fates()

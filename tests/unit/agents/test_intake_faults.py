@@ -57,7 +57,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_lost_calls_and_lost_replies_change_nothing(seed: int, expected: object) -> None:
     rng = random.Random(seed)
-    world = IntakeWorld(logs_of(COUNT), wrap=lambda ledger: Unreliable(ledger, rng))  # type: ignore[arg-type,return-value]
+    world = IntakeWorld(logs_of(COUNT), wrap=lambda ledger: Unreliable(ledger, rng))
     async with world.running() as intake:
         await world.read_all(intake, batch_records=17)
     assert expected == (await world.cells(), await world.fates())

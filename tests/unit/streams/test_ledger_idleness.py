@@ -9,7 +9,9 @@ A, B = Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0)
 
 
 def shard(**offsets: int) -> ShardState:
-    return ShardState("one", {source: SourceState(offsets[name]) for name, source in (("a", A), ("b", B)) if name in offsets})
+    return ShardState(
+        "one", {source: SourceState(offsets[name]) for name, source in (("a", A), ("b", B)) if name in offsets}
+    )
 
 
 def test_a_partition_is_applied_as_far_as_its_slowest_shard() -> None:
