@@ -1,8 +1,7 @@
 """Redis clients, and what their errors mean: pass by themselves, or need somebody.
 
-No call lasts longer than `CALL_SECONDS`. Nothing is repeated here but one attempt on a fresh connection, because
-a server that restarted has closed the old one; riding out an outage is the caller's part. Every call of the
-ledger and of the report store may be repeated after it took effect.
+No call lasts longer than `CALL_SECONDS`, and none is repeated here: whoever rides out an outage must see each
+failure, to say so and to know that the call may have taken effect.
 """
 
 from __future__ import annotations
@@ -26,7 +25,11 @@ from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 __all__ = ["RedisClient", "connect", "redis_failures"]
 
 RedisClient = Any
-"""`redis.asyncio.Redis` or `RedisCluster`: they share the commands used here, but no base class with types."""
+"""`redis.asyncio.Redis` or `RedisCluster`: they share the commands used here, but no base class with types.
+
+What must happen together is a script, never `pipeline(transaction=True)`: that of a cluster's client runs each
+command in a thread with an event loop of its own, and connects there if it was not connected before.
+"""
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -77,14 +80,14 @@ def connect(redis_url: str) -> RedisClient:
         "protocol": 2,
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
     }
     if url.is_tls:
         options |= _tls_options(url)
     if url.is_cluster:
         nodes = [ClusterNode(host, port) for host, port in url.nodes]
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **options)
-    # A server that did not answer in time is not asked again: the caller knows for how long it wants to wait.
-    options |= {"db": url.database, "retry": Retry(NoBackoff(), 1, (redis_errors.ConnectionError,))}
+        return RedisCluster(startup_nodes=nodes, **options)
+    options["db"] = url.database
     if url.socket_path:
         return redis.Redis(unix_socket_path=url.socket_path, **options)
     host, port = url.nodes[0]
@@ -146,9 +149,10 @@ def _failure(error: BaseException, address: str) -> LatelabelError | None:
             return TemporaryFailure(f"Redis at {address} refuses for now: {code}, {_REMEDIES[code]}")
     if isinstance(error, redis_errors.ResponseError | redis_errors.DataError):
         return None
+    hint = "; a port without TLS is as silent" if "Timeout connecting" in str(error) else ""
     if isinstance(error, redis_errors.RedisClusterException | redis_errors.ClusterError):
-        return TemporaryFailure(f"Redis Cluster at {address} is not ready: {error}")
-    return TemporaryFailure(f"Redis at {address} does not answer: {str(error) or 'no reply in time'}")
+        return TemporaryFailure(f"Redis Cluster at {address} is not ready: {error}{hint}")
+    return TemporaryFailure(f"Redis at {address} does not answer: {str(error) or 'no reply in time'}{hint}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -100,6 +100,7 @@ class RedisLedger:
         self._commit = _Script("join", "commit")
         self._forget = _Script("join", "forget")
         self._found = _Script("found")
+        self._create = _Script("create")
         self._admit = _Script("admit")
         self._clear_changes = _Script("clear_changes")
 
@@ -168,12 +169,11 @@ class RedisLedger:
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         key = self._keys[shard]
         self._ledger_id = self._ledger_id or ledger_id
+        arguments: list[Argument] = [ledger_id]
+        for source, offset in sources.items():
+            arguments += (str(source), _SOURCE.pack(offset, 0, 0))
         async with redis_failures(self._address):
-            pipeline = self._client.pipeline(transaction=True)
-            for source, offset in sources.items():
-                pipeline.hsetnx(f"{key}:sources", str(source), _SOURCE.pack(offset, 0, 0))
-            pipeline.hsetnx(f"{key}:settings", LEDGER_ID, ledger_id)
-            await pipeline.execute()
+            await self._create.run(self._client, key, *arguments)
 
     async def drop(self, shard: int) -> None:
         """All keys of a shard are found by its indexes, so nothing is scanned."""

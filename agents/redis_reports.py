@@ -109,7 +109,7 @@ class RedisReports:
             return
         key = self._key(model_version)
         async with redis_failures(self._address):
-            pipeline = self._client.pipeline(transaction=True)
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.hdel(f"{key}:last", *keys)
             pipeline.zrem(f"{key}:due", *keys)
             await pipeline.execute()

@@ -75,6 +75,7 @@ class RedisUrl:
         user, _, hosts = parts.netloc.rpartition("@")
         username, _, password = user.partition(":")
         is_socket, is_cluster = parts.scheme == "unix", parts.scheme.endswith("+cluster")
+        nodes = () if is_socket else _nodes(hosts, is_cluster=is_cluster)
         database = options.pop("db", "") if is_socket else parts.path.strip("/")
         if unknown := options.keys() - (_TLS_OPTIONS if parts.scheme.startswith("rediss") else set()):
             raise PermanentFailure(
@@ -85,7 +86,7 @@ class RedisUrl:
             raise PermanentFailure("redis.url must end in a database's number or in nothing; a cluster has only 0")
         return cls(
             scheme=parts.scheme,
-            nodes=() if is_socket else _nodes(hosts, is_cluster=is_cluster),
+            nodes=nodes,
             socket_path=_socket_path(parts, hosts) if is_socket else "",
             database=int(database or 0),
             username=unquote(username) or None,

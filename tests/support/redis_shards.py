@@ -34,7 +34,8 @@ class RestorableRedis:
         keys = await self._keys(shard)
         pipeline = self._client.pipeline(transaction=True)
         if keys:
-            pipeline.delete(*keys)
+            # Not by `delete`, which a cluster's pipeline does not queue.
+            pipeline.execute_command("DEL", *keys)
         for key, dump in snapshot:
             pipeline.restore(key, 0, dump)
         await pipeline.execute()

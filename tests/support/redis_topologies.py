@@ -122,10 +122,12 @@ def start_topology(name: str, folder: Path) -> Iterator[RedisTopology]:
 
 
 def operate(server: RedisServer, command: str, *arguments: str | int) -> Any:
-    """Run a command as the operator, who has all rights, by the unix socket. Returns the reply with text for bytes."""
+    """Run a command by the unix socket as the operator, who has all rights. Text is Latin-1, so that any key fits."""
     password = server.options.get("requirepass")
-    with Redis.from_url(server.unix_url, password=password, decode_responses=True) as client:
-        return client.execute_command(command, *arguments)
+    with Redis.from_url(server.unix_url, password=password, encoding="latin-1", decode_responses=True) as client:
+        # The client's fast serializer knows UTF-8 alone.
+        encoded = [each.encode("latin-1") if isinstance(each, str) else each for each in arguments]
+        return client.execute_command(command, *encoded)
 
 
 def tls_options(certificates: Certificates) -> dict[str, str]:
