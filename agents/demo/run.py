@@ -147,9 +147,11 @@ async def _check_kafka_is_unused(demo: Demo) -> None:
 def _predictions(demo: Demo) -> list[Prediction]:
     """Learn, predict, keep what is replayed, and write it down for the recount."""
     predictions = learn_and_predict(read_flights(demo.flights))
+    # The data ends at midnight in New York, when the last UTC day has only begun: it is no day to judge.
+    end = predictions[-1].flight.day
     if demo.days is not None:
-        end = predictions[0].flight.day + timedelta(days=demo.days)
-        predictions = [prediction for prediction in predictions if prediction.flight.day < end]
+        end = min(end, predictions[0].flight.day + timedelta(days=demo.days))
+    predictions = [prediction for prediction in predictions if prediction.flight.day < end]
     with (demo.folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("scheduled_departure", "carrier", "flight", "origin", "prediction"))
