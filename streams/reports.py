@@ -21,6 +21,8 @@ from streams.monitored_model import MonitoredModel, Task
 from streams.quality.classification import binary_figures, multiclass_figures, per_class_figures
 from streams.quality.confusion import Cell, ConfusionMatrix
 from streams.quality.figure import Figure
+from streams.quality.regression import regression_figures
+from streams.quality.scores import binary_score_figures, multiclass_score_figures
 from streams.windows import is_settled, window_status
 
 __all__ = ["ReportKey", "SliceCounts", "revise", "window_report"]
@@ -33,14 +35,19 @@ class SliceCounts:
     """What was counted for one slice and window; parts add up.
 
     `cells` counts predictions by (label, prediction), label None for those that have none; `failed` ones
-    are not among them.
+    are not among them. `sums` are the fields of `streams.pair_sums.contribution` that the labelled ones add
+    up to, none for a binary or multiclass model without scores.
     """
 
     cells: Mapping[Cell, int]
     failed: int = 0
+    sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SliceCounts) -> SliceCounts:
-        return SliceCounts(Counter(self.cells) + Counter(other.cells), self.failed + other.failed)
+        # Sums of values may be negative, which `Counter.__add__` would drop.
+        sums = Counter(self.sums)
+        sums.update(other.sums)
+        return SliceCounts(Counter(self.cells) + Counter(other.cells), self.failed + other.failed, sums)
 
     @property
     def predictions(self) -> int:
@@ -141,12 +148,21 @@ def _quality(
     """The matrix, the figures per class and the figures that the model's task has."""
     if model.task is Task.REGRESSION:
         # Its cells say how many predictions have a label, not what either was.
-        return None, UNSET, {}
+        return None, UNSET, regression_figures(counts.sums, confidence_level=confidence_level)
     matrix = ConfusionMatrix.from_cells(counts.cells)
     if model.task is Task.BINARY:
-        figures = binary_figures(matrix, positive_class=model.positive_class, confidence_level=confidence_level)
+        figures = binary_figures(
+            matrix, positive_class=model.positive_class, confidence_level=confidence_level
+        ) | binary_score_figures(
+            counts.sums,
+            labelled=matrix.labelled,
+            positive_class=model.positive_class,
+            confidence_level=confidence_level,
+        )
     else:
-        figures = multiclass_figures(matrix, confidence_level=confidence_level)
+        figures = multiclass_figures(matrix, confidence_level=confidence_level) | multiclass_score_figures(
+            counts.sums, labelled=matrix.labelled, confidence_level=confidence_level
+        )
     return Confusion(classes=matrix.classes, counts=matrix.counts), per_class_figures(matrix), figures
 
 
@@ -157,6 +173,7 @@ def _metric(figure: Figure) -> Metric:
         high=figure.high,
         n=figure.n,
         possible=UNSET if figure.possible is None else figure.possible,
+        bracket=UNSET if figure.bracket is None else figure.bracket,
         classes_left_out=figure.classes_left_out or UNSET,
     )
 

@@ -36,8 +36,9 @@ class Figure:
     Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and
     `undefined` says why. `n` is how many labelled predictions the figure rests on (the denominator of a
     proportion), `possible` the smallest and largest value that the missing labels leave possible, None
-    where that is not computed. `classes_left_out` are those for which a macro or weighted average has no
-    term.
+    where that is not computed. `bracket` holds the value that the scores themselves have, where bins tell it
+    only up to their width; `low` and `high` lie around it. `classes_left_out` are those for which a macro or
+    weighted average has no term.
     """
 
     n: int
@@ -46,6 +47,7 @@ class Figure:
     high: float | None = None
     undefined: UndefinedReason | None = None
     possible: Bounds | None = None
+    bracket: Bounds | None = None
     classes_left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -56,11 +58,20 @@ class Figure:
         *,
         n: int,
         possible: Bounds | None = None,
+        bracket: Bounds | None = None,
         classes_left_out: tuple[str, ...] = (),
     ) -> Figure:
         """A figure that is defined."""
         low, high = interval
-        return cls(n=n, value=value, low=low, high=high, possible=possible, classes_left_out=classes_left_out)
+        return cls(
+            n=n,
+            value=value,
+            low=low,
+            high=high,
+            possible=possible,
+            bracket=bracket,
+            classes_left_out=classes_left_out,
+        )
 
     @classmethod
     def missing(cls, reason: UndefinedReason, *, n: int = 0, possible: Bounds | None = None) -> Figure:

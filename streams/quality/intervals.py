@@ -29,11 +29,11 @@ from collections.abc import Sequence
 
 from streams.quality.figure import Bounds
 
-__all__ = ["f1_interval", "macro_interval", "rescaled_interval", "wilson_interval"]
+__all__ = ["f1_interval", "macro_interval", "normal_quantile", "rescaled_interval", "wilson_interval"]
 
 
 @functools.lru_cache(maxsize=16)
-def _normal_quantile(confidence_level: float) -> float:
+def normal_quantile(confidence_level: float) -> float:
     """Half-width, in standard deviations, of the central normal interval at `confidence_level`.
 
     Raises:
@@ -58,7 +58,7 @@ def wilson_interval(share: float, n: float, *, confidence_level: float) -> Bound
     >>> round(low, 4), round(high, 4)
     (0.9617, 0.9857)
     """
-    z = _normal_quantile(confidence_level)
+    z = normal_quantile(confidence_level)
     if n <= 0:
         return 0.0, 1.0
     scale = 1.0 + z * z / n

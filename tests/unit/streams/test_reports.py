@@ -12,6 +12,7 @@ from msgspec import UNSET
 from schemas.window_report import NAMESPACE, Confusion, WindowReport
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 from streams.quality.confusion import Cell
+from streams.quality.scores import SCORE_METRICS
 from streams.reports import ReportKey, SliceCounts, revise, window_report
 
 START_MS = 1_795_435_200_000  # 2026-11-23T12:00:00Z
@@ -77,7 +78,7 @@ def test_report_has_the_documented_shape() -> None:
         "coverage": 0.64,
         "confusion": {"classes": ["fraud", "ok"], "counts": [[40, 9], [6, 585]]},
         "metrics": value["metrics"],
-        "undefined": {},
+        "undefined": dict.fromkeys(SCORE_METRICS, "no_scores"),
         "per_class": value["per_class"],
         "config_hash": "c0ffee",
         "produced_at": "2026-11-23T12:07:12.345Z",
