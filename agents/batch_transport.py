@@ -28,12 +28,14 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from faust.types.tuples import TP
+from mode import get_logger
 
 from agents.record_batch import Envelope, RecordBatch
 
 __all__ = ["BatchSchema", "BatchTransport", "StartOffsets"]
 
 _log = logging.getLogger(__name__)
+_faust_log = get_logger("faust.batch_transport")
 
 FETCH_MAX_WAIT_MS = 100
 """The broker's long poll; one is in flight per broker, so an idle partition can hold up a busy one so long."""
@@ -81,7 +83,7 @@ class BatchSchema(faust.Schema[Any, Any]):
 class _Thread(driver.AIOKafkaConsumerThread):
     """The thread that owns aiokafka's consumer."""
 
-    logger = driver.logger
+    logger = _faust_log
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,7 +180,7 @@ def _batch(tp: TopicPartition, base: int, position: int, records: Sequence[Any])
 class _Consumer(driver.Consumer):
     """The side of the consumer that lives in the worker's event loop."""
 
-    logger = driver.logger
+    logger = _faust_log
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -38,7 +38,7 @@ class FaustApp(faust.App):
     """A Faust app that writes no files, and knows where its partitions begin."""
 
     BootStrategy = _Boot
-    logger = get_logger("faust")
+    logger = get_logger("faust.latelabel")
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
 

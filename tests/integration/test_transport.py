@@ -1,0 +1,88 @@
+"""Logs that are not a plain run of records: holes, transactions, codecs, compaction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from deploy.servers import KafkaServer, RedisServer
+from schemas.times import format_time
+from tests.support.services import unique_name
+from tests.support.workers import Installation, finish, worker
+
+
+@pytest.fixture
+def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Installation:
+    installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url, partitions=1)
+    installation.create_topics()
+    return installation
+
+
+def prediction(request_id: str) -> bytes:
+    at_ms = int(time.time() * 1000) - 60_000
+    event = {"request_id": request_id, "model": "shop", "prediction": "ok", "event_time": format_time(at_ms)}
+    return json.dumps(event).encode()
+
+
+def send(producer: Producer, installation: Installation, request_ids: Sequence[str]) -> None:
+    for request_id in request_ids:
+        producer.produce(installation.topics["predictions"], prediction(request_id), partition=0)
+    assert 0 == producer.flush(30)
+
+
+async def counted(installation: Installation) -> dict[str, int]:
+    """The fates, once a worker has caught up."""
+
+    def run() -> None:
+        with worker(installation, "--until-caught-up") as process:
+            code, log = finish(process)
+        assert 0 == code, log
+
+    await asyncio.to_thread(run)
+    _, fates = await installation.counts()
+    return fates
+
+
+async def test_aborted_transactions_are_not_counted_and_markers_are_stepped_over(installation: Installation) -> None:
+    producer = Producer({"bootstrap.servers": installation.brokers, "transactional.id": unique_name("sender")})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    send(producer, installation, ["kept-1", "kept-2"])
+    producer.commit_transaction(30)
+    producer.begin_transaction()
+    send(producer, installation, ["dropped-1", "dropped-2", "dropped-3"])
+    producer.abort_transaction(30)
+    assert {"predictions:read": 2, "predictions:waiting": 2} == await counted(installation)
+    assert {"predictions:read": 2, "predictions:waiting": 2} == await counted(installation)
+
+
+async def test_a_log_of_nothing_but_an_aborted_transaction_is_read_to_its_end(installation: Installation) -> None:
+    producer = Producer({"bootstrap.servers": installation.brokers, "transactional.id": unique_name("sender")})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    send(producer, installation, ["dropped"])
+    producer.abort_transaction(30)
+    assert {} == await counted(installation)
+
+
+async def test_records_of_an_open_transaction_wait_for_its_end(installation: Installation) -> None:
+    producer = Producer({"bootstrap.servers": installation.brokers, "transactional.id": unique_name("sender")})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    send(producer, installation, ["open"])
+    assert {} == await counted(installation)
+    producer.commit_transaction(30)
+    assert {"predictions:read": 1, "predictions:waiting": 1} == await counted(installation)
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+async def test_every_codec_is_read(installation: Installation, codec: str) -> None:
+    producer = Producer({"bootstrap.servers": installation.brokers, "compression.type": codec, "linger.ms": 50})
+    send(producer, installation, [f"id-{number}" for number in range(200)])
+    assert {"predictions:read": 200, "predictions:waiting": 200} == await counted(installation)
