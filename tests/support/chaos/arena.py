@@ -1,0 +1,193 @@
+"""One run: topics, traffic and workers, faults by the caller, then the end and the verdict.
+
+with arena(kafka, redis, folder, seed=1) as run:
+    faults.kill(run, 0)
+assert {} == run.judge().differences
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.servers import KafkaServer, RedisServer, free_port
+from tests.support.chaos.models import ALLOWED_LATENESS_MS, write_configuration
+from tests.support.chaos.progress import Progress
+from tests.support.chaos.recount import recount
+from tests.support.chaos.supervisor import ROOT, Supervisor
+from tests.support.chaos.topic_log import read_topic
+from tests.support.chaos.traffic import Traffic
+from tests.support.chaos.verdict import Verdict, judge
+from tests.support.poison import POISON, PREDICTION_POISON
+from tests.support.services import unique_name
+
+__all__ = ["ORDINARY", "SESSION_SECONDS", "Arena", "arena"]
+
+ROLES = (
+    "predictions",
+    "labels",
+    "resource_samples",
+    "metrics",
+    "alerts",
+    "explain_requests",
+    "explanations",
+    "dead_letters",
+)
+PARTITIONS = 4
+SHARDS = 4
+SESSION_SECONDS = 3.0
+"""Of workers that can be told to break themselves."""
+ORDINARY = (sys.executable, "-m", "agents")
+BREAKABLE = (sys.executable, "-m", "tests.support.chaos.breaking_worker")
+STEADY_SECONDS = 60.0
+CLOSE_SECONDS = 90.0
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Arena:
+    """A run in progress. `recoveries` are (what was done, seconds until all partitions counted again)."""
+
+    kafka: KafkaServer
+    redis: RedisServer
+    folder: Path
+    name: str
+    topics: Mapping[str, str]
+    rng: random.Random
+    traffic: Traffic
+    workers: Supervisor
+    progress: Progress
+    configuration: Path
+    recoveries: list[tuple[str, float]] = dataclasses.field(default_factory=list)
+
+    def steady(self) -> Mapping[str, int]:
+        """Wait until every partition is being counted; returns how far each has come."""
+        # Before the first batch nothing is registered, so what is to be passed is not known either.
+        sources = [f"{role}/{partition}" for role in ("predictions", "labels") for partition in range(PARTITIONS)]
+        since = {source: self.progress.offsets().get(source, 0) for source in sources}
+        self.progress.seconds_until_past(since, began=time.monotonic(), limit_seconds=STEADY_SECONDS)
+        return self.progress.offsets()
+
+    def recover(
+        self, what: str, since: Mapping[str, int], *, began: float, limit_seconds: float = STEADY_SECONDS
+    ) -> float:
+        """Wait until every partition is counted beyond `since`, and note how long it took since `began`."""
+        seconds = self.progress.seconds_until_past(since, began=began, limit_seconds=limit_seconds)
+        self.recoveries.append((what, seconds))
+        print(f"    {what}: counting again after {seconds:.1f} s")
+        return seconds
+
+    def end(self) -> None:
+        """No more traffic; then one worker alone counts the rest and closes all windows."""
+        self.traffic.stop()
+        self.workers.stop()
+        self.latelabel("worker", "--until-caught-up", "--close")
+
+    def latelabel(self, *arguments: str) -> str:
+        """Run a command to its end, without error, and return what it printed."""
+        log = self.folder / f"{arguments[0]}.log"
+        with log.open("ab") as errors:
+            done = subprocess.run(
+                [*ORDINARY, "--config", str(self.configuration), *arguments],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, timeout=CLOSE_SECONDS, check=False,
+            )  # fmt: skip
+        assert 0 == done.returncode, f"latelabel {' '.join(arguments)}:\n{log.read_text(errors='replace')[-2000:]}"
+        return done.stdout.decode()
+
+    def judge(self) -> Verdict:
+        """Compare everything that was said with a recount of everything that was sent."""
+        sent = {role: read_topic(self.kafka.address, self.topics[role]) for role in ("predictions", "labels")}
+        for role, entries in sent.items():
+            acknowledged = self.traffic.acknowledged[self.topics[role]]
+            assert acknowledged == len(entries), f"{role}: {acknowledged} acknowledged, {len(entries)} in the log"
+        poison = {value for _, value, _ in POISON + PREDICTION_POISON}
+        expected = recount(sent["predictions"], sent["labels"], poison=poison, lateness_ms=ALLOWED_LATENESS_MS)
+        verdict = judge(
+            expected,
+            cells=_lines(self.latelabel("counts", "--format", "jsonl")),
+            totals=_lines(self.latelabel("counts", "--totals", "--format", "jsonl")),
+            reports=read_topic(self.kafka.address, self.topics["metrics"]),
+            letters=read_topic(self.kafka.address, self.topics["dead_letters"]),
+            topics=self.topics,
+        )
+        print(
+            f"    {sum(map(len, sent.values()))} records, {verdict.counted} predictions counted in {len(expected.cells)} cells,"
+            f" {len(verdict.cells)} wrong; {verdict.repeated_reports} reports and {verdict.repeated_letters} dead letters"
+            f" repeated; {self.workers.ended.total()} restarts; peak of {self.workers.peak_rss_bytes / 2**20:.0f} MiB"
+        )
+        return verdict
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextlib.contextmanager
+def arena(
+    kafka: KafkaServer,
+    redis: RedisServer,
+    folder: Path,
+    *,
+    seed: int,
+    per_second: float = 2_000,
+    is_breakable: bool = True,
+    is_blind: bool = False,
+    workers: int = 2,
+) -> Iterator[Arena]:
+    """A run with steady traffic and workers; whatever happens, nothing is left running.
+
+    Args:
+        folder: for logs and the configuration.
+        seed: of traffic and faults.
+        per_second: requests; as many labels come with them.
+        is_breakable: workers that can be told to break themselves; else those that everybody starts.
+        is_blind: their commit script ignores the stored offset.
+    """
+    name = unique_name("chaos")
+    topics = {role: f"{name}-{role.replace('_', '-')}" for role in ROLES}
+    configuration = write_configuration(
+        folder / "latelabel.yaml",
+        brokers=kafka.address,
+        redis_url=redis.url,
+        name=name,
+        topics=topics,
+        partitions=PARTITIONS,
+        shards=SHARDS,
+        web_port=free_port(),
+    )
+    environment = {"CHAOS_FOLDER": str(folder), "CHAOS_SESSION_SECONDS": str(SESSION_SECONDS)}
+    if is_blind:
+        environment["CHAOS_BLIND"] = "1"
+    program = BREAKABLE if is_breakable else ORDINARY
+    run = Arena(
+        kafka=kafka,
+        redis=redis,
+        folder=folder,
+        name=name,
+        topics=topics,
+        rng=random.Random(seed),
+        traffic=Traffic(kafka.address, topics, seed=seed, per_second=per_second, partitions=PARTITIONS),
+        workers=Supervisor(
+            [*program, "--config", str(configuration), "worker"], folder=folder, count=workers, environment=environment
+        ),
+        progress=Progress(redis.url, prefix=name, shards=SHARDS),
+        configuration=configuration,
+    )
+    try:
+        run.latelabel("topics", "create")
+        run.workers.start()
+        run.traffic.start()
+        run.steady()
+        yield run
+    finally:
+        with contextlib.suppress(Exception):
+            run.traffic.stop()
+        run.workers.stop()
+        run.progress.close()

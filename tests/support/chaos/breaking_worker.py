@@ -1,0 +1,125 @@
+"""A worker like any other, except that its ports are wrapped: on demand it breaks itself at a named point.
+
+    python -m tests.support.chaos.breaking_worker --config FILE worker
+
+CHAOS_FOLDER           where it leaves an empty file called by its process id, once it can be told what to do:
+                       `POINT:SIGNAL` written into that file, and SIGUSR1
+CHAOS_SESSION_SECONDS  the session timeout of its group, so that a crash is noticed sooner
+CHAOS_BLIND            if set, the commit script applies every part, whatever offset is stored: the control
+
+Everything else is the product's own code, started as everybody starts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import agents.app
+import agents.redis_ledger
+from agents.__main__ import main
+from agents.publisher import KafkaPublisher
+from agents.redis_ledger import RedisLedger
+from streams.ledger.parts import CommitReply, Definitions, Part
+from streams.ports import OutgoingMessage
+
+CHECK = "source.next == part.expected and 'applied' or 'refused'"
+"""The compare-and-set of agents/lua/commit.lua."""
+
+
+class _Breaker:
+    """Sends this process a signal at the next passage of one point."""
+
+    def __init__(self) -> None:
+        self.point = ""
+        self.released = asyncio.Event()
+        self._signal = signal.SIGKILL
+
+    def listen(self, folder: Path) -> None:
+        orders = folder / str(os.getpid())
+        signal.signal(signal.SIGUSR1, lambda *_: self._obey(orders.read_text()))
+        orders.touch()
+
+    def _obey(self, order: str) -> None:
+        point, _, name = order.partition(":")
+        self._signal = signal.Signals[name]
+        self.point = point
+
+    def passes(self, point: str) -> None:
+        if point == self.point:
+            self.point = ""
+            print(f"breaking {point} by {self._signal.name}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), self._signal)
+            self.released.set()
+
+
+_breaker = _Breaker()
+
+
+class _Ledger(RedisLedger):
+    async def commit(
+        self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
+    ) -> CommitReply:
+        carries_rows = any(part.rows for part in parts)
+        if carries_rows:
+            _breaker.passes("before commit")
+            if shard > 0 and _breaker.point == "between shards":
+                # Shard 0 goes ahead alone, and then there is nobody left to follow it.
+                await _breaker.released.wait()
+        reply = await super().commit(shard, parts, definitions, forget_limit=forget_limit)
+        if carries_rows:
+            _breaker.passes("before reply")
+            if shard == 0:
+                _breaker.passes("between shards")
+            asyncio.get_running_loop().call_soon(_breaker.passes, "after reply")
+        return reply
+
+
+class _Publisher(KafkaPublisher):
+    async def send(self, messages: Sequence[OutgoingMessage]) -> None:
+        if not messages:
+            return
+        is_letter = any(name == "latelabel-reason" for name, _ in messages[0].headers)
+        _breaker.passes("before dead letters" if is_letter else "before publish")
+        await super().send(messages)
+        _breaker.passes("after dead letters" if is_letter else "after publish")
+
+
+class _Intake(agents.app.Intake):
+    async def put(self, *arguments: Any) -> None:
+        _breaker.passes("after fetch")
+        await super().put(*arguments)
+
+
+class _BlindScript(agents.redis_ledger._Script):
+    def __init__(self, *files: str) -> None:
+        super().__init__(*files)
+        if "commit" in files:
+            assert 1 == self._text.count(CHECK), "the commit script checks offsets in other words now"
+            self._text = self._text.replace(CHECK, "'applied'")
+            self._digest = hashlib.sha1(self._text.encode()).hexdigest()
+
+
+def _break() -> None:
+    agents.app.RedisLedger = _Ledger  # type: ignore[misc]
+    agents.app.KafkaPublisher = _Publisher  # type: ignore[misc]
+    agents.app.Intake = _Intake  # type: ignore[misc]
+    if seconds := os.environ.get("CHAOS_SESSION_SECONDS"):
+        agents.app.build_faust_app = functools.partial(
+            agents.app.build_faust_app, session_timeout_seconds=float(seconds)
+        )
+    if os.environ.get("CHAOS_BLIND"):
+        agents.redis_ledger._Script = _BlindScript  # type: ignore[misc]
+    _breaker.listen(Path(os.environ["CHAOS_FOLDER"]))
+
+
+if __name__ == "__main__":
+    _break()
+    main(prog_name="latelabel")

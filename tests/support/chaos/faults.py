@@ -1,0 +1,147 @@
+"""What is done to workers, broker and store while they count. Each waits until counting goes on everywhere."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+
+from tests.support.chaos.arena import SESSION_SECONDS, Arena
+from tests.support.waiting import wait_until
+
+__all__ = [
+    "cut_the_log_of_redis_twice",
+    "freeze_before_a_commit",
+    "freeze_somewhere",
+    "kill_a_publisher",
+    "kill_at",
+    "kill_somewhere",
+    "kill_the_broker",
+    "kill_redis",
+    "move_workers",
+    "stop_the_broker",
+]
+
+DEATH_SECONDS = 30.0
+ORDINARY_SESSION_SECONDS = 15.0
+MOST_CUT_BYTES = 4 * 2**20
+GRACE_SECONDS = 5.0
+"""What a crash may cost beyond the session timeout, after which the group knows of it."""
+
+
+def kill_at(run: Arena, points: Mapping[int, str]) -> None:
+    """Have workers kill themselves with -9 at named points, by slot."""
+    since, ended = run.steady(), dict(run.workers.ended)
+    for slot, point in points.items():
+        run.workers.order(slot, point, signal.SIGKILL)
+    for slot, point in points.items():
+        wait_until(
+            lambda slot=slot: run.workers.ended[slot] > ended.get(slot, 0),  # type: ignore[misc]
+            what=f"worker {slot} to break {point}",
+            seconds=DEATH_SECONDS,
+        )
+        assert f"breaking {point} by SIGKILL" in run.workers.log(slot)
+    what = " and ".join(dict.fromkeys(points.values()))
+    run.recover(f"kill -9 {what}", since, began=time.monotonic(), limit_seconds=SESSION_SECONDS + GRACE_SECONDS)
+
+
+def kill_somewhere(run: Arena, *, session_seconds: float = SESSION_SECONDS) -> None:
+    """Kill a worker with -9 wherever it is."""
+    slot = run.rng.choice(run.workers.slots)
+    run.steady()
+    began = time.monotonic()
+    run.workers.kill(slot)
+    since = run.progress.offsets()
+    run.recover("kill -9 anywhere", since, began=began, limit_seconds=session_seconds + GRACE_SECONDS)
+
+
+def freeze_before_a_commit(run: Arena, slot: int) -> None:
+    """Let a worker stand still, with a commit in its hands, until others have counted on; then let it go on."""
+    run.steady()
+    run.workers.order(slot, "before commit", signal.SIGSTOP)
+    wait_until(lambda: run.workers.is_frozen(slot), what=f"worker {slot} to freeze", seconds=DEATH_SECONDS)
+    _outlive_a_frozen_worker(run, slot, "frozen before a commit")
+
+
+def freeze_somewhere(run: Arena) -> None:
+    """Let a worker stand still wherever it is, until others have counted on; then let it go on."""
+    slot = run.rng.choice(run.workers.slots)
+    run.steady()
+    run.workers.freeze(slot)
+    _outlive_a_frozen_worker(run, slot, "frozen anywhere")
+
+
+def _outlive_a_frozen_worker(run: Arena, slot: int, what: str) -> None:
+    run.recover(what, run.progress.offsets(), began=time.monotonic(), limit_seconds=SESSION_SECONDS + GRACE_SECONDS)
+    began = time.monotonic()
+    run.workers.wake(slot)
+    run.recover("awake again", run.progress.offsets(), began=began)
+
+
+def stop_the_broker(run: Arena) -> None:
+    """Stop the broker in good order, and start it again."""
+    since = run.steady()
+    began = time.monotonic()
+    run.kafka.restart()
+    run.recover("broker stopped and started", since, began=began)
+
+
+def kill_the_broker(run: Arena) -> None:
+    """Kill the broker, and start it again."""
+    since = run.steady()
+    began = time.monotonic()
+    run.kafka.kill()
+    run.kafka.start()
+    run.recover("broker killed and started", since, began=began)
+
+
+def kill_redis(run: Arena) -> None:
+    """Kill Redis, and start it again on what it has written."""
+    since = run.steady()
+    began = time.monotonic()
+    run.redis.kill()
+    run.redis.start()
+    run.recover("Redis killed and started", since, began=began)
+
+
+def cut_the_log_of_redis_twice(run: Arena) -> None:
+    """Twice in a row: kill Redis, cut its append-only file at a random byte, start it again."""
+    since = run.steady()
+    began = time.monotonic()
+    for _ in range(2):
+        run.redis.kill()
+        log = max(run.redis.append_only_folder.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        size_bytes = log.stat().st_size
+        # The ledger's creation stands at the beginning; what was written since may all be lost but that.
+        kept_bytes = run.rng.randint(max(size_bytes // 2, size_bytes - MOST_CUT_BYTES), size_bytes)
+        with log.open("r+b") as file:
+            file.truncate(kept_bytes)
+        print(f"    append-only file cut at {kept_bytes} of {size_bytes} bytes")
+        run.redis.start()
+    run.recover("Redis lost its tail twice", since, began=began)
+
+
+def move_workers(run: Arena, *, seconds: float, every_seconds: float = 2.0) -> None:
+    """Take a worker out, or put it in again, every few seconds."""
+    until = time.monotonic() + seconds
+    moves = 0
+    next_move = time.monotonic()
+    while time.monotonic() < until:
+        slot = moves // 2 % len(run.workers.slots)
+        (run.workers.add if moves % 2 else run.workers.remove)(slot)
+        moves += 1
+        next_move = max(next_move + every_seconds, time.monotonic())
+        time.sleep(next_move - time.monotonic())
+    for slot in run.workers.slots:
+        run.workers.add(slot)
+    print(f"    {moves} moves")
+    run.recover("rebalance storm", run.progress.offsets(), began=time.monotonic())
+
+
+def kill_a_publisher(run: Arena, point: str) -> None:
+    """Have the worker that next publishes reports kill itself with -9; which one that is, Kafka decides."""
+    since, ended = run.steady(), run.workers.ended.total()
+    for slot in run.workers.slots:
+        run.workers.order(slot, point, signal.SIGKILL)
+    wait_until(lambda: run.workers.ended.total() > ended, what=f"a worker to break {point}", seconds=DEATH_SECONDS)
+    run.recover(f"kill -9 {point}", since, began=time.monotonic(), limit_seconds=2 * (SESSION_SECONDS + GRACE_SECONDS))

@@ -1,0 +1,69 @@
+"""A whole topic, read back from Kafka: what was written, as everybody can see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+__all__ = ["Entry", "read_topic"]
+
+READ_SECONDS = 60.0
+AT_ONCE = 5_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a topic. `headers` keep their order; `timestamp_ms` is Kafka's."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+    def header(self, name: str) -> str:
+        """The text of a header that is there."""
+        return next(value or b"" for key, value in self.headers if key == name).decode()
+
+
+def read_topic(brokers: str, topic: str) -> list[Entry]:
+    """Return every record that stands on the topic now, in the order of each partition."""
+    consumer = Consumer(
+        {"bootstrap.servers": brokers, "group.id": "unused", "enable.auto.commit": False, "log_level": 0}
+    )
+    try:
+        return _read(consumer, topic)
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Consumer, topic: str) -> list[Entry]:
+    partitions = consumer.list_topics(topic, timeout=READ_SECONDS).topics[topic].partitions
+    wanted: dict[int, int] = {}
+    starts = []
+    for partition in partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_SECONDS)
+        if high > low:
+            wanted[partition] = high
+            starts.append(TopicPartition(topic, partition, low))
+    consumer.assign(starts)
+    entries: list[Entry] = []
+    deadline = time.monotonic() + READ_SECONDS
+    while wanted:
+        assert time.monotonic() < deadline, f"could not read {topic} within {READ_SECONDS:g} s; missing {wanted}"
+        for message in consumer.consume(AT_ONCE, timeout=0.2):
+            if (error := message.error()) is not None:
+                assert error.retriable() or error.code() == KafkaError._TRANSPORT, error
+                continue
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            headers = [(str(name), value) for name, value in message.headers() or ()]
+            entries.append(
+                Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)  # type: ignore[arg-type]
+            )
+            if offset + 1 >= wanted.get(partition, 1 << 62):
+                del wanted[partition]
+    return entries
