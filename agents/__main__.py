@@ -16,6 +16,7 @@ COMMANDS = {
     "worker": "Join predictions and labels, count, and publish reports.",
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",
+    "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
     "config": "Check the configuration, or show what is used.",
     "demo": "Judge real flights as they land, and recount every figure.",
 }

@@ -14,11 +14,11 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from schemas.errors import Reason
+from schemas.errors import Reason, Rejected
 from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES, DEAD_LETTER_MESSAGE_CHARACTERS
-from schemas.times import format_time
+from schemas.times import format_time, parse_time_ms
 
-__all__ = ["HEADER_PREFIX", "DeadLetter", "dead_letter"]
+__all__ = ["HEADER_PREFIX", "DeadLetter", "Origin", "dead_letter", "read_origin", "without_ours"]
 
 HEADER_PREFIX = "latelabel-"
 
@@ -33,6 +33,49 @@ class DeadLetter:
     value: bytes | None
     headers: list[Header]
     timestamp_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Which record a letter is about, and why it was refused, as its headers say.
+
+    `reason` is one of `schemas.errors.Reason`, or one that a later version added. `timestamp_ms` is the record's
+    own, None if it had none. `sha256` is set when the letter was cut, and is that of the whole value.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    timestamp_ms: int | None
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+
+def read_origin(headers: Iterable[Header]) -> Origin | None:
+    """Read the headers that `dead_letter` adds; None if they are not all there, so that it is no letter of ours."""
+    ours = {name.removeprefix(HEADER_PREFIX): value for name, value in headers if name.startswith(HEADER_PREFIX)}
+    texts = {name: (value or b"").decode("utf-8", "replace") for name, value in ours.items()}
+    try:
+        return Origin(
+            topic=texts["topic"],
+            partition=int(texts["partition"]),
+            offset=int(texts["offset"]),
+            reason=texts["reason"],
+            message=texts["message"],
+            timestamp_ms=_time_ms(texts["time"]),
+            sha256=texts.get("sha256"),
+        )
+    except (KeyError, ValueError, Rejected):
+        return None
+
+
+def without_ours(headers: Iterable[Header]) -> list[Header]:
+    """The headers that the bad record came with."""
+    return [header for header in headers if not header[0].startswith(HEADER_PREFIX)]
 
 
 def dead_letter(
@@ -56,7 +99,7 @@ def dead_letter(
         timestamp_ms: Kafka timestamp of the bad record, whatever its sender made of it.
         now_ms: time of the letter.
     """
-    kept: list[Header] = [header for header in headers if not header[0].startswith(HEADER_PREFIX)]
+    kept = without_ours(headers)
     added: list[Header] = [
         (f"{HEADER_PREFIX}reason", str(reason).encode()),
         (f"{HEADER_PREFIX}message", _one_line(message).encode()),
@@ -107,3 +150,8 @@ def _time_text(timestamp_ms: int) -> str:
         return format_time(timestamp_ms)
     except OverflowError:
         return str(timestamp_ms)
+
+
+def _time_ms(text: str) -> int | None:
+    time_ms = int(text) if text.lstrip("-").isdecimal() else parse_time_ms(text)
+    return None if time_ms < 0 else time_ms  # Kafka's -1 for "no timestamp"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from schemas.dead_letter import DeadLetter, dead_letter
+from schemas.dead_letter import DeadLetter, Origin, dead_letter, read_origin, without_ours
 from schemas.errors import Reason
 
 MEBIBYTE = 1 << 20
@@ -90,3 +90,41 @@ def test_message_cannot_break_a_log_line_or_fill_the_record() -> None:
 
 def test_timestamp_that_no_calendar_holds_is_written_as_a_number() -> None:
     assert b"9223372036854775807" == dict(letter(timestamp_ms=2**63 - 1).headers)["latelabel-time"]
+
+
+def test_origin_is_read_back_from_the_headers() -> None:
+    expected = Origin(
+        topic="predictions",
+        partition=3,
+        offset=41,
+        reason="bad_utf8",
+        message="byte 0 is not UTF-8",
+        timestamp_ms=NOW_MS - 500,
+    )
+    assert expected == read_origin(letter().headers)
+    assert "predictions/3@41" == str(expected)
+
+
+def test_origin_of_a_cut_letter_has_the_hash_of_the_whole_value() -> None:
+    value = b"x" * (16 * MEBIBYTE)
+    origin = read_origin(letter(value=value).headers)
+    assert origin is not None
+    assert hashlib.sha256(value).hexdigest() == origin.sha256
+
+
+def test_timestamps_that_no_calendar_knows_are_read_back_as_well() -> None:
+    for timestamp_ms, expected in ((10**17, 10**17), (0, 0), (-1, None)):
+        origin = read_origin(letter(timestamp_ms=timestamp_ms).headers)
+        assert origin is not None
+        assert expected == origin.timestamp_ms
+
+
+def test_record_without_our_headers_is_no_letter() -> None:
+    headers = letter().headers
+    assert read_origin([]) is None
+    assert read_origin(headers[:-1]) is None
+    assert read_origin([(name, b"x") for name, _ in headers]) is None
+
+
+def test_headers_of_the_bad_record_are_what_is_left_without_ours() -> None:
+    assert [("trace", b"t"), ("trace", None)] == without_ours(letter().headers)
