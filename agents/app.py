@@ -98,7 +98,7 @@ async def _wait_for_services(
     await wait_for(publisher.start, what=kafka, clock=clock, until_seconds=until_seconds)
     await wait_for(
         lambda: open_ledger(ledger, log),
-        what=f"Redis at {settings.redis.address}",
+        what=f"the ledger in Redis at {settings.redis.address}",
         clock=clock,
         until_seconds=until_seconds,
     )
