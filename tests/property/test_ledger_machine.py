@@ -45,7 +45,7 @@ from tests.support.world import FOREVER_MS, REGISTRY, Commit, Restorable, Restor
 SHARDS = 2
 STEPS = 50
 """Of one history; each ends with reading the rest, closing and the comparison with the oracle."""
-HISTORIES = 400
+HISTORIES = 300
 LEAST_STEPS = 10_000
 CI_SEED = 20_261_124
 

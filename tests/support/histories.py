@@ -134,8 +134,8 @@ def draw_history(
     records: list[tuple[float, Record]] = []
 
     def put(record: Prediction | Label) -> None:
-        for _ in range(rng.choice([1, 1, 1, 2])):
-            records.append((record.time_ms + rng.uniform(0, disorder_ms), record))
+        delays = [rng.uniform(0, disorder_ms) for _ in range(rng.choice([1, 1, 2]))]
+        records.extend((record.time_ms + delay_ms, record) for delay_ms in delays)
 
     for number in range(ids):
         is_contested = contested and rng.random() < 0.15
@@ -152,7 +152,8 @@ def draw_history(
                 put(Prediction(f"id-{number}", model.name, time_ms - rng.randrange(3), "", failed=True))
             for _ in range(rng.choice([5, 7]) if is_contested else rng.choice([0, 1, 1, 2, 3])):
                 low, high = -model.allowed_skew_ms // UNIT_MS - 2, model.label_horizon_ms // UNIT_MS + 3
-                label_ms = time_ms + rng.randint(low, high) * UNIT_MS + rng.choice([0, 0, -1, 1])
+                delay = rng.choice([rng.randint(low, high), rng.randint(low, low + 8), rng.randint(high - 6, high)])
+                label_ms = time_ms + delay * UNIT_MS + rng.choice([0, 0, -1, 1])
                 put(Label(f"id-{number}", label_ms, rng.choice(CLASSES), rng.choice([None, None, "A", "B"])))
     records += [(START_MS + rng.randrange(60) * UNIT_MS, None) for _ in range(rng.randrange(3))]
     records += [_passer_by(rng, number) for number in range(rng.randrange(6))]

@@ -378,10 +378,12 @@ class SideBySide:
 
     def _admitted(self, shard: int) -> Mapping[str, Collection[str]]:
         lists = self.reference.parts[shard].name_lists
-        return {
-            name: {TEXTS[each] for each in lists.get(registry_group("classes", name), NameList()).admitted}
-            for name in self.packer.models
-        }
+        admitted = {}
+        for name in self.packer.models:
+            names = lists.get(registry_group("classes", name), NameList())
+            # Below the limit every class has cells of its own.
+            admitted[name] = {TEXTS[each] for each in names.admitted} if names.full else set(TEXTS.values())
+        return admitted
 
     async def check(self, shard: int) -> None:
         """What must hold at any moment: ledgers agree, fates add up to what was read, cells to the fates."""
