@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from schemas.dead_letter import Header, Origin, read_origin
 
@@ -49,6 +50,7 @@ class DeadLetterLog:
         self.topic = kafka.topic("dead_letters")
         self.repeats = 0
         self.strangers = 0
+        self._kafka = kafka
         self._address = kafka.address
         self._consumer = AIOKafkaConsumer(
             **connection_options(kafka),
@@ -63,11 +65,15 @@ class DeadLetterLog:
 
         Raises:
             TemporaryFailure: no broker answers.
+            PermanentFailure: there is no topic of dead letters.
         """
         try:
+            partitions = [TopicPartition(self.topic, number) for number in sorted(await self.partitions(self.topic))]
             async with kafka_failures(self._address):
                 await self._consumer.start()
-                await self._position()
+                self._consumer.assign(partitions)
+                await self._consumer.seek_to_beginning(*partitions)
+                self._ends = await self._consumer.end_offsets(partitions)
         except BaseException:
             await self._consumer.stop()
             raise
@@ -77,10 +83,12 @@ class DeadLetterLog:
         await self._consumer.stop()
 
     async def partitions(self, topic: str) -> frozenset[int]:
-        """The partitions of a topic; none if it does not exist."""
-        async with kafka_failures(self._address):
-            known = await self._consumer.topics()
-            return frozenset(self._consumer.partitions_for_topic(topic) or ()) if topic in known else frozenset()
+        """The partitions of a topic.
+
+        Raises: PermanentFailure if there is no such topic.
+        """
+        async with KafkaTopics(self._kafka) as topics:
+            return frozenset(range(await topics.partitions(topic)))
 
     async def end_of(self, topic: str, partition: int) -> int:
         """The offset that the next record of any partition will get."""
@@ -123,13 +131,6 @@ class DeadLetterLog:
             if (topic, partition, offset) == (origin.topic, origin.partition, origin.offset):
                 return letter
         return None
-
-    async def _position(self) -> None:
-        partitions = [TopicPartition(self.topic, number) for number in sorted(await self.partitions(self.topic))]
-        if partitions:
-            self._consumer.assign(partitions)
-            await self._consumer.seek_to_beginning(*partitions)
-            self._ends = await self._consumer.end_offsets(partitions)
 
     async def _records(self) -> AsyncIterator[Any]:
         open_partitions = dict(self._ends)
