@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.name_registry import MODEL_VERSIONS, NameRegistry, segment_values_group
-from agents.record_batch import RecordBatch
+from agents.record_batch import RecordBatch, UnreadableBatch
 from schemas.codec import class_name, read_labels, read_predictions, regression_value
 from schemas.dead_letter import dead_letter
-from schemas.errors import Rejected
+from schemas.errors import Reason, Rejected
 from schemas.label import Label
 from schemas.prediction import Prediction
 from streams.identity import (
@@ -192,7 +192,7 @@ class Packer:
         found = _Found()
         for index, outcome in enumerate(outcomes, start=first):
             if isinstance(outcome, Rejected):
-                found.rejected.append((index, outcome))
+                found.rejected.append((index, _refusal(batch.values[index], outcome)))
                 continue
             try:
                 found.classes.append(class_of(outcome))
@@ -311,9 +311,10 @@ class Packer:
         self, batch: RecordBatch, index: int, rejected: Rejected, *, now_ms: int
     ) -> tuple[int, OutgoingMessage]:
         envelope, offset = batch.envelope(index), batch.offset_of(index)
+        value = batch.values[index]
         letter = dead_letter(
             key=envelope.key,
-            value=batch.values[index],
+            value=None if isinstance(value, UnreadableBatch) else value,
             headers=envelope.headers,
             reason=rejected.reason,
             message=rejected.message,
@@ -331,6 +332,13 @@ class Packer:
             timestamp_ms=letter.timestamp_ms,
         )
         return offset, message
+
+
+def _refusal(value: bytes | None, rejected: Rejected) -> Rejected:
+    """Why a value is refused: as the decoder says, unless it stands for a whole batch."""
+    if isinstance(value, UnreadableBatch):
+        return Rejected(Reason.UNREADABLE_BATCH, value.decode("utf-8", "replace"))
+    return rejected
 
 
 def _segment_key(prediction: Any, subject: _Subject) -> tuple[str, str, tuple[str | None, ...]]:

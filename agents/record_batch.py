@@ -6,7 +6,14 @@ import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 
-__all__ = ["Envelope", "RecordBatch"]
+__all__ = ["Envelope", "RecordBatch", "UnreadableBatch"]
+
+
+class UnreadableBatch(bytes):
+    """Stands among the values for all records of a batch that cannot be read; its bytes say why.
+
+    They are not a JSON object, so that the decoder refuses them like any bad value.
+    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ def put_letters(installation: Installation, values: Sequence[bytes | None], **ch
             installation.topics["dead_letters"],
             letter.value,
             key=letter.key,
-            headers=letter.headers,
+            headers=list(letter.headers),
             timestamp=letter.timestamp_ms,
         )
     assert 0 == producer.flush(30)
