@@ -240,6 +240,7 @@ def report(done: collections.Counter[str], *, first_seed: int, seconds: float) -
     return drawn
 
 
+@pytest.mark.timeout(600)
 def test_redis_and_reference_agree_after_every_step_of_ten_thousand(
     fresh_redis: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
