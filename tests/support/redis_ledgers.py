@@ -6,17 +6,19 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Mapping
 
+from redis.asyncio.cluster import RedisCluster
+
 from agents.redis_connection import RedisClient, connect
 from agents.redis_ledger import RedisLedger
+from streams.identity import registry_group
 from streams.ledger.parts import CommitReply, Definitions, NameList, Outcome, Part, Source
 from streams.ports import Ledger
 from tests.support.histories import LABEL_HOLD_MS, UNIT_MS, Packer, draw_history, draw_models
-from tests.support.world import FOREVER_MS
+from tests.support.world import FAR_FUTURE_MS, FOREVER_MS
 
 __all__ = ["PREFIX", "LogReader", "connected", "draw_packer", "redis_ledger"]
 
 PREFIX = "latelabel"
-CLASS_LIMIT = 200
 
 
 def redis_ledger(client: RedisClient, *, address: str, shards: int, prefix: str = PREFIX) -> RedisLedger:
@@ -46,6 +48,10 @@ async def connected(url: str) -> AsyncIterator[RedisClient]:
         yield client
     finally:
         await client.aclose()
+        if isinstance(client, RedisCluster):
+            # After a failure it believes that it has nothing to close.
+            await client.nodes_manager.aclose()
+            await client.nodes_manager.aclose("startup_nodes")
 
 
 class LogReader:
@@ -55,6 +61,12 @@ class LogReader:
         self.ledger = ledger
         self._packer = packer
         self._rng = rng
+        # Every class has cells of its own, so that nothing is ever held back.
+        names = packer.definitions().names
+        groups = [registry_group("classes", model) for model in packer.models]
+        self._definitions = Definitions(
+            names, packer.definitions().terms, dict.fromkeys(groups, NameList(tuple(names)))
+        )
 
     async def create(self) -> None:
         """Create every shard at the start of every log."""
@@ -75,16 +87,18 @@ class LogReader:
 
     async def commit(self, shard: int, part: Part) -> CommitReply:
         """Commit with everything that the rows refer to."""
-        everything, known = self._packer.definitions(), NameList()
-        definitions = everything
-        while True:
-            reply = await self.ledger.commit(shard, [part], definitions, forget_limit=self._rng.randrange(20))
-            if reply.parts[0].outcome is not Outcome.HELD_BACK:
-                return reply
-            lists: dict[bytes, NameList] = {}
-            for group, name in reply.undecided:
-                lists[group] = await self.ledger.admit(group, [name], limit=CLASS_LIMIT, known=known)
-            definitions = Definitions(everything.names, everything.terms, lists)
+        reply = await self.ledger.commit(shard, [part], self._definitions, forget_limit=self._rng.randrange(20))
+        assert reply.parts[0].outcome is not Outcome.HELD_BACK, reply
+        return reply
+
+    async def close(self) -> None:
+        """Raise every partition far past every horizon and forget everything."""
+        for shard in range(self.ledger.shards):
+            for source, records in self._packer.log.items():
+                end = len(records)
+                await self.commit(shard, Part(source=source, expected=end, next=end, raise_to_ms=FAR_FUTURE_MS))
+            while await self.ledger.forget(shard, limit=100):
+                pass
 
     async def read_some(self) -> bool:
         """One commit in one shard that has something left to read; False if none has."""

@@ -9,6 +9,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from deploy.servers import RedisServer, free_port
 from tests.support.certificates import Certificates, make_certificates
@@ -25,7 +27,7 @@ USER, PASSWORD = "latelabel", "p@ss/w:rd #1"
 """Full of what URLs reserve, so that a test fails if it is not taken apart properly."""
 USER_RULES = (
     "resetchannels ~{latelabel* ~latelabel:*",
-    "+@read +@write +@scripting +@transaction +@connection +time +cluster|slots",
+    "+@read +@write +@scripting +@transaction +@connection +time +info +cluster|slots",
 )
 """All that a worker needs, on keys of its own prefix alone; the ledger's carry it inside a hash tag."""
 
@@ -123,8 +125,14 @@ def start_topology(name: str, folder: Path) -> Iterator[RedisTopology]:
 
 def operate(server: RedisServer, command: str, *arguments: str | int) -> Any:
     """Run a command by the unix socket as the operator, who has all rights. Text is Latin-1, so that any key fits."""
-    password = server.options.get("requirepass")
-    with Redis.from_url(server.unix_url, password=password, encoding="latin-1", decode_responses=True) as client:
+    password, once = server.options.get("requirepass"), Retry(NoBackoff(), 0)
+    with Redis(
+        unix_socket_path=str(server.socket_path),
+        password=password,
+        retry=once,
+        encoding="latin-1",
+        decode_responses=True,
+    ) as client:
         # The client's fast serializer knows UTF-8 alone.
         encoded = [each.encode("latin-1") if isinstance(each, str) else each for each in arguments]
         return client.execute_command(command, *encoded)
