@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "topics": "Create the topics and report what differs.",
+    "init": "Create the ledger, or count again what was lost.",
     "worker": "Join predictions and labels, count, and publish reports.",
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",

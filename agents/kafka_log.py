@@ -108,6 +108,16 @@ class KafkaLog:
             ends = await consumer.end_offsets(list(positions.values()))
         return {source: LogBounds(starts[at], ends[at]) for source, at in positions.items()}
 
+    async def offsets_at(self, time_ms: int) -> Mapping[Source, int]:
+        """For each partition the first offset whose record timestamp is at or after `time_ms`; its end if none is."""
+        bounds = await self.all_bounds()
+        positions = {self.position_of(source): source for source in self.sources}
+        with self._failures():
+            found = await self._running().offsets_for_times(dict.fromkeys(positions, time_ms))
+        return {
+            source: bounds[source].end if found[at] is None else found[at].offset for at, source in positions.items()
+        }
+
     async def has_committed(self) -> bool:
         """Whether the group has ever committed an offset of an input topic."""
         with self._failures():
@@ -119,6 +129,17 @@ class KafkaLog:
                 await admin.close()
         names = set(self.topics.values())
         return any(at.topic in names and offset.offset >= 0 for at, offset in committed.items())
+
+    async def members(self) -> Sequence[str]:
+        """The client ids of the group's members."""
+        with self._failures():
+            admin = AIOKafkaAdminClient(**self._connection)
+            try:
+                await admin.start()
+                (described,) = await admin.describe_consumer_groups([self._group])
+            finally:
+                await admin.close()
+        return [member["client_id"] for group in described.to_object()["groups"] for member in group["members"]]
 
     async def commit(self, offsets: Mapping[Source, int]) -> None:
         """Commit for the group, as long as it has no members; ignored otherwise, because they will."""

@@ -1,13 +1,8 @@
-"""The ledger at a worker's start: found, created, finished, or missed.
+"""The ledger at a worker's start and under `latelabel init`: founded, finished, resumed, or counted again.
 
-    shards have a ledger    group has committed    means
-    all                     -                      go on
-    none                    no                     first start: create it, from where the logs begin
-    none                    yes                    Redis was emptied: only the operator may start anew
-    some                    no                     a start was cut, or another worker starts: finish it
-    some                    yes                    a Redis node was lost: only the operator may rebuild
-
-The group's first commit comes last, so it says that the ledger was complete once.
+What to do is decided by `streams.ledger.founding`; the steps here are idempotent, so a start that was cut
+anywhere is finished by whoever comes next. Offsets are committed to the group last: they say that the ledger
+was whole once.
 """
 
 from __future__ import annotations
@@ -21,10 +16,11 @@ from typing import Protocol
 
 from agents.partition_intake import LogBounds
 from streams.errors import PermanentFailure, TemporaryFailure
+from streams.ledger.founding import Charter, Start, decide_start
 from streams.ledger.parts import Source
 from streams.ports import Ledger
 
-__all__ = ["GroupLog", "open_ledger"]
+__all__ = ["GroupLog", "found_ledger", "open_ledger", "rebuild_ledger", "rebuild_shard"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,40 +39,60 @@ class GroupLog(Protocol):
 
 
 async def open_ledger(ledger: Ledger, log: GroupLog) -> None:
-    """Make sure that every shard belongs to the ledger.
+    """Make sure that every shard belongs to the ledger; found one if there never was any.
 
     Raises:
         TemporaryFailure: Redis or Kafka does not answer; may be repeated.
-        PermanentFailure: counts were lost, which only an operator may accept.
+        PermanentFailure: counts were lost or belong to something else, which only an operator may decide.
     """
+    charter = await ledger.charter()
     states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
-    missing = [shard for shard, state in enumerate(states) if state is None]
-    if not missing:
-        return
-    if await log.has_committed():
-        raise PermanentFailure(_what_was_lost(missing, shards=ledger.shards))
-    starts = {source: bounds.start for source, bounds in (await log.all_bounds()).items()}
-    await ledger.create(0, ledger_id=uuid.uuid4().hex, sources=starts)
-    first = await ledger.state(0)
-    if first is None:
-        raise TemporaryFailure("shard 0 does not keep the ledger that was just created")
-    # Whoever came first named the ledger and its start.
-    started_at = {source: at.next for source, at in first.sources.items()}
-    for shard in missing:
-        await ledger.create(shard, ledger_id=first.ledger_id, sources=started_at)
-    with contextlib.suppress(TemporaryFailure):
-        await log.commit(started_at)
-    _log.info("Created the ledger, from the start of %d partitions", len(started_at))
-
-
-def _what_was_lost(missing: list[int], *, shards: int) -> str:
-    if len(missing) == shards:
-        return (
-            "Redis has no ledger, but this group has counted before: Redis was emptied, or redis.url or redis.prefix "
-            "changed; `latelabel init --rebuild` counts again what Kafka still has"
-        )
-    which = ", ".join(map(str, missing))
-    return (
-        f"Redis has lost shard {which} of the ledger; `latelabel init --rebuild --shard {missing[0]}` counts it again "
-        "from what Kafka still has"
+    start = decide_start(
+        charter=charter,
+        ledger_ids=[None if state is None else state.ledger_id for state in states],
+        group_has_committed=charter is None and await log.has_committed(),
     )
+    if start is Start.RESUME:
+        return
+    starts = {source: bounds.start for source, bounds in (await log.all_bounds()).items()}
+    await found_ledger(ledger, log, starts=starts)
+
+
+async def found_ledger(ledger: Ledger, log: GroupLog, *, starts: Mapping[Source, int]) -> Charter:
+    """Found a ledger that begins at these offsets, or finish the one that somebody else has begun."""
+    mine = Charter(ledger_id=uuid.uuid4().hex, shards=ledger.shards, starts=starts, is_creating=True)
+    charter = await ledger.found(mine)
+    for shard in range(ledger.shards):
+        await ledger.create(shard, ledger_id=charter.ledger_id, sources=charter.starts)
+    with contextlib.suppress(TemporaryFailure):
+        await log.commit(charter.starts)
+    await ledger.finish_founding()
+    _log.info("Created the ledger, with %d partitions in %d shards", len(charter.starts), charter.shards)
+    return charter
+
+
+async def rebuild_ledger(ledger: Ledger, log: GroupLog) -> Charter:
+    """Drop everything and count again from the first offsets there ever were.
+
+    What Kafka no longer has becomes a gap when the first worker reads on, and marks its windows `incomplete`.
+    """
+    await ledger.drop_charter()
+    for shard in range(ledger.shards):
+        await ledger.drop(shard)
+    return await found_ledger(ledger, log, starts=dict.fromkeys(await log.all_bounds(), 0))
+
+
+async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
+    """Drop one shard and count it again from where the ledger began.
+
+    Raises:
+        PermanentFailure: there is no charter that says where that was.
+    """
+    charter = await ledger.charter()
+    if charter is None:
+        raise PermanentFailure("there is no ledger that the shard could belong to; run `latelabel init --rebuild`")
+    if not 0 <= shard < charter.shards:
+        raise PermanentFailure(f"the ledger has no shard {shard}; its shards are 0 to {charter.shards - 1}")
+    await ledger.drop(shard)
+    await ledger.create(shard, ledger_id=charter.ledger_id, sources=charter.starts)
+    return charter
