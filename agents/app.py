@@ -30,7 +30,7 @@ from agents.redis_reports import RedisReports
 from agents.redis_stops import RedisStops
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
-from agents.worker import Worker, wait_for
+from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
@@ -81,6 +81,7 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
             RedisReports(redis, **place),
             RedisStops(redis, **place),
             is_catching_up=until_caught_up,
+            is_closing=close,
         )
         ends = None
         if until_caught_up:
@@ -114,6 +115,7 @@ def _connect(
     stops: StopStore,
     *,
     is_catching_up: bool,
+    is_closing: bool,
 ) -> Worker:
     outages = Outages(clock)
     limits = settings.limits
@@ -167,6 +169,7 @@ def _connect(
 
     app: FaustApp = build_faust_app(
         group=settings.kafka.group,
+        client_id=CLOSING_CLIENT_ID if is_closing else CLIENT_ID,
         connection=connection_options(settings.kafka),
         topics=list(log.topics.values()),
         start_offsets=start_offsets,
@@ -195,6 +198,7 @@ def _connect(
         ledger=ledger,
         evaluator=Evaluator(ledger, reports, publisher, evaluation, clock, intake.owns_model),
         stops=stops,
+        members=log.members,
         outages=outages,
         clock=clock,
         evaluation_interval_ms=settings.evaluation_interval_ms,

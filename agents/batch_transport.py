@@ -30,6 +30,7 @@ from faust.types import ConsumerMessage
 from faust.types.tuples import TP
 from mode import get_logger
 
+from agents.guarded_records import guard_fetched_records
 from agents.record_batch import Envelope, RecordBatch
 
 __all__ = ["BatchSchema", "BatchTransport", "StartOffsets"]
@@ -92,8 +93,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         conf = self.app.conf
+        guard_fetched_records()
         return AIOKafkaConsumer(
             **cast("Any", self.app).connection,
+            client_id=conf.broker_client_id,
             group_id=conf.id,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,

@@ -49,6 +49,7 @@ class FaustApp(faust.App):
 def build_faust_app(
     *,
     group: str,
+    client_id: str,
     connection: Mapping[str, Any],
     topics: Collection[str],
     start_offsets: StartOffsets,
@@ -58,6 +59,7 @@ def build_faust_app(
     """An app that is ready to be started.
 
     Args:
+        client_id: by which the group's members tell what kind of worker this is.
         connection: aiokafka's arguments for brokers and security.
         start_offsets: where partitions begin whenever they are assigned.
         take_in: called with every batch, in order per partition; what it raises ends the app.
@@ -66,6 +68,7 @@ def build_faust_app(
         group,
         env_prefix=ENVIRONMENT_PREFIX,
         broker="kafka://see-connection",
+        broker_client_id=client_id,
         broker_session_timeout=session_timeout_seconds,
         broker_heartbeat_interval=session_timeout_seconds / 5,
         broker_rebalance_timeout=60.0,

@@ -35,15 +35,18 @@ class Outages:
         The call must bear being repeated after it took effect without our knowing.
         """
         pause_seconds = FIRST_PAUSE_SECONDS
+        has_failed = False
         while True:
             try:
                 result = await call()
             except TemporaryFailure as failure:
+                has_failed = True
                 self._complain(failure)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
             else:
-                self._relax()
+                if has_failed:
+                    self._relax()
                 return result
 
     def _complain(self, failure: TemporaryFailure) -> None:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from agents.faust_app import FaustApp
@@ -26,10 +26,13 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.parts import Source
 from streams.ports import Clock, Ledger, StopStore
 
-__all__ = ["Evaluation", "Service", "Worker", "wait_for"]
+__all__ = ["CLIENT_ID", "CLOSING_CLIENT_ID", "Evaluation", "Worker", "wait_for"]
 
 _log = logging.getLogger(__name__)
 
+CLIENT_ID = "latelabel-worker"
+CLOSING_CLIENT_ID = "latelabel-closing-worker"
+"""Of workers with `--close`: they may close the ledger under each other, but not under one that goes on."""
 LOOK_SECONDS = 1.0
 LOOK_WHEN_CATCHING_UP_SECONDS = 0.2
 WATCH_SECONDS = 0.2
@@ -42,16 +45,6 @@ class Evaluation(Protocol):
 
     def evaluate(self, *, everything: bool = False) -> Awaitable[object]:
         """Publish what changed; the result's `pending` counts what still waits."""
-
-
-class Service(Protocol):
-    """Something that is connected at the start and let go at the end."""
-
-    def start(self) -> Awaitable[None]:
-        """Connect; raises `TemporaryFailure` while nobody answers."""
-
-    def stop(self) -> Awaitable[None]:
-        """Let go."""
 
 
 async def wait_for(start: Callable[[], Awaitable[None]], *, what: str, clock: Clock, until_seconds: float) -> None:
@@ -79,6 +72,7 @@ class Worker:
     ledger: Ledger
     evaluator: Evaluation
     stops: StopStore
+    members: Callable[[], Awaitable[Collection[str]]]
     outages: Outages
     clock: Clock
     evaluation_interval_ms: int
@@ -95,6 +89,8 @@ class Worker:
         Raises:
             PermanentFailure: among others, a partition is stopped before its end; all others are at theirs then.
         """
+        if close:
+            await self._refuse_to_close_under_others()
         tasks = {
             asyncio.ensure_future(work)
             for work in (self._read(), self._keep_house() if ends is None else self._catch_up(ends, close=close))
@@ -157,7 +153,15 @@ class Worker:
             if stop.tried_ms >= since_ms and stop.excess.offset < ends.get(source, 0)
         }
 
+    async def _refuse_to_close_under_others(self) -> None:
+        if CLIENT_ID in await self.outages.ride_out(self.members):
+            raise PermanentFailure(
+                "another worker of this group runs without --close and would find its next records too late to count; "
+                "stop it first, or start it with --until-caught-up --close too"
+            )
+
     async def _close(self) -> None:
+        await self._refuse_to_close_under_others()
         while True:
             current = await self.outages.ride_out(self.intake.states)
             closed = await self.outages.ride_out(

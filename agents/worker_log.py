@@ -10,26 +10,23 @@ __all__ = ["set_up_worker_log"]
 
 QUIET_SECONDS = 5.0
 """aiokafka repeats itself thousands of times a minute while a broker is away."""
-PLACE = 60
-"""Characters of a message's template that tell it from others."""
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
 class _Seldom(logging.Filter):
-    """Lets a message through once in a while."""
+    """Lets a line through once in a while."""
 
     def __init__(self) -> None:
         super().__init__()
         self._clock = SystemClock()
-        self._next: dict[str, float] = {}
+        self._next_seconds = 0.0
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def filter(self, _: logging.LogRecord) -> bool:
         now = self._clock.monotonic_seconds()
-        template = f"{record.name} {str(record.msg)[:PLACE]}"
-        if now < self._next.get(template, 0.0):
+        if now < self._next_seconds:
             return False
-        self._next[template] = now + QUIET_SECONDS
+        self._next_seconds = now + QUIET_SECONDS
         return True
 
 

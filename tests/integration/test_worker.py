@@ -164,3 +164,24 @@ async def test_an_emptied_redis_is_not_counted_into_again(installation: Installa
         code, log = finish(process)
     assert 1 == code
     assert "latelabel init --rebuild" in log
+
+
+async def test_closing_is_refused_while_another_worker_goes_on(installation: Installation) -> None:
+    send(installation, draw(7, count=100))
+    with worker(installation) as other:
+        await asyncio.to_thread(wait_until, lambda: records_read(installation) > 0, what="the first record")
+        with worker(installation, *CAUGHT_UP) as closing:
+            code, log = finish(closing)
+        assert 1 == code
+        assert "another worker of this group runs without --close" in log
+        assert None is other.poll()
+
+
+async def test_two_workers_close_together(installation: Installation) -> None:
+    traffic = draw(8, count=1000)
+    send(installation, traffic)
+    with worker(installation, *CAUGHT_UP) as first, worker(installation, *CAUGHT_UP) as second:
+        ends = await asyncio.gather(asyncio.to_thread(finish, first), asyncio.to_thread(finish, second))
+    assert [0, 0] == [code for code, _ in ends], ends
+    cells, _ = await installation.counts()
+    assert traffic.cells == cells
