@@ -81,7 +81,10 @@ class PackingSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackedRun:
-    """A run of one partition, ready to be cut into parts. Dead letters stand with their offsets."""
+    """A run of one partition, ready to be cut into parts. Dead letters stand with their offsets.
+
+    `next_ms` is the event time of its first good record; the reader's clock if it has none.
+    """
 
     source: Source
     run: Run
@@ -91,6 +94,7 @@ class PackedRun:
     dead_letters: Sequence[tuple[int, OutgoingMessage]]
     shards: int
     lateness_ms: int
+    next_ms: int
 
     def until(self, offset: int) -> PackedRun:
         """The run's beginning, up to an offset in it."""
@@ -176,6 +180,7 @@ class Packer:
             dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
             shards=self._settings.shards,
             lateness_ms=self._settings.lateness_ms,
+            next_ms=int(times_ms[0]) if len(times_ms) else now_ms,
         )
 
     def _decode(self, batch: RecordBatch, role: Role, *, start: int, now_ms: int) -> _Found:

@@ -90,6 +90,8 @@ class PartitionIntake:
         self._ports = ports
         self._shards = range(ports.ledger.shards)
         self._unregistered: set[int] = set()
+        self._lost_until: dict[int, int] = {}
+        self._is_beyond_log = False
         self._queue: asyncio.Queue[_Arrived | _Raise | _Check] = asyncio.Queue()
         self._sought_seconds = float("-inf")
 
@@ -127,31 +129,48 @@ class PartitionIntake:
                 self.is_working = False
 
     async def resume(self, states: Sequence[ShardState], bounds: LogBounds) -> None:
-        """Continue from what the shards have stored.
-
-        Raises:
-            PermanentFailure: a shard has applied more than the log holds.
-        """
+        """Continue from what the shards have stored, once the log holds it."""
         known = [state.sources.get(self.source) for state in states]
         # A partition that was added later is counted from the start of its log.
         self.stored = [bounds.start if at is None else at.next for at in known]
         self._unregistered = {shard for shard in self._shards if known[shard] is None}
-        if max(self.stored) > bounds.end:
-            raise PermanentFailure(
-                f"{self.source} ends at offset {bounds.end}, but {max(self.stored)} is counted already: the topic was "
-                f"created anew or lost records; `latelabel init --accept {self.source}` continues from its start"
+        self._notice_replaced_log(bounds)
+        self._lost_until = {shard: bounds.start for shard in self._shards if self.stored[shard] < bounds.start}
+        if self._lost_until:
+            _log.warning(
+                "Kafka no longer has %d offsets of %s that were not counted; their windows will be incomplete",
+                bounds.start - min(self.stored),
+                self.source,
             )
         for shard in self._shards:
-            if self.stored[shard] < bounds.start:
-                await self._step_over_lost(shard, bounds.start)
-            elif shard in self._unregistered:
+            if shard in self._unregistered:
                 await self._submit_bare(shard, end=bounds.start)
-        self.position = min(self.stored)
+            elif shard in self._lost_until and bounds.start == bounds.end:
+                await self._step_over_lost(shard, next_ms=self._ports.clock.now_ms())
+        self.position = min(max(min(self.stored), bounds.start), bounds.end)
         behind = [at for at in known if at is not None and at.next <= self.position]
         self._high_ms = max((at.high_ms for at in behind), default=NEVER_MS)
 
+    @property
+    def is_beyond_log(self) -> bool:
+        """Whether more is counted than the log holds; nothing is read then until an operator accepts it."""
+        return self._is_beyond_log
+
+    def _notice_replaced_log(self, bounds: LogBounds) -> None:
+        is_beyond = max(self.stored) > bounds.end
+        if is_beyond and not self._is_beyond_log:
+            _log.error(
+                "Stopped %s: it ends at offset %d, but %d are counted already. Its topic was created anew or lost "
+                "records; `latelabel init --accept %s` continues from its start",
+                self.source,
+                bounds.end,
+                max(self.stored),
+                self.source,
+            )
+        self._is_beyond_log = is_beyond
+
     async def _take_in(self, batch: RecordBatch) -> None:
-        if batch.next <= self.position or self.gate.is_shut:
+        if batch.next <= self.position or self.gate.is_shut or self._is_beyond_log:
             return
         if batch.base > self.position:
             await self._seek()
@@ -183,6 +202,8 @@ class PartitionIntake:
 
     async def _apply(self, shard: int, packed: PackedRun) -> bool:
         """Bring a shard to the end of a run. False if it wants something from before the run."""
+        if shard in self._lost_until and not await self._step_over_lost(shard, next_ms=packed.next_ms):
+            return False
         while (start := self.stored[shard]) < packed.run.next:
             if start < packed.run.base:
                 return False
@@ -222,10 +243,11 @@ class PartitionIntake:
         )
         return await self._submit(shard, part, Definitions())
 
-    async def _step_over_lost(self, shard: int, start: int) -> None:
-        lost = start - self.stored[shard]
-        _log.warning("Kafka no longer has %d offsets of %s that shard %d lacks; going on", lost, self.source, shard)
-        await self._submit_bare(shard, end=start)
+    async def _step_over_lost(self, shard: int, *, next_ms: int) -> bool:
+        """Have the shard go on at the start of the log, and remember what it may have missed before `next_ms`."""
+        start = self._lost_until.pop(shard)
+        gap = Part(source=self.source, expected=self.stored[shard], next=start, gap_to_ms=next_ms)
+        return await self._submit(shard, gap, Definitions())
 
     async def _raise(self, watermarks_ms: Mapping[int, int]) -> None:
         raised = await asyncio.gather(

@@ -146,6 +146,7 @@ class IntakeWorld:
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
     ) -> None:
         self.logs = logs
+        self.first_offsets: dict[Source, int] = {}
         self.ledger = ledger or ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
         self.publisher = FakePublisher()
         self.stops = stops or FakeStops()
@@ -181,7 +182,7 @@ class IntakeWorld:
         )
 
     async def bounds(self, source: Source) -> LogBounds:
-        return LogBounds(0, len(self.logs[source]))
+        return LogBounds(self.first_offsets.get(source, 0), len(self.logs[source]))
 
     async def seek(self, source: Source, offset: int) -> None:
         self.positions[source] = offset

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from agents.commands.init import accept_log
+from schemas.codec import read_prediction
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.ledger.parts import CommitReply, Definitions, Part, Role, Source
+from streams.ledger.parts import CommitReply, Definitions, Gap, Part, Role, Source
 from streams.ports import Ledger
-from tests.support.intake_world import SHARDS, IntakeWorld, Records, batch_of
+from tests.support.intake_world import NOW_MS, SHARDS, IntakeWorld, Records, batch_of
 from tests.unit.agents.test_intake import LABELS, PREDICTIONS, logs_of
 
 COUNT = 120
@@ -132,11 +134,64 @@ async def test_a_partition_that_was_added_later_is_counted_from_its_start() -> N
         assert [3] * SHARDS == intake.partitions[added].stored
 
 
-async def test_a_log_that_ends_before_what_is_counted_stops_the_worker() -> None:
+async def test_a_log_that_ends_before_what_is_counted_is_left_alone_until_an_operator_accepts_it() -> None:
     world = IntakeWorld(logs_of(20))
     async with world.running() as intake:
         await world.read_all(intake)
-    shorter = IntakeWorld({**world.logs, LABELS: []}, ledger=world.ledger)
-    with pytest.raises(PermanentFailure, match="init --accept labels/0"):
-        async with shorter.running():
-            pass
+    before = await world.fates()
+    anew = logs_of(5)[LABELS]
+    shorter = IntakeWorld({**world.logs, LABELS: anew}, ledger=world.ledger)
+    async with shorter.running() as intake:
+        partition = intake.partitions[LABELS]
+        beyond = [partition.is_beyond_log]
+        await intake.put(LABELS, batch_of(LABELS, anew, base=0), lambda: None)
+        await shorter.settle(intake)
+        assert before == await shorter.fates()
+        accepted = await accept_log(world.ledger, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
+        assert SHARDS == accepted
+        partition.check()
+        await shorter.settle(intake)
+        await shorter.read_all(intake)
+        beyond.append(partition.is_beyond_log)
+    assert [True, False] == beyond
+    assert before["labels:read"] + len(anew) == (await shorter.fates())["labels:read"]
+    with pytest.raises(PermanentFailure, match="nothing to accept"):
+        await accept_log(world.ledger, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
+
+
+async def test_what_retention_took_before_it_was_counted_is_a_gap_up_to_the_next_record() -> None:
+    world = IntakeWorld(logs_of(20))
+    world.first_offsets[PREDICTIONS] = 7
+    async with world.running() as intake:
+        await world.read_all(intake)
+        assert [len(world.logs[PREDICTIONS])] * SHARDS == intake.partitions[PREDICTIONS].stored
+    first = read_prediction(world.logs[PREDICTIONS][7], timestamp_ms=NOW_MS, now_ms=NOW_MS, max_future_skew_ms=0)
+    for shard in range(SHARDS):
+        gaps = await world.ledger.gaps(shard)
+        assert [Gap(source=PREDICTIONS, lost=7, from_ms=0, to_ms=first.event_time_ms)] == gaps
+    fates = await world.fates()
+    assert (7 * SHARDS, len(world.logs[PREDICTIONS]) - 7) == (fates["predictions:lost"], fates["predictions:read"])
+
+
+async def test_only_the_shard_that_was_behind_has_the_gap() -> None:
+    world = IntakeWorld(logs_of(20))
+    backup = copy.deepcopy(world.ledger.parts[1])
+    async with world.running() as intake:
+        backup.ledger_id, backup.sources = "one", dict(world.ledger.parts[1].sources)
+        await world.read_all(intake)
+    world.ledger.parts[1] = backup
+    again = IntakeWorld(world.logs, ledger=world.ledger)
+    again.first_offsets[PREDICTIONS] = 11
+    async with again.running() as intake:
+        await again.read_all(intake)
+        assert [len(world.logs[PREDICTIONS])] * SHARDS == intake.partitions[PREDICTIONS].stored
+    assert [0, 1, 0, 0] == [len(await world.ledger.gaps(shard)) for shard in range(SHARDS)]
+
+
+async def test_a_log_of_which_nothing_is_left_is_a_gap_up_to_now() -> None:
+    world = IntakeWorld(logs_of(20))
+    world.first_offsets[LABELS] = len(world.logs[LABELS])
+    async with world.running() as intake:
+        await world.read_all(intake)
+        assert [len(world.logs[LABELS])] * SHARDS == intake.partitions[LABELS].stored
+    assert NOW_MS == (await world.ledger.gaps(0))[0].to_ms
