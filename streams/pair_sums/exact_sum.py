@@ -2,8 +2,8 @@
 
 A double is cut into two whole numbers, its digits at two *places*; place p stands for units of 2 ** (8 * p):
 
-    2.5 = 2684354560 * 2 ** (8 * -4)
-    0.1 = 1717986918 * 2 ** (8 * -4) + 1717986918 * 2 ** (8 * -8)   (down to the last bit)
+    2.5 =  41943040 * 2 ** (8 * -3)
+    0.1 = 429496729 * 2 ** (8 * -4) + 2576980480 * 2 ** (8 * -8)    (down to the last bit)
 
 The first digit has 25 to 32 bits and the second the rest, so every finite double fits; what differs between
 doubles is the place. The sum of each place is a whole number, kept under the name `<sum>:<place>`, and the
@@ -17,7 +17,7 @@ It is for second moments, which only decide how wide an interval is.
     >>> add(increments, "x", 2.5)
     >>> add(increments, "x", 0.1)
     >>> increments
-    {'x:-4': 4402341478, 'x:-8': 1717986918}
+    {'x:-3': 41943040, 'x:-4': 429496729, 'x:-8': 2576980480}
     >>> float(total(increments, "x"))
     2.6
 """

@@ -9,6 +9,11 @@
 The spread is taken with one pseudo-observation as far from the mean as the mean is from 0, or as the size that
 knowing nothing would have, where there is one; so a few observations that are equal do not pass for
 certainty. A mean of errors that are all 0 has no scale to judge by: its interval is [0, 0].
+
+Coverage of the nominal 95 % by simulation at n = 100, repeated by the tests: 93-97 % for `mae`, `mape` and
+`bias`, 92-98 % for `rmse` and `r2` where neither errors nor labels have long tails. Long tails cost them up to
+seven points (lognormal labels, errors of Student's t with five degrees of freedom), and `rmsle` up to ten where
+few values near 0 decide it: what a hundred pairs have not shown, no interval knows.
 """
 
 from __future__ import annotations
@@ -56,15 +61,15 @@ def size_interval(
     (0.64, 1.8)
     """
     z = normal_quantile(confidence_level)
-    spread = max(mean_square - mean * mean, least_squared_cv * mean * mean, 0.0)
-    variance = (spread + max(mean, abs(ignorance - mean)) ** 2 / n) / n
-    highest = mean + z * math.sqrt(variance)
     if mean == 0.0:
-        return 0.0, highest
-    part = min(WIDEST, variance / (9.0 * mean * mean))
+        return 0.0, z * ignorance / n
+    # In units of the mean, so that sizes whose squares vanish have an interval too.
+    squared_cv = max(mean_square / mean / mean - 1.0, least_squared_cv, 0.0)
+    variance = (squared_cv + max(1.0, abs(ignorance / mean - 1.0)) ** 2 / n) / n
+    part = min(WIDEST, variance / 9.0)
     above = 1.0 - part + z * math.sqrt(part)
     below = max(SMALLEST_CUBE_ROOT, 1.0 - part - z * math.sqrt(part))
-    return min(mean, mean / above**3), max(mean, mean / below**3, highest)
+    return min(mean, mean / above**3), mean * max(1.0, 1.0 / below**3, 1.0 + z * math.sqrt(variance))
 
 
 def difference_interval(mean: float, mean_square: float, *, n: int, confidence_level: float) -> Bounds:

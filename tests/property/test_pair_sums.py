@@ -1,0 +1,80 @@
+"""Sums of pairs: any order, any split, and every pair taken back again."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from fractions import Fraction
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.monitored_model import MonitoredModel, Task
+from streams.pair_sums.contribution import LARGEST_VALUE, regression_contribution, score_contribution
+from streams.pair_sums.exact_sum import add, total
+from streams.pair_sums.score_bins import BIN_EDGES, score_bin
+from streams.reports import ReportKey, SliceCounts, window_report
+from tests.support.pair_sums import added
+
+KEY = ReportKey(model="m", model_version="", segment={}, window_start_ms=0, window_size_ms=60_000)
+SCORED = MonitoredModel(name="m", task=Task.BINARY, positive_class="a")
+NUMBERS = MonitoredModel(name="m", task=Task.REGRESSION)
+
+doubles = st.floats(allow_nan=False, allow_infinity=False)
+scores = st.floats(0.0, 1.0) | st.integers(0, 100).map(lambda hundredths: hundredths / 100)
+numbers = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
+scored = st.builds(score_contribution, scores, happened=st.booleans())
+regressed = st.builds(regression_contribution, predicted=numbers, label=numbers)
+windows = st.lists(scored, max_size=30) | st.lists(regressed, max_size=30)
+
+
+def report_bytes(sums: Counter[str], pairs: int) -> bytes:
+    numbers_only = "n" in sums
+    counts = SliceCounts({("*", "") if numbers_only else ("a", "a"): pairs}, sums=sums)
+    model = NUMBERS if numbers_only else SCORED
+    report = window_report(KEY, counts, model, watermark_ms=None, confidence_level=0.95, config_hash="")
+    for metric in report.metrics.values():
+        if metric.value is not None and metric.low is not None and metric.high is not None:
+            assert metric.low <= metric.value <= metric.high
+    return msgspec.json.encode(report)
+
+
+@given(st.lists(doubles, max_size=50))
+def test_total_is_the_exact_sum_of_any_doubles(values: list[float]) -> None:
+    increments: dict[str, int] = {}
+    for value in values:
+        add(increments, "x", value)
+
+    assert sum(map(Fraction, values)) == total(increments, "x")
+
+
+@given(windows, windows, st.randoms(use_true_random=False))
+def test_pairs_taken_back_leave_no_trace(
+    kept: list[dict[str, int]], corrected: list[dict[str, int]], shuffler: random.Random
+) -> None:
+    changes = [(pair, 1) for pair in kept + corrected] + [(pair, -1) for pair in corrected]
+    shuffler.shuffle(changes)
+    sums: Counter[str] = Counter()
+    for pair, sign in changes:
+        sums.update({field: sign * increment for field, increment in pair.items()})
+
+    assert added(kept) == sums
+
+
+@given(windows, st.randoms(use_true_random=False), st.integers(0, 30))
+def test_any_order_and_any_split_give_the_same_report(
+    pairs: list[dict[str, int]], shuffler: random.Random, at: int
+) -> None:
+    shuffled = list(pairs)
+    shuffler.shuffle(shuffled)
+    merged = SliceCounts({}, sums=added(shuffled[:at])) + SliceCounts({}, sums=added(shuffled[at:]))
+
+    assert report_bytes(added(pairs), len(pairs)) == report_bytes(Counter(merged.sums), len(pairs))
+
+
+@given(scores)
+def test_score_lies_between_the_ends_of_its_bin(score: float) -> None:
+    lowest, highest = BIN_EDGES[score_bin(score)]
+
+    assert lowest * (1 - 1e-15) <= score <= highest * (1 + 1e-15)
