@@ -13,9 +13,11 @@ __all__ = ["write_configuration"]
 
 TEMPLATE = f"""\
 kafka:
-  partitions: 4                 # plenty for the load of one replay
+  partitions: 4                 # one machine with two cores needs no more,
+redis:
+  shards: 2                     # nor more of these
 
-evaluation_interval: 500ms      # a day of 2013 passes several times a second; usual is 10s
+evaluation_interval: 100ms      # a day of 2013 passes several times a second; usual is 10s
 allowed_lateness: 1h            # within a partition the replay is in order, so an hour is generous
 max_read_ahead: 365d            # in one second of replay, partitions are days of event time apart
 keep_windows: 36500d            # the days are long past; keep them all

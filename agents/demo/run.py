@@ -171,15 +171,16 @@ def _receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes, Win
 
 async def _recount(demo: Demo, commands: Commands, standing: Standing) -> bool:
     """Hand the monitor's counts and last reports to a program that knows nothing of the monitor."""
-    counts, reports = demo.folder / "counts.jsonl", demo.folder / "reports.jsonl"
+    counts, totals, reports = (demo.folder / f"{name}.jsonl" for name in ("counts", "totals", "reports"))
     reports.write_bytes(b"\n".join(standing.last_values))
     await commands.run("counts", "--format", "jsonl", output=counts)
+    await commands.run("counts", "--totals", "--format", "jsonl", output=totals)
     print("Recounting from the input file with scikit-learn, in a program that imports nothing of the pipeline …")
     sys.stdout.flush()
     recount = await asyncio.create_subprocess_exec(
         *(sys.executable, str(demo.data / "recount.py"), "--flights", str(demo.flights)),
         *("--predictions", str(demo.folder / "predictions.csv")),
-        *("--counts", str(counts), "--reports", str(reports)),
+        *("--counts", str(counts), "--totals", str(totals), "--reports", str(reports)),
         stdin=asyncio.subprocess.DEVNULL,
     )
     try:

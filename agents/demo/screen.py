@@ -101,7 +101,7 @@ class LiveScreen:
 
     def say(self, text: str) -> None:
         """Write a line that stays, above the table."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def progress(self, progress: Progress) -> None:
         """Take note; shown with the next redraw."""
@@ -160,8 +160,8 @@ class LiveScreen:
 
 def _progress(progress: Progress) -> str:
     return (
-        f"{progress.now:%Y-%m-%d %H:%M} UTC, {progress.published:,} of {progress.total:,} records published,"
-        f" {progress.speed:,.0f} times faster than life"
+        f"{progress.now:%Y-%m-%d %H:%M}, {progress.published:,} of {progress.total:,} records,"
+        f" {progress.speed:,.0f} x life"
     )
 
 

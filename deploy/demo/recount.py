@@ -1,12 +1,13 @@
 """Recounts the demo from its input file, with scikit-learn, and compares every figure with the monitor's.
 
     python deploy/demo/recount.py --flights flights.csv.xz --predictions predictions.csv \
-        --counts counts.jsonl --reports reports.jsonl
+        --counts counts.jsonl --totals totals.jsonl --reports reports.jsonl
 
 Imports nothing of the pipeline: it reads the flights, works out for itself which were late and on which UTC
 day they were due to leave, and takes from the demo only what the model said about each of them. Then
 
 * each cell of `latelabel counts --format jsonl` must be there with the same number, and no other cell;
+* `latelabel counts --totals --format jsonl` must give every record of either topic the fate that it has;
 * each last report must be final, and its counts, accuracy, precision, recall and F1 those of scikit-learn.
 
 Exits 1 and shows the first differences if anything differs.
@@ -65,6 +66,11 @@ class Tally(NamedTuple):
     matrix: list[list[int]]
     unlabelled: Mapping[str, int]
     metrics: Mapping[str, float | None]
+
+    @property
+    def labelled(self) -> int:
+        """Return how many of its flights landed."""
+        return sum(map(sum, self.matrix))
 
 
 def read_truth(path: Path) -> dict[tuple[str, ...], str | None]:
@@ -166,13 +172,27 @@ def expected_cells(tallies: Mapping[Slice, Tally]) -> dict[Cell, int]:
     return {cell: count for cell, count in cells.items() if count}
 
 
+def expected_fates(tallies: Mapping[Slice, Tally]) -> dict[tuple[str, str], int]:
+    """Return how many records of either topic were read, and what must have become of them."""
+    days = [found for slice_, found in tallies.items() if not slice_.name]
+    landed = sum(found.labelled for found in days)
+    never = sum(sum(found.unlabelled.values()) for found in days)
+    fates = {
+        ("predictions", "read"): landed + never,
+        ("predictions", "matched"): landed,
+        ("predictions", "never_labelled"): never,
+        ("labels", "read"): landed,
+        ("labels", "matched"): landed,
+    }
+    return {fate: count for fate, count in fates.items() if count}
+
+
 def expected_figures(found: Tally) -> dict[str, object]:
     """Return what the final report of a slice must say."""
-    labelled = sum(map(sum, found.matrix))
     return {
         "status": "final",
-        "predictions": labelled + sum(found.unlabelled.values()),
-        "labelled": labelled,
+        "predictions": found.labelled + sum(found.unlabelled.values()),
+        "labelled": found.labelled,
         "confusion": {
             (label, prediction): count
             for label, row in zip(CLASSES, found.matrix, strict=True)
@@ -205,6 +225,16 @@ def published_cells(path: Path) -> dict[Cell, int]:
             raise SystemExit(f"{path}: a cell stands there twice: {row}")
         cells[cell] = row["count"]
     return cells
+
+
+def published_fates(path: Path) -> dict[tuple[str, str], int]:
+    """Read the output of `latelabel counts --totals --format jsonl`."""
+    return {
+        (row["topic"], fate): count
+        for row in _json_lines(path)
+        for fate, count in row.items()
+        if fate != "topic" and count
+    }
 
 
 def published_figures(path: Path) -> dict[Slice, dict[str, object]]:
@@ -253,15 +283,16 @@ def compare(what: str, expected: Mapping[Any, object], actual: Mapping[Any, obje
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; returns the exit code."""
     parser = argparse.ArgumentParser(description="Recount the demo with scikit-learn.")
-    for name in ("flights", "predictions", "counts", "reports"):
+    for name in ("flights", "predictions", "counts", "totals", "reports"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args(arguments)
     tallies = tally(options.flights, options.predictions)
     figures = {(key, name): v for key, t in tallies.items() for name, v in expected_figures(t).items()}
     published = {(key, name): v for key, f in published_figures(options.reports).items() for name, v in f.items()}
     same_cells = compare("cells", expected_cells(tallies), published_cells(options.counts))
+    same_fates = compare("fates", expected_fates(tallies), published_fates(options.totals))
     same_figures = compare("figures of the final reports", figures, published)
-    return 0 if same_cells and same_figures else 1
+    return 0 if same_cells and same_fates and same_figures else 1
 
 
 if __name__ == "__main__":

@@ -95,20 +95,35 @@ def honest_reports() -> list[dict[str, Any]]:
     ]
 
 
-def arguments(folder: Path, counts: list[dict[str, Any]], reports: list[dict[str, Any]]) -> list[str]:
+def honest_totals() -> list[dict[str, Any]]:
+    """Return what `latelabel counts --totals --format jsonl` must say about `JUDGED`."""
+    return [
+        {"topic": "predictions", "read": 5, "waiting": 0, "matched": 4, "never_labelled": 1, "failed": 0},
+        {"topic": "labels", "read": 4, "held": 0, "matched": 4, "duplicate_label": 0},
+    ]
+
+
+def arguments(
+    folder: Path, counts: list[dict[str, Any]], reports: list[dict[str, Any]], totals: list[dict[str, Any]]
+) -> list[str]:
     """Write the files of one demo and return the arguments that name them."""
     (folder / "flights.csv.xz").write_bytes(lzma.compress(FLIGHTS.encode()))
     (folder / "predictions.csv").write_text(PREDICTIONS)
-    for name, rows in (("counts", counts), ("reports", reports)):
+    for name, rows in (("counts", counts), ("reports", reports), ("totals", totals)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     names = {"flights": "flights.csv.xz", "predictions": "predictions.csv"}
-    names |= {"counts": "counts.jsonl", "reports": "reports.jsonl"}
+    names |= {name: f"{name}.jsonl" for name in ("counts", "totals", "reports")}
     return [part for option, name in names.items() for part in (f"--{option}", str(folder / name))]
 
 
-def recount(folder: Path, counts: list[dict[str, Any]], reports: list[dict[str, Any]]) -> int:
+def recount(
+    folder: Path,
+    counts: list[dict[str, Any]],
+    reports: list[dict[str, Any]],
+    totals: list[dict[str, Any]] | None = None,
+) -> int:
     """Run the recount in this process, which is quicker, and return its exit code."""
-    return main(arguments(folder, counts, reports))
+    return main(arguments(folder, counts, reports, totals or honest_totals()))
 
 
 def test_honest_figures_are_all_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +131,7 @@ def test_honest_figures_are_all_equal(tmp_path: Path, capsys: pytest.CaptureFixt
     cells, figures = len(honest_counts()), len(honest_reports()) * 8
     assert [
         f"  cells: {cells} compared, {cells} equal",
+        "  fates: 5 compared, 5 equal",
         f"  figures of the final reports: {figures} compared, {figures} equal",
     ] == capsys.readouterr().out.splitlines()
     assert 0 == code
@@ -136,7 +152,7 @@ def test_one_count_that_is_off_by_one_fails_the_demo(tmp_path: Path, row: int) -
 def test_program_exits_with_one_and_shows_the_cell_that_differs(tmp_path: Path) -> None:
     counts = honest_counts()
     counts[0]["count"] = 17
-    program = [sys.executable, str(RECOUNT), *arguments(tmp_path, counts, honest_reports())]
+    program = [sys.executable, str(RECOUNT), *arguments(tmp_path, counts, honest_reports(), honest_totals())]
     result = subprocess.run(program, capture_output=True, text=True, check=False)
     assert 1 == result.returncode
     assert f"{len(counts)} compared, {len(counts) - 1} equal" in result.stdout
@@ -157,6 +173,13 @@ def test_unlabelled_prediction_counted_as_labelled_fails_the_demo(tmp_path: Path
     counts = honest_counts()
     next(row for row in counts if row["label"] is None and "carrier" in row["segment"])["label"] = "on_time"
     assert 1 == recount(tmp_path, counts, honest_reports())
+
+
+@pytest.mark.parametrize(("topic", "fate"), [(0, "waiting"), (0, "matched"), (1, "read"), (1, "duplicate_label")])
+def test_record_with_another_fate_fails_the_demo(tmp_path: Path, topic: int, fate: str) -> None:
+    totals = honest_totals()
+    totals[topic][fate] += 1
+    assert 1 == recount(tmp_path, honest_counts(), honest_reports(), totals)
 
 
 def test_cell_that_stands_there_twice_fails_the_demo(tmp_path: Path) -> None:
