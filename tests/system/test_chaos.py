@@ -8,7 +8,6 @@ topics by code of its own must agree with every cell, every total, every last re
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,13 @@ pytestmark = pytest.mark.timeout(240)
 
 TRAFFIC_SECONDS = 15.0
 SOAK_SECONDS = 60.0
+LONG_SOAK_SECONDS = 600.0
 RSS_BYTES = 300 * 2**20
+
+REPEATED_REPORTS = 150
+"""Per disturbance: about as many reports as one round of evaluation revises."""
+REPEATED_LETTERS = 150
+"""Per disturbance: one record in a hundred of the batches that may be in flight, or wait for a broker."""
 
 Judged = Callable[..., contextlib.AbstractContextManager[Arena]]
 
@@ -46,21 +51,27 @@ def store() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def judged(broker: KafkaServer, store: RedisServer, tmp_path: Path) -> Judged:
-    """A run of at least `seconds` that ends with the verdict, which must find nothing."""
+    """A run of at least `seconds` that ends with the verdict, which must find nothing.
+
+    `readings` is how often the whole log may be read: once, and once more for each time the store lost its past.
+    """
 
     @contextlib.contextmanager
-    def judged(seconds: float = TRAFFIC_SECONDS, *, seed: int = 1, **options: Any) -> Iterator[Arena]:
-        with arena(broker.start(), store, tmp_path, seed=seed, **options) as run:
+    def judged(
+        *, seconds: float = TRAFFIC_SECONDS, seed: int = 1, readings: int = 1, **options: Any
+    ) -> Iterator[Arena]:
+        with arena(broker.start(), store.start(), tmp_path, seed=seed, **options) as run:
             began = time.monotonic()
             yield run
-            remaining = began + seconds - time.monotonic()
-            if remaining > 0:
-                time.sleep(remaining)
+            time.sleep(max(0.0, began + seconds - time.monotonic()))
             run.end()
         verdict = run.judge()
         assert {} == verdict.differences
         assert [] == run.workers.surprises
         assert run.workers.peak_rss_bytes < RSS_BYTES
+        again = readings - 1
+        assert verdict.repeated_reports <= run.disturbances * REPEATED_REPORTS + again * verdict.distinct_reports
+        assert verdict.repeated_letters <= run.disturbances * REPEATED_LETTERS + again * verdict.distinct_letters
 
     return judged
 
@@ -103,8 +114,13 @@ def test_redis_that_is_killed_again_and_again_loses_no_count_for_good(judged: Ju
 
 
 def test_redis_whose_log_is_cut_at_a_random_byte_twice_in_a_row_is_healed_from_kafka(judged: Judged) -> None:
-    with judged() as run:
+    with judged(readings=3) as run:
         faults.cut_the_log_of_redis_twice(run)
+
+
+def test_redis_that_was_emptied_is_rebuilt_by_the_operator_from_kafka(judged: Judged) -> None:
+    with judged(readings=2) as run:
+        faults.empty_redis_and_rebuild(run)
 
 
 def test_workers_that_come_and_go_every_two_seconds_count_everything_once(judged: Judged) -> None:
@@ -120,5 +136,49 @@ def test_recount_notices_when_the_compare_and_set_is_switched_off(
             faults.freeze_before_a_commit(run, slot)
         run.end()
     verdict = run.judge()
-    print(f"    {len(verdict.differences)} differences, as it must be: {dict(verdict.differences)}")
-    assert {} != verdict.differences
+    print(f"    caught, as it must be: {dict(verdict.totals)}")
+    assert {} != verdict.totals
+
+
+# --- make soak --------------------------------------------------------------------------------------------------------
+
+SOAKS: dict[str, tuple[Callable[[Arena], object], dict[str, Any]]] = {
+    "kill -9 at named points": (faults.kill_at_some_points, {}),
+    "kill -9 anywhere": (faults.kill_somewhere, {}),
+    "zombies": (faults.freeze_somewhere, {}),
+    "broker stopped": (faults.stop_the_broker, {}),
+    "broker killed": (faults.kill_the_broker, {}),
+    "Redis killed": (faults.kill_redis, {}),
+    "Redis cut twice": (faults.cut_the_log_of_redis_twice, {"readings": 20}),
+    "Redis emptied": (faults.empty_redis_and_rebuild, {"readings": 20}),
+    "rebalance storm": (lambda run: faults.move_workers(run, seconds=SOAK_SECONDS), {"workers": 3}),
+}
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of this session; `pytest -m soak --randomly-seed=N` does the same again."""
+    seed: int = request.config.getoption("randomly_seed")
+    print(f"\n{request.node.name}: --randomly-seed={seed}")
+    return seed
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", SOAKS)
+def test_a_minute_of_one_fault_again_and_again_changes_no_count(name: str, seed: int, judged: Judged) -> None:
+    fault, options = SOAKS[name]
+    with judged(seconds=SOAK_SECONDS, seed=seed, **options) as run:
+        until = time.monotonic() + SOAK_SECONDS
+        while time.monotonic() < until:
+            fault(run)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_ten_minutes_of_all_faults_at_random_change_no_count(seed: int, judged: Judged) -> None:
+    chosen = [fault for name, (fault, _) in SOAKS.items() if name != "rebalance storm"]
+    with judged(seconds=LONG_SOAK_SECONDS, seed=seed, readings=200, per_second=400) as run:
+        until = time.monotonic() + LONG_SOAK_SECONDS
+        while time.monotonic() < until:
+            run.rng.choice(chosen)(run)

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from deploy.servers import KafkaServer, RedisServer, free_port
 from tests.support.chaos.models import ALLOWED_LATENESS_MS, write_configuration
 from tests.support.chaos.progress import Progress
@@ -28,6 +30,7 @@ from tests.support.chaos.traffic import Traffic
 from tests.support.chaos.verdict import Verdict, judge
 from tests.support.poison import POISON, PREDICTION_POISON
 from tests.support.services import unique_name
+from tests.support.waiting import wait_until
 
 __all__ = ["ORDINARY", "SESSION_SECONDS", "Arena", "arena"]
 
@@ -53,7 +56,10 @@ CLOSE_SECONDS = 90.0
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Arena:
-    """A run in progress. `recoveries` are (what was done, seconds until all partitions counted again)."""
+    """A run in progress.
+
+    `recoveries` are (what was done, seconds until all partitions counted again); `moves` counts
+    workers that were taken out or put in on purpose."""
 
     kafka: KafkaServer
     redis: RedisServer
@@ -66,6 +72,12 @@ class Arena:
     progress: Progress
     configuration: Path
     recoveries: list[tuple[str, float]] = dataclasses.field(default_factory=list)
+    moves: int = 0
+
+    @property
+    def disturbances(self) -> int:
+        """How often work may have been taken out of somebody's hands, the start and the end included."""
+        return 2 + len(self.recoveries) + self.workers.ended.total() + self.moves
 
     def steady(self) -> Mapping[str, int]:
         """Wait until every partition is being counted; returns how far each has come."""
@@ -88,7 +100,14 @@ class Arena:
         """No more traffic; then one worker alone counts the rest and closes all windows."""
         self.traffic.stop()
         self.workers.stop()
+        # A worker that was killed is a member until its session ends.
+        wait_until(self._is_group_empty, what="the group to be empty")
         self.latelabel("worker", "--until-caught-up", "--close")
+
+    def _is_group_empty(self) -> bool:
+        admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
+        described = admin.describe_consumer_groups([self.name], request_timeout=STEADY_SECONDS)
+        return not described[self.name].result().members
 
     def latelabel(self, *arguments: str) -> str:
         """Run a command to its end, without error, and return what it printed."""
@@ -96,8 +115,13 @@ class Arena:
         with log.open("ab") as errors:
             done = subprocess.run(
                 [*ORDINARY, "--config", str(self.configuration), *arguments],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, timeout=CLOSE_SECONDS, check=False,
-            )  # fmt: skip
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                timeout=CLOSE_SECONDS,
+                check=False,
+            )
         assert 0 == done.returncode, f"latelabel {' '.join(arguments)}:\n{log.read_text(errors='replace')[-2000:]}"
         return done.stdout.decode()
 
@@ -118,9 +142,10 @@ class Arena:
             topics=self.topics,
         )
         print(
-            f"    {sum(map(len, sent.values()))} records, {verdict.counted} predictions counted in {len(expected.cells)} cells,"
-            f" {len(verdict.cells)} wrong; {verdict.repeated_reports} reports and {verdict.repeated_letters} dead letters"
-            f" repeated; {self.workers.ended.total()} restarts; peak of {self.workers.peak_rss_bytes / 2**20:.0f} MiB"
+            f"    {sum(map(len, sent.values()))} records, {verdict.counted} predictions in {len(expected.cells)} cells,"
+            f" {len(verdict.cells)} wrong; repeated: {verdict.repeated_reports} of {verdict.distinct_reports} reports,"
+            f" {verdict.repeated_letters} of {verdict.distinct_letters} dead letters;"
+            f" restarts: {self.workers.ended.total()}; peak memory: {self.workers.peak_rss_bytes / 2**20:.0f} MiB"
         )
         return verdict
 

@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import agents.app
-import agents.redis_ledger
+from agents import app, redis_ledger
 from agents.__main__ import main
+from agents.faust_app import build_faust_app
+from agents.intake import Intake
 from agents.publisher import KafkaPublisher
 from agents.redis_ledger import RedisLedger
 from streams.ledger.parts import CommitReply, Definitions, Part
@@ -92,13 +93,13 @@ class _Publisher(KafkaPublisher):
         _breaker.passes("after dead letters" if is_letter else "after publish")
 
 
-class _Intake(agents.app.Intake):
+class _Intake(Intake):
     async def put(self, *arguments: Any) -> None:
         _breaker.passes("after fetch")
         await super().put(*arguments)
 
 
-class _BlindScript(agents.redis_ledger._Script):
+class _BlindScript(redis_ledger._Script):
     def __init__(self, *files: str) -> None:
         super().__init__(*files)
         if "commit" in files:
@@ -108,15 +109,13 @@ class _BlindScript(agents.redis_ledger._Script):
 
 
 def _break() -> None:
-    agents.app.RedisLedger = _Ledger  # type: ignore[misc]
-    agents.app.KafkaPublisher = _Publisher  # type: ignore[misc]
-    agents.app.Intake = _Intake  # type: ignore[misc]
+    # By name, because the wiring offers no place for it, and needs none outside these tests.
+    vars(app).update(RedisLedger=_Ledger, KafkaPublisher=_Publisher, Intake=_Intake)
     if seconds := os.environ.get("CHAOS_SESSION_SECONDS"):
-        agents.app.build_faust_app = functools.partial(
-            agents.app.build_faust_app, session_timeout_seconds=float(seconds)
-        )
+        build = functools.partial(build_faust_app, session_timeout_seconds=float(seconds))
+        vars(app)["build_faust_app"] = build
     if os.environ.get("CHAOS_BLIND"):
-        agents.redis_ledger._Script = _BlindScript  # type: ignore[misc]
+        vars(redis_ledger)["_Script"] = _BlindScript
     _breaker.listen(Path(os.environ["CHAOS_FOLDER"]))
 
 

@@ -6,22 +6,37 @@ import signal
 import time
 from collections.abc import Mapping
 
+from redis import Redis
+
 from tests.support.chaos.arena import SESSION_SECONDS, Arena
 from tests.support.waiting import wait_until
 
 __all__ = [
     "cut_the_log_of_redis_twice",
+    "empty_redis_and_rebuild",
     "freeze_before_a_commit",
     "freeze_somewhere",
     "kill_a_publisher",
     "kill_at",
+    "kill_at_some_points",
+    "kill_redis",
     "kill_somewhere",
     "kill_the_broker",
-    "kill_redis",
     "move_workers",
     "stop_the_broker",
 ]
 
+COUNTING_POINTS = (
+    "after fetch",
+    "before commit",
+    "between shards",
+    "before reply",
+    "after reply",
+    "before dead letters",
+    "after dead letters",
+)
+"""Those that every worker passes many times a second; see `breaking_worker`."""
+PUBLISHING_SHARE = 0.3
 DEATH_SECONDS = 30.0
 ORDINARY_SESSION_SECONDS = 15.0
 MOST_CUT_BYTES = 4 * 2**20
@@ -31,7 +46,8 @@ GRACE_SECONDS = 5.0
 
 def kill_at(run: Arena, points: Mapping[int, str]) -> None:
     """Have workers kill themselves with -9 at named points, by slot."""
-    since, ended = run.steady(), dict(run.workers.ended)
+    run.steady()
+    ended = dict(run.workers.ended)
     for slot, point in points.items():
         run.workers.order(slot, point, signal.SIGKILL)
     for slot, point in points.items():
@@ -42,11 +58,29 @@ def kill_at(run: Arena, points: Mapping[int, str]) -> None:
         )
         assert f"breaking {point} by SIGKILL" in run.workers.log(slot)
     what = " and ".join(dict.fromkeys(points.values()))
-    run.recover(f"kill -9 {what}", since, began=time.monotonic(), limit_seconds=SESSION_SECONDS + GRACE_SECONDS)
+    run.recover(f"kill -9 {what}", run.progress.offsets(), began=time.monotonic())
+
+
+def kill_at_some_points(run: Arena) -> None:
+    """Two workers at two points, chosen at random; or whoever publishes next."""
+    if run.rng.random() < PUBLISHING_SHARE:
+        kill_a_publisher(run, run.rng.choice(("before publish", "after publish")))
+    else:
+        kill_at(run, dict(enumerate(run.rng.sample(COUNTING_POINTS, 2))))
+
+
+def kill_a_publisher(run: Arena, point: str) -> None:
+    """Have the worker that next publishes reports kill itself with -9; which one that is, Kafka decides."""
+    run.steady()
+    ended = run.workers.ended.total()
+    for slot in run.workers.slots:
+        run.workers.order(slot, point, signal.SIGKILL)
+    wait_until(lambda: run.workers.ended.total() > ended, what=f"a worker to break {point}", seconds=DEATH_SECONDS)
+    run.recover(f"kill -9 {point}", run.progress.offsets(), began=time.monotonic())
 
 
 def kill_somewhere(run: Arena, *, session_seconds: float = SESSION_SECONDS) -> None:
-    """Kill a worker with -9 wherever it is."""
+    """Kill a worker with -9 wherever it is; others must have taken over soon after the group knows of it."""
     slot = run.rng.choice(run.workers.slots)
     run.steady()
     began = time.monotonic()
@@ -72,7 +106,7 @@ def freeze_somewhere(run: Arena) -> None:
 
 
 def _outlive_a_frozen_worker(run: Arena, slot: int, what: str) -> None:
-    run.recover(what, run.progress.offsets(), began=time.monotonic(), limit_seconds=SESSION_SECONDS + GRACE_SECONDS)
+    run.recover(what, run.progress.offsets(), began=time.monotonic())
     began = time.monotonic()
     run.workers.wake(slot)
     run.recover("awake again", run.progress.offsets(), began=began)
@@ -118,7 +152,26 @@ def cut_the_log_of_redis_twice(run: Arena) -> None:
             file.truncate(kept_bytes)
         print(f"    append-only file cut at {kept_bytes} of {size_bytes} bytes")
         run.redis.start()
+        before = run.progress.offsets()
+        wait_until(lambda: run.progress.offsets() != before, what="writing behind the cut")  # noqa: B023
     run.recover("Redis lost its tail twice", since, began=began)
+
+
+def empty_redis_and_rebuild(run: Arena) -> None:
+    """Empty Redis, see that the workers refuse to begin anew, and do as they say."""
+    since = run.steady()
+    began = time.monotonic()
+    heard = {slot: len(run.workers.log(slot)) for slot in run.workers.slots}
+    with Redis.from_url(run.redis.url) as client:
+        client.flushall()
+    for slot in run.workers.slots:
+        wait_until(
+            lambda slot=slot: "init --rebuild" in run.workers.log(slot)[heard[slot] :],  # type: ignore[misc]
+            what=f"worker {slot} to name the remedy",
+            seconds=DEATH_SECONDS,
+        )
+    run.latelabel("init", "--rebuild")
+    run.recover("Redis emptied and rebuilt", since, began=began)
 
 
 def move_workers(run: Arena, *, seconds: float, every_seconds: float = 2.0) -> None:
@@ -134,14 +187,6 @@ def move_workers(run: Arena, *, seconds: float, every_seconds: float = 2.0) -> N
         time.sleep(next_move - time.monotonic())
     for slot in run.workers.slots:
         run.workers.add(slot)
+    run.moves += moves
     print(f"    {moves} moves")
     run.recover("rebalance storm", run.progress.offsets(), began=time.monotonic())
-
-
-def kill_a_publisher(run: Arena, point: str) -> None:
-    """Have the worker that next publishes reports kill itself with -9; which one that is, Kafka decides."""
-    since, ended = run.steady(), run.workers.ended.total()
-    for slot in run.workers.slots:
-        run.workers.order(slot, point, signal.SIGKILL)
-    wait_until(lambda: run.workers.ended.total() > ended, what=f"a worker to break {point}", seconds=DEATH_SECONDS)
-    run.recover(f"kill -9 {point}", since, began=time.monotonic(), limit_seconds=2 * (SESSION_SECONDS + GRACE_SECONDS))

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -40,7 +41,8 @@ class Progress:
         lowest: dict[str, int] = {}
         try:
             for key in self._keys:
-                for source, state in self._client.hgetall(key).items():
+                states: dict[Any, Any] = self._client.hgetall(key)
+                for source, state in states.items():
                     offset = _STATE.unpack(state)[0]
                     lowest[source.decode()] = min(offset, lowest.get(source.decode(), offset))
         except RedisError:

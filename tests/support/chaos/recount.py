@@ -150,7 +150,7 @@ def _class(spelling: str, model: Monitored) -> str:
 
 
 def _has_failed(prediction: _Read) -> bool:
-    return prediction.fields.get("status", "ok") != "ok"
+    return bool(prediction.fields.get("status", "ok") != "ok")
 
 
 def _kept_predictions(predictions: Sequence[_Read], fates: Counter[str]) -> list[_Read]:

@@ -1,8 +1,8 @@
 """Keeps workers alive, as production would: what ends with an error is started again.
 
 Each worker has a slot with its own log. `kill`, `freeze` and `wake` act on the process in a slot; the watching
-thread notices the end, counts it in `ended`, and starts the next one a moment later. A worker that ends without an error
-although nobody asked it to is a failure of its own kind and is kept in `surprises`.
+thread notices the end, counts it in `ended`, and starts the next one a moment later. A worker that ends without an
+error although nobody asked it to is a failure of its own kind and is kept in `surprises`.
 """
 
 from __future__ import annotations

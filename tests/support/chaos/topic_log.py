@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -60,10 +61,14 @@ def _read(consumer: Consumer, topic: str) -> list[Entry]:
                 assert error.retriable() or error.code() == KafkaError._TRANSPORT, error
                 continue
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-            headers = [(str(name), value) for name, value in message.headers() or ()]
+            headers: Any = message.headers() or ()
             entries.append(
-                Entry(partition, offset, message.timestamp()[1], message.key(), message.value(), headers)  # type: ignore[arg-type]
+                Entry(partition, offset, message.timestamp()[1], _raw(message.key()), _raw(message.value()), headers)
             )
             if offset + 1 >= wanted.get(partition, 1 << 62):
                 del wanted[partition]
     return entries
+
+
+def _raw(content: str | bytes | None) -> bytes | None:
+    return content.encode() if isinstance(content, str) else content

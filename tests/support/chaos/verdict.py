@@ -27,7 +27,8 @@ UNSETTLED = ("waiting", "held")
 class Verdict:
     """Every difference, by where it was found; all empty when the answer is right.
 
-    `repeated_reports` and `repeated_letters` are no mistakes as such: outside, things may stand twice.
+    `repeated_reports` and `repeated_letters` are no mistakes as such: outside, things may stand twice. Beside
+    them stands how many different ones there are.
     """
 
     cells: Mapping[str, str]
@@ -36,6 +37,8 @@ class Verdict:
     letters: Mapping[str, str]
     repeated_reports: int
     repeated_letters: int
+    distinct_reports: int
+    distinct_letters: int
     counted: int
 
     @property
@@ -66,13 +69,17 @@ def judge(
         letters: the whole dead-letter topic.
         topics: names on the wire.
     """
+    distinct_reports = len({(entry.key, _event_id(entry)) for entry in reports})
+    distinct_letters = len({_place(entry) for entry in letters})
     return Verdict(
         cells=_differences(_counted(expected.cells), _printed(cells)),
         totals=_wrong_totals(expected, {each["topic"]: each for each in totals}, topics),
         reports=_differences(_expected_reports(expected), _last_reports(reports)),
         letters=_wrong_letters(expected, letters, topics),
-        repeated_reports=len(reports) - len({(entry.key, _event_id(entry)) for entry in reports}),
-        repeated_letters=len(letters) - len({_place(entry) for entry in letters}),
+        repeated_reports=len(reports) - distinct_reports,
+        repeated_letters=len(letters) - distinct_letters,
+        distinct_reports=distinct_reports,
+        distinct_letters=distinct_letters,
         counted=sum(count for cell, count in expected.cells.items() if cell.slice.segment == "{}"),
     )
 
@@ -110,7 +117,7 @@ def _printed(cells: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], int]:
 def _wrong_totals(
     expected: Expected, totals: Mapping[str, Mapping[str, Any]], topics: Mapping[str, str]
 ) -> dict[str, str]:
-    wrong = {}
+    wrong: dict[str, str] = {}
     for role in ("predictions", "labels"):
         total = dict(totals[topics[role]])
         del total["topic"]
