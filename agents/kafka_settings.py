@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agents.settings_fields import Applies, Conflict, section, setting
+from agents.settings_file import Found, Unreadable
 from agents.settings_readers import choice, each, file_name, optional, text, whole_number
 from schemas.topics import TOPICS
 
@@ -14,6 +15,14 @@ __all__ = ["KafkaSettings", "SecuritySettings", "TopicSettings"]
 
 _topic_name = text("letters, digits, dots, dashes and underscores, at most 249", pattern=r"(?!\.{1,2}$)[\w.-]{1,249}")
 _broker = text("host:port", pattern=r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+def _password(found: Found) -> str:
+    if not found.text:
+        # Not quoted, whatever it is.
+        found.complain("no text", "expected a password; put it in quotes")
+        raise Unreadable
+    return found.text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +41,7 @@ class SecuritySettings:
     )
     username: str | None = setting(None, optional(text("a user's name")), "The SASL user.")
     password: str | None = setting(
-        None, optional(text("a password")), "The SASL password; `password_file` keeps it out of this file.", secret=True
+        None, optional(_password), "The SASL password; `password_file` keeps it out of this file.", secret=True
     )
     password_file: Path | None = setting(
         None, optional(file_name), "A file that holds the SASL password; read at each connection's start."

@@ -21,7 +21,7 @@ import yaml
 
 from streams.errors import LatelabelError
 
-__all__ = ["ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean", "parse"]
+__all__ = ["ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean", "parse", "write"]
 
 Scalar = str | int | float | bool | None
 
@@ -94,6 +94,23 @@ def parse(text: str | bytes, *, file: str) -> yaml.Node | None:
         problem = str(error).splitlines()[0]
         mistake = Mistake(1, "YAML", problem, "expected UTF-8 text without control characters")
     raise ConfigurationError([mistake], file=file)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would not read as text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_Loader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in yaml.SafeDumper.yaml_implicit_resolvers.keys() | _Loader.yaml_implicit_resolvers.keys()
+    }
+
+
+def write(value: object) -> str:
+    """YAML that `parse` reads as this value, in the order it has."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

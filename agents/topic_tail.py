@@ -70,9 +70,10 @@ class TopicTail:
             await self._consumer.position(partition)
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
-        """Values in the order of their partitions, for ever; tombstones, which have none, are left out."""
+        """Values in the order of their partitions, for ever; none after half a second in which nothing came.
+
+        Tombstones, which have no value, are left out.
+        """
         while True:
             fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
-            values = [record.value for records in fetched.values() for record in records if record.value is not None]
-            if values:
-                yield values
+            yield [record.value for records in fetched.values() for record in records if record.value is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -74,13 +75,18 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 async def _print(topic: TopicTail, most: int | None) -> None:
-    printed = 0
+    wanted = sys.maxsize if most is None else most
     async for values in topic.batches():
-        for value in values:
-            sys.stdout.buffer.write(value + b"\n")
-            printed += 1
-            if printed == most:
-                break
+        taken = values[:wanted]
+        sys.stdout.buffer.writelines(value + b"\n" for value in taken)
         sys.stdout.buffer.flush()
-        if printed == most:
+        wanted -= len(taken)
+        if not wanted or _reader_is_gone():
             return
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe without a reader; else only the next value would tell."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

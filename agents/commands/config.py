@@ -1,0 +1,46 @@
+"""`latelabel config`: is the configuration right, what is used, and what would a change mean."""
+
+from __future__ import annotations
+
+import collections
+
+import click
+
+from agents.commands.command_line import Invocation
+from agents.settings_fields import Applies
+from agents.settings_listing import resolved_yaml, settings_rows
+
+__all__ = ["config"]
+
+
+@click.group()
+def config() -> None:
+    """Check the configuration, or show what is used."""
+
+
+@config.command()
+@click.pass_obj
+def check(invocation: Invocation) -> None:
+    """Tell every mistake with its line, or what a change of each setting needs.
+
+    Ends with exit code 2 if there is a mistake.
+    """
+    settings = invocation.settings()
+    file = invocation.configuration_file()
+    models = "1 model" if len(settings.models) == 1 else f"{len(settings.models)} models"
+    click.echo(f"{file or 'No file, all defaults'}: ok, {models} listed")
+    paths: dict[Applies, list[str]] = collections.defaultdict(list)
+    for row in settings_rows():
+        paths[row.meaning.applies].append(row.path)
+    for applies in Applies:
+        click.echo(f"\nA change applies {applies}:")
+        click.echo(click.wrap_text(", ".join(paths[applies]), width=100, initial_indent="  ", subsequent_indent="  "))
+
+
+@config.command()
+@click.pass_obj
+def show(invocation: Invocation) -> None:
+    """Print the configuration that is used, all defaults written out, passwords masked."""
+    settings = invocation.settings()
+    click.echo(f"# {invocation.configuration_file() or 'No file, all defaults'}, and the environment")
+    click.echo(resolved_yaml(settings), nl=False)

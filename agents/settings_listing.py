@@ -1,0 +1,116 @@
+"""The configuration for readers: what is used, as a file that gives the same, and what every setting means."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.durations import duration_text
+from agents.model_settings import ModelSettings
+from agents.settings import RedisSettings, Settings
+from agents.settings_fields import Setting, key_of, settings_of
+from agents.settings_file import write
+from streams.monitored_model import MonitoredModel
+
+__all__ = ["Row", "resolved_yaml", "settings_rows", "settings_table"]
+
+MASK = "***"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One setting: its dotted name, its default as it would be written, and what is known about it."""
+
+    path: str
+    default: str
+    meaning: Setting
+
+
+def settings_rows() -> Iterator[Row]:
+    """Every setting, in the order of the file; those of models begin with `models[]`."""
+    yield from _rows(Settings, Settings(), "")
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown."""
+    lines = ["| Setting | Default | Meaning | A change applies |", "|---|---|---|---|"]
+    for row in settings_rows():
+        default = f"`{row.default}`" if row.default else "required"
+        cells = (f"`{row.path}`", default, row.meaning.help, row.meaning.applies)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def resolved_yaml(settings: Settings) -> str:
+    """The configuration with every default written out and passwords masked."""
+    return write(_written(settings))
+
+
+def _rows(kind: type, defaults: Any, prefix: str) -> Iterator[Row]:
+    for field, key, meaning in settings_of(kind):
+        path = f"{prefix}{key}"
+        if kind is Settings and key == "models":
+            yield Row(path, "[]", meaning)
+            yield from _rows(ModelSettings, ModelSettings(name=""), f"{path}[].")
+        elif meaning.section is not None:
+            yield from _rows(meaning.section, getattr(defaults, field.name), f"{path}.")
+        else:
+            is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            value = "" if is_required else _flow(_value(field.name, getattr(defaults, field.name)))
+            yield Row(path, value, meaning)
+
+
+def _written(section: Any) -> dict[str, Any]:
+    written: dict[str, Any] = {}
+    for field, key, meaning in settings_of(type(section)):
+        value = getattr(section, field.name)
+        if meaning.section is not None:
+            written[key] = _written(value)
+        elif isinstance(section, RedisSettings) and key == "url":
+            written[key] = _masked_url(section)
+        elif not field.repr and value is not None:
+            written[key] = MASK
+        elif isinstance(section, Settings) and key == "models":
+            written[key] = [_written_model(model) for model in value]
+        else:
+            written[key] = _value(field.name, value)
+    return written
+
+
+def _written_model(model: MonitoredModel) -> dict[str, Any]:
+    written: dict[str, Any] = {}
+    for field, key, meaning in settings_of(ModelSettings):
+        if meaning.section is not None:
+            written[key] = {"names": list(model.class_names), "aliases": dict(model.class_aliases)}
+        else:
+            written[key] = _value(field.name, getattr(model, field.name))
+    return written
+
+
+def _masked_url(redis: RedisSettings) -> str:
+    scheme, separator, rest = redis.url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{at}{place}"
+
+
+def _value(field_name: str, value: Any) -> Any:
+    """A value as it is written in the file."""
+    if isinstance(value, list | tuple):
+        return [_value(field_name, item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, int) and key_of(field_name) != field_name:
+        return duration_text(value)
+    return str(value) if isinstance(value, str) else value
+
+
+def _flow(value: Any) -> str:
+    """On one line."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    return "null" if value is None else str(value)
