@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,14 +62,7 @@ def _redis_url(found: Found) -> str:
     return url
 
 
-def _models(found: Found) -> tuple[MonitoredModel, ...]:
-    models: tuple[MonitoredModel, ...] = each(model_section, "a list of models", most=MOST_MODELS)(found)
-    names: set[str] = set()
-    for model, item in zip(models, found.items(), strict=True):
-        if model.name in names:
-            item.complain(f'"{model.name}" a second time', "expected each model once; versions share one entry")
-        names.add(model.name)
-    return models
+_models = each(model_section, "a list of models", most=MOST_MODELS, name=operator.attrgetter("name"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

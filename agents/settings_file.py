@@ -1,6 +1,6 @@
 """Values of the configuration with the place each was found at, and the mistakes made there.
 
-The YAML is YAML 1.2's core: `yes`, `no`, `on` and `012` are text, so that classes may be called so. Nodes keep
+The YAML is YAML 1.2's core: `yes`, `no`, `on` and `12:30` are text, so that classes may be called so. Nodes keep
 their lines; nothing is built but what somebody asks for. The environment's texts become nodes without lines.
 
     file     redis: {shards: eight}             latelabel.yaml:1: redis.shards: found "eight", expected ...

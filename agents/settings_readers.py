@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +103,10 @@ def optional(read: Reader) -> Reader:
     return read_or_none
 
 
-def each(read: Reader, expected: str, *, least: int = 0, most: int = 10_000) -> Reader:
-    """A tuple of what `read` makes of each item; no value may come twice."""
+def each(
+    read: Reader, expected: str, *, least: int = 0, most: int = 10_000, name: Callable[[Any], Hashable] | None = None
+) -> Reader:
+    """A tuple of what `read` makes of each item; none may come twice, or have the `name` of another."""
 
     def read_all(found: Found) -> tuple[Any, ...]:
         try:
@@ -111,7 +115,7 @@ def each(read: Reader, expected: str, *, least: int = 0, most: int = 10_000) -> 
             found.fail(expected)
         if not least <= len(items) <= most:
             found.fail(expected)
-        values: list[Any] = []
+        values: dict[Hashable, Any] = {}
         failed = False
         for item in items:
             try:
@@ -119,13 +123,14 @@ def each(read: Reader, expected: str, *, least: int = 0, most: int = 10_000) -> 
             except Unreadable:
                 failed = True
                 continue
-            if value in values:
-                item.complain(item.shown, "expected each item once")
+            identity = value if name is None else name(value)
+            if identity in values:
+                item.complain(f"{json.dumps(identity) if name else item.shown} a second time", "expected each once")
                 failed = True
-            values.append(value)
+            values[identity] = value
         if failed:
             raise Unreadable
-        return tuple(values)
+        return tuple(values.values())
 
     return read_all
 
