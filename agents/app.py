@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from aiokafka import TopicPartition
 
 from agents.clock import SystemClock
+from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
 from agents.faust_app import FaustApp, build_faust_app
@@ -194,6 +195,7 @@ def _connect(
             bounds=log.all_bounds,
             clock=clock,
             idleness=Idleness(0.0 if is_catching_up else settings.idle_after_ms / 1000),
+            conservation=ConservationWatch(ledger),
         ),
         ledger=ledger,
         evaluator=Evaluator(ledger, reports, publisher, evaluation, clock, intake.owns_model),

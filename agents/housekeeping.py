@@ -6,7 +6,7 @@
   somebody else is further),
 * raises this worker's idle partitions to the lowest of those that are not idle,
 * has a partition that its gate has stopped read again when it is to be tried,
-* forgets what is overdue in shards to which nothing was written meanwhile.
+* forgets what is overdue in shards to which nothing was written meanwhile, and checks the others for conservation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from agents.conservation_watch import ConservationWatch
 from agents.intake import Intake
 from agents.partition_intake import LogBounds
 from agents.shard_writer import ShardWriter
@@ -47,6 +48,7 @@ class Housekeeping:
     bounds: AllBounds
     clock: Clock
     idleness: Idleness
+    conservation: ConservationWatch
     _commits: dict[int, int] = dataclasses.field(default_factory=dict)
 
     async def look(self) -> Sequence[ShardState]:
@@ -75,7 +77,7 @@ class Housekeeping:
         for partition in list(self.intake.partitions.values()):
             if await partition.gate.is_due():
                 partition.check()
-        await self._forget()
+        await self._look_after_shards()
         return states
 
     def _raise(self, source: Source, states: Sequence[ShardState], idle: frozenset[Source]) -> None:
@@ -87,10 +89,12 @@ class Housekeeping:
         if raised:
             self.intake.partitions[source].raise_watermarks(raised)
 
-    async def _forget(self) -> None:
+    async def _look_after_shards(self) -> None:
         for shard, writer in enumerate(self.writers):
             if self._commits.get(shard) == writer.commits:
                 await self.ledger.forget(shard, limit=FORGET_AT_ONCE)
+            else:
+                await self.conservation.check(shard)
             self._commits[shard] = writer.commits
 
 
