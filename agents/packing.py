@@ -38,7 +38,7 @@ from streams.identity import (
     segment_name,
     shards_of,
 )
-from streams.ledger.parts import Definitions, Part, Role, Source
+from streams.ledger.parts import IS_FAILED, Definitions, Part, Role, Source
 from streams.ledger.slicing import Run, arrivals_of, running_highs, watermark_of
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
@@ -49,8 +49,10 @@ __all__ = ["PackedRun", "Packer", "PackingSettings"]
 MISSING = "__missing__"
 OTHER_NAME = "__other__"
 
-_TIMES: list[tuple[str, str]] = [("time", ">u8"), ("arrival", ">u8")]
-_LABEL_ROW = np.dtype([("key", f"V{KEY_BYTES}"), *_TIMES, ("label", "V8"), ("model", "V8")])
+_TIME_BYTES = 6
+_LABEL_ROW = np.dtype(
+    [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8"), ("time", "u1", _TIME_BYTES), ("label", "V8")]
+)
 
 _class_hash = functools.lru_cache(maxsize=65_536)(class_hash)
 _model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
@@ -59,8 +61,8 @@ _Record = Prediction | Label
 
 
 def _prediction_row(slices: int) -> np.dtype[np.void]:
-    fields: list[tuple[str, str]] = [("key", f"V{KEY_BYTES}"), ("terms", "V8"), *_TIMES]
-    fields += [("predicted", "V8"), ("failed", "u1")]
+    fields: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("flags", "u1"), ("terms", "V8")]
+    fields += [("time", "u1", _TIME_BYTES), ("predicted", "V8"), ("count", "u1")]
     return np.dtype([*fields, ("slices", f"V{slices * HASH_BYTES}")] if slices else fields)
 
 
@@ -158,7 +160,7 @@ class Packer:
         keys = b"".join([request_key(record.request_id, record.instance) for record in found.records])
         rows = np.empty(len(times_ms), dtype=dtype)
         rows["key"] = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
-        rows["time"] = times_ms
+        rows["time"] = times_ms.astype(">u8").view("u1").reshape(-1, 8)[:, -_TIME_BYTES:]
         rows["arrival"] = arrivals_of(times_ms, highs_ms, lateness_ms=self._settings.lateness_ms)
         for name, content in columns.items():
             rows[name] = np.frombuffer(content, dtype=dtype[name])
@@ -232,17 +234,19 @@ class Packer:
         subjects = await self._subjects(found.records, names)
         width = max((len(subject.crosses) for subject in subjects.values()), default=0)
         segments = await self._segments(found.records, subjects, width, names)
-        terms, predicted, failed, slices = [], [], bytearray(), []
+        terms, predicted, flags, counts, slices = [], [], bytearray(), bytearray(), []
         for prediction, text in zip(found.records, found.classes, strict=True):
             subject = subjects[prediction.model, prediction.model_version]
             hashed = _class_hash(text)
             terms.append(subject.terms.hash)
             predicted.append(hashed)
-            failed.append(prediction.status != "ok")
+            flags.append((prediction.status != "ok") * IS_FAILED)
+            counts.append(len(subject.crosses))
             slices.append(segments[_segment_key(prediction, subject)])
             if subject.terms.counts_classes:
                 names[hashed] = text
-        columns = {"terms": b"".join(terms), "predicted": b"".join(predicted), "failed": bytes(failed)}
+        columns = {"terms": b"".join(terms), "predicted": b"".join(predicted)}
+        columns |= {"flags": bytes(flags), "count": bytes(counts)}
         if width:
             columns["slices"] = b"".join(slices)
         packed = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}

@@ -218,8 +218,8 @@ class RedisLedger:
                 for outcome, stored in _pairs(outcomes)
             ),
             watermark_ms,
-            tuple(_pairs(undecided)),
-            tuple(unknown),
+            tuple(sorted(_pairs(undecided))),
+            tuple(sorted(unknown)),
         )
 
     async def forget(self, shard: int, *, limit: int) -> int:

@@ -66,7 +66,7 @@ local function read_part()
     part[name] = tonumber(part[name])
   end
   part.is_labels = sub(part.source, 1, 6) == 'labels'
-  part.row_bytes = part.is_labels and 48 or 49 + part.slices * 8
+  part.row_bytes = part.is_labels and 46 or 48 + part.slices * 8
   return part
 end
 
@@ -80,48 +80,91 @@ local function check_offset(part)
   return source.next == part.expected and 'applied' or 'refused'
 end
 
--- Join rows.
-local function row_slices(rows, at, width)
-  local slices = sub(rows, at, at + width - 1)
-  if not string.find(slices, EVERYTHING, 1, true) then return slices end
-  local kept = {}
-  for first = 1, width, 8 do
-    local slice = sub(slices, first, first + 7)
-    if slice ~= EVERYTHING then kept[#kept + 1] = slice end
-  end
-  return concat(kept)
-end
+-- Join rows. A row holds the bytes that its entry will hold:
+--   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., padding
+--   label        key 16, arrival 8, model 8, time 6, label 8
+-- The common cases take a short way to what join_prediction and join_label would give.
 
 local function join_predictions(part, trusted_ms)
   local rows = part.rows
   for at = 1, #rows, part.row_bytes do
-    local row, key, failed, tail = {}, nil, nil, nil
-    key, row.terms, row.time_ms, row.arrival_ms, row.predicted, failed, tail =
-      unpack_from('>c16c8I8I8c8B', rows, at)
-    row.failed = failed == 1
-    row.slices = part.slices > 0 and row_slices(rows, tail, part.slices * 8) or ''
-    if row.arrival_ms < trusted_ms then row.arrival_ms = trusted_ms end
-    local terms = terms_for(row.terms)
-    if terms then
+    local key = sub(rows, at, at + 15)
+    local arrival_ms, flags, hash, time_ms = unpack_from('>I8Bc8I6', rows, at + 16)
+    local last = at + 47 + 8 * byte(rows, at + 47)
+    if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
+    local terms = terms_for(hash)
+    if not terms then
+      -- held back
+    elseif entries[key] == '' and flags == 0 and arrival_ms <= time_ms then
+      entries[key] = sub(rows, at + 24, last)
+      touched[key] = true
+      tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last), ABSENT, 1)
+      fate('predictions:waiting', 1)
+      remember(key, time_ms + terms.horizon_ms)
+    else
+      local row = {terms = hash, time_ms = time_ms, arrival_ms = arrival_ms, failed = flags == IS_FAILED}
+      row.predicted, row.slices = sub(rows, at + 39, at + 46), sub(rows, at + 48, last)
       local changed, is_new = join_prediction(entry_for(key), row, terms)
       if changed then touched[key] = true end
-      if is_new then remember(key, row.time_ms + terms.horizon_ms) end
+      if is_new then remember(key, time_ms + terms.horizon_ms) end
     end
   end
+end
+
+-- A label that is the first of a prediction which came in time and waits alone.
+local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
+  local size = #entry
+  if size < 24 or byte(entry, 1) ~= 0 or size ~= 24 + 8 * byte(entry, 24) then return false end
+  local hash, predicted_ms = unpack_from('>c8I6', entry, 2)
+  local terms = terms_for(hash)
+  local forgotten_ms = predicted_ms + terms.horizon_ms
+  local delay_ms = time_ms - predicted_ms
+  if watermark_ms > forgotten_ms or terms.has_aliases or (model ~= ABSENT and model ~= terms.model)
+    or delay_ms < -terms.skew_ms or delay_ms > terms.horizon_ms or arrival_ms > forgotten_ms then
+    return false
+  end
+  local start_ms, predicted_in_slices = predicted_ms - predicted_ms % terms.base_window_ms, sub(entry, 16)
+  tally(terms, start_ms, predicted_in_slices, ABSENT, -1)
+  tally(terms, start_ms, predicted_in_slices, sub(label_item, 7), 1)
+  fate('predictions:waiting', -1)
+  fate('predictions:matched', 1)
+  fate('labels:matched', 1)
+  entry = string.char(IS_MATCHED) .. sub(entry, 2) .. label_item
+  local deadline_ms = time_ms + label_hold_ms
+  if watermark_ms <= deadline_ms then
+    local late, addressed = arrival_ms ~= time_ms, model ~= ABSENT
+    local flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + MATCHED * RANK_UNIT
+    entry = entry .. string.char(flags) .. label_item
+    if late then entry = entry .. pack('>I6', arrival_ms) end
+    if addressed then entry = entry .. model end
+    if forgotten_ms < deadline_ms then remember(key, deadline_ms) end
+  end
+  entries[key] = entry
+  touched[key] = true
+  return true
 end
 
 local function join_labels(part, trusted_ms)
   local rows = part.rows
   for at = 1, #rows, part.row_bytes do
-    local row, key = {}, nil
-    key, row.time_ms, row.arrival_ms, row.class, row.model = unpack_from('>c16I8I8c8c8', rows, at)
-    if row.arrival_ms < trusted_ms then row.arrival_ms = trusted_ms end
-    local entry = entry_for(key)
-    local changed, is_new = join_label(entry, row)
-    if changed then touched[key] = true end
-    if is_new then
-      local deadline_ms = row.time_ms + label_hold_ms
-      if watermark_ms > deadline_ms then forget_overdue(entry) else remember(key, deadline_ms) end
+    local key = sub(rows, at, at + 15)
+    local arrival_ms, model, time_ms = unpack_from('>I8c8I6', rows, at + 16)
+    if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
+    local entry = entries[key]
+    if type(entry) ~= 'string'
+      or not match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
+      entry = entry_for(key)
+      local row = {time_ms = time_ms, arrival_ms = arrival_ms, class = sub(rows, at + 38, at + 45), model = model}
+      local changed, is_new = join_label(entry, row)
+      if changed then touched[key] = true end
+      if is_new then
+        local deadline_ms = time_ms + label_hold_ms
+        if watermark_ms > deadline_ms then
+          forget_overdue(entry)
+        elseif not leaves_with_a_prediction(entry, row.rank, deadline_ms) then
+          remember(key, deadline_ms)
+        end
+      end
     end
   end
 end
@@ -161,6 +204,7 @@ for at, part in ipairs(parts) do
 end
 
 -- Hold back, or write.
+fold()
 local is_held_back = #undecided > 0 or #unknown_terms > 0
 if not is_held_back then
   write()

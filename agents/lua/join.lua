@@ -14,7 +14,7 @@
 --   <shard>:gaps               list   what was lost before it could be read
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --
--- An entry is a run of items, in the order of reading. Its first byte holds flags:
+-- An entry is a run of items, in the order of reading. The first byte of an item holds flags:
 --   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [arrival 6], [winner time 6, winner 8]
 --   label        flags, time 6, label 8, [arrival 6], [model 8]
 -- Times are milliseconds. Arrival is left out where it equals the time: all but late records.
@@ -43,7 +43,8 @@ local RANKS = {[0] = 'labels:held', 'labels:out_of_range', 'labels:duplicate_lab
 local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
 local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
 
--- What the call decides, kept apart until nothing can hold it back.
+-- What the call decides, kept apart until nothing can hold it back. An entry is a string as it is stored, '' where
+-- there is none, until something looks inside.
 local label_hold_ms, watermark_ms
 local entries, touched = {}, {}
 local cells, finality, fates = {}, {}, {}
@@ -103,9 +104,10 @@ end
 -- Terms and name lists -------------------------------------------------------------------------------------
 
 local function read_terms(packed)
-  local terms, flags, count, at = {aliases = {}}, nil, nil, nil
+  local terms, flags, count, at = {aliases = {}, tally = {}}, nil, nil, nil
   terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.horizon_ms, terms.skew_ms,
     terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8I8I8I8BI2', packed)
+  terms.has_aliases = count > 0
   terms.first_label_wins, terms.counts_classes = band(flags, 1) ~= 0, band(flags, 2) ~= 0
   for _ = 1, count do
     local spelling, name
@@ -153,20 +155,47 @@ local function cell(terms, label, predicted)
   return OTHER .. (label == predicted and OTHER or OTHER_WRONG)
 end
 
+-- Tallied by terms, window, prediction with slices as an entry holds them, and label; few of them in a call.
+local function tally(terms, start_ms, predicted_in_slices, label, delta)
+  local window = terms.tally[start_ms]
+  if not window then window = {}; terms.tally[start_ms] = window end
+  local labels = window[predicted_in_slices]
+  if not labels then labels = {}; window[predicted_in_slices] = labels end
+  labels[label] = (labels[label] or 0) + delta
+end
+
 local function count(held, terms, label, delta)
   local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
-  local window = terms.counted_as .. pack('>I8', start_ms)
+  local predicted_in_slices = held.predicted .. string.char(#held.slices / 8) .. held.slices
+  tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or label, delta)
+end
+
+local function fold_window(terms, window, predicted_in_slices, labels)
   local counts = cells[window]
   if not counts then counts = {}; cells[window] = counts end
-  local pair = held.failed and FAILED .. ABSENT or cell(terms, label, held.predicted)
-  local key = EVERYTHING .. pair
-  counts[key] = (counts[key] or 0) + delta
-  for at = 1, #held.slices, 8 do
-    key = sub(held.slices, at, at + 7) .. pair
-    counts[key] = (counts[key] or 0) + delta
+  local predicted = sub(predicted_in_slices, 1, 8)
+  for label, delta in pairs(labels) do
+    if delta ~= 0 then
+      local pair = label == FAILED and FAILED .. ABSENT or cell(terms, label, predicted)
+      counts[EVERYTHING .. pair] = (counts[EVERYTHING .. pair] or 0) + delta
+      for at = 10, #predicted_in_slices, 8 do
+        local key = sub(predicted_in_slices, at, at + 7) .. pair
+        counts[key] = (counts[key] or 0) + delta
+      end
+    end
   end
-  local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
-  if finality_ms > (finality[window] or 0) then finality[window] = finality_ms end
+end
+
+local function fold()
+  for _, terms in pairs(terms_of) do
+    for start_ms, window in pairs(terms and terms.tally or {}) do
+      local name = terms.counted_as .. pack('>I8', start_ms)
+      for predicted_in_slices, labels in pairs(window) do fold_window(terms, name, predicted_in_slices, labels) end
+      local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
+      if finality_ms > (finality[name] or 0) then finality[name] = finality_ms end
+      terms.tally[start_ms] = nil
+    end
+  end
 end
 
 -- Join rules -----------------------------------------------------------------------------------------------
@@ -315,6 +344,15 @@ local function join_label(entry, row)
   return true, true
 end
 
+-- A label whose fate is settled leaves with a prediction that is remembered for longer anyway.
+local function leaves_with_a_prediction(entry, rank, deadline_ms)
+  if rank == HELD then return false end
+  for _, held in ipairs(entry.predictions) do
+    if held.time_ms + terms_for(held.terms).horizon_ms >= deadline_ms then return true end
+  end
+  return false
+end
+
 -- Entries: loaded once a call, with what is overdue forgotten at the first touch ------------------------------
 
 local function load_entries(keys)
@@ -359,11 +397,12 @@ local function write_entries()
   local kept, gone = {}, {}
   for key in pairs(touched) do
     local entry = entries[key]
-    if #entry.predictions == 0 and #entry.labels == 0 then
+    if type(entry) ~= 'string' then entry = write_entry(entry) end
+    if entry == '' then
       gone[#gone + 1] = key
     else
       kept[#kept + 1] = key
-      kept[#kept + 1] = write_entry(entry)
+      kept[#kept + 1] = entry
     end
   end
   call_in_chunks('HSET', shard .. ':entries', kept)
@@ -405,6 +444,7 @@ local function write_fates()
 end
 
 local function write()
+  fold()
   write_entries()
   write_cells()
   write_fates()
@@ -423,6 +463,34 @@ local function drop_windows(keep_windows_ms)
   end
 end
 
+-- Whether nothing of an entry is left at the watermark; settled for the commonest entries without looking inside:
+-- one prediction that came in time, with or without the one label that won.
+local function forget_whole(key)
+  local entry = entries[key]
+  if type(entry) ~= 'string' or #entry < 24 then return false end
+  local flags, size = byte(entry, 1), 24 + 8 * byte(entry, 24)
+  local is_matched = flags == IS_MATCHED
+  if not is_matched and (flags ~= 0 or #entry ~= size) then return false end
+  local terms = terms_for(sub(entry, 2, 9))
+  if watermark_ms <= unpack_from('>I6', entry, 10) + terms.horizon_ms then return false end
+  if is_matched then
+    local labels = #entry - size - 14
+    if labels == 15 then
+      local label_flags = byte(entry, size + 15)
+      local is_settled = label_flags % RANK_UNIT == IS_LABEL and label_flags > RANK_UNIT
+      if not is_settled or watermark_ms <= unpack_from('>I6', entry, size + 16) + label_hold_ms then return false end
+    elseif labels ~= 0 then
+      return false
+    end
+  else
+    fate('predictions:waiting', -1)
+    fate('predictions:never_labelled', 1)
+  end
+  entries[key] = ''
+  touched[key] = true
+  return true
+end
+
 -- Visits up to `limit` ids of minutes that are over; with `in_part`, of the minute the watermark stands in too.
 local function forget(limit, keep_windows_ms, in_part)
   local visited = 0
@@ -434,9 +502,11 @@ local function forget(limit, keep_windows_ms, in_part)
     if call('EXISTS', shard .. ':overdue:' .. minute) == 0 then call('ZREM', shard .. ':overdue', minute) end
     load_entries(keys)
     for _, key in ipairs(keys) do
-      local entry = entry_for(key)
-      local is_kept = #entry.predictions > 0 or #entry.labels > 0
-      if is_kept and tonumber(minute) > watermark_ms then remember(key, tonumber(minute)) end
+      if not forget_whole(key) then
+        local entry = entry_for(key)
+        local is_kept = #entry.predictions > 0 or #entry.labels > 0
+        if is_kept and tonumber(minute) > watermark_ms then remember(key, tonumber(minute)) end
+      end
     end
     visited = visited + #keys
   end

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from streams.identity import ABSENT, HASH_BYTES
 
 __all__ = [
+    "IS_FAILED",
     "NEVER_MS",
     "CommitReply",
     "Definitions",
@@ -40,8 +41,11 @@ __all__ = [
 NEVER_MS = 0
 """A watermark before every plausible event time: nothing has been read yet."""
 
-_PREDICTION = struct.Struct(">16s8sQQ8sB")
-_LABEL = struct.Struct(">16sQQ8s8s")
+_PREDICTION = struct.Struct(">16sQB8sHI8sB")
+_LABEL = struct.Struct(">16sQ8sHI8s")
+"""Event times take six bytes, as the ledger keeps them: a 16-bit and a 32-bit word."""
+IS_FAILED = 2
+"""Flag of a prediction whose status is not `ok`."""
 
 
 class Role(enum.StrEnum):
@@ -131,10 +135,18 @@ class LabelRow:
 
 
 def pack_predictions(rows: Sequence[PredictionRow], *, slices: int) -> bytes:
-    """Rows of equal width; a row with fewer than `slices` slices is padded with `{}`, which is
-    skipped wherever it stands."""
+    """Rows of equal width: room for `slices` slices, of which each row says how many it has."""
     return b"".join(
-        _PREDICTION.pack(row.key, row.terms, row.time_ms, row.arrival_ms, row.predicted, row.failed)
+        _PREDICTION.pack(
+            row.key,
+            row.arrival_ms,
+            row.failed * IS_FAILED,
+            row.terms,
+            row.time_ms >> 32,
+            row.time_ms & 0xFFFFFFFF,
+            row.predicted,
+            len(row.slices),
+        )
         + b"".join(row.slices).ljust(slices * HASH_BYTES, b"\0")
         for row in rows
     )
@@ -142,7 +154,10 @@ def pack_predictions(rows: Sequence[PredictionRow], *, slices: int) -> bytes:
 
 def pack_labels(rows: Sequence[LabelRow]) -> bytes:
     """Rows of equal width."""
-    return b"".join(_LABEL.pack(row.key, row.time_ms, row.arrival_ms, row.label, row.model) for row in rows)
+    return b"".join(
+        _LABEL.pack(row.key, row.arrival_ms, row.model, row.time_ms >> 32, row.time_ms & 0xFFFFFFFF, row.label)
+        for row in rows
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,17 +193,18 @@ class Part:
     def unpack_predictions(self) -> Iterable[PredictionRow]:
         """The rows of a predictions part."""
         for at in range(0, len(self.rows), self.row_bytes):
-            key, terms, time_ms, arrival_ms, predicted, failed = _PREDICTION.unpack_from(self.rows, at)
-            tail = self.rows[at + _PREDICTION.size : at + self.row_bytes]
-            slices = (tail[i : i + HASH_BYTES] for i in range(0, len(tail), HASH_BYTES))
+            fields = _PREDICTION.unpack_from(self.rows, at)
+            key, arrival_ms, flags, terms, high, low, predicted, count = fields
+            first = at + _PREDICTION.size
+            slices = (self.rows[i : i + HASH_BYTES] for i in range(first, first + count * HASH_BYTES, HASH_BYTES))
             yield PredictionRow(
-                key, terms, time_ms, arrival_ms, predicted, bool(failed), tuple(s for s in slices if any(s))
+                key, terms, high << 32 | low, arrival_ms, predicted, bool(flags & IS_FAILED), tuple(slices)
             )
 
     def unpack_labels(self) -> Iterable[LabelRow]:
         """The rows of a labels part."""
-        for fields in _LABEL.iter_unpack(self.rows):
-            yield LabelRow(*fields)
+        for key, arrival_ms, model, high, low, label in _LABEL.iter_unpack(self.rows):
+            yield LabelRow(key, high << 32 | low, arrival_ms, label, model)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ FORGET_BUCKET_MS = 60_000
 WINDOWS_DROPPED_AT_ONCE = 10
 
 Window = tuple[bytes, int]
+_Tallied = tuple[Terms, int, bytes, tuple[bytes, ...], bytes]
+"""Terms, window start, prediction, slices and label."""
 
 
 def _window_counts() -> dict[Window, collections.Counter[Cell]]:
@@ -78,9 +80,10 @@ class ReferenceShard:
         self._store_definitions(definitions)
         draft = _Draft(self)
         outcomes = [draft.apply(part) for part in parts]
+        draft.fold()
         if draft.unknown_terms or draft.undecided:
             held = tuple(PartReply(Outcome.HELD_BACK, self._stored(part)) for part in parts)
-            undecided, unknown = tuple(draft.undecided), tuple(draft.unknown_terms)
+            undecided, unknown = tuple(sorted(draft.undecided)), tuple(sorted(draft.unknown_terms))
             return CommitReply(held, self.watermark_ms, undecided, unknown)
         draft.write()
         self.forget(limit=forget_limit)
@@ -140,6 +143,7 @@ class _Draft:
         self._entries: dict[bytes, Entry] = {}
         self._sources: dict[Source, SourceState] = {}
         self._cells: dict[Window, collections.Counter[Cell]] = _window_counts()
+        self._tally: collections.Counter[_Tallied] = collections.Counter()
         self._finality_ms: dict[Window, int] = {}
         self._fates: collections.Counter[str] = collections.Counter()
         self._overdue: dict[int, list[bytes]] = collections.defaultdict(list)
@@ -198,7 +202,7 @@ class _Draft:
                 deadline_ms = row.time_ms + self._shard.label_hold_ms
                 if self._watermark_ms > deadline_ms:
                     forget_overdue(entry, self._watermark_ms, self._shard.label_hold_ms, self)
-                else:
+                elif not _leaves_with_a_prediction(entry, deadline_ms):
                     self.remember(row.key, deadline_ms)
         return count
 
@@ -217,12 +221,20 @@ class _Draft:
     def count(self, prediction: HeldPrediction, label: bytes, delta: int) -> None:
         terms = prediction.terms
         start_ms = prediction.time_ms // terms.base_window_ms * terms.base_window_ms
-        window = (terms.counted_as, start_ms)
-        pair = (FAILED, ABSENT) if prediction.failed else self._cell(terms, label, prediction.predicted)
-        for piece in (EVERYTHING, *prediction.slices):
-            self._cells[window][(piece, *pair)] += delta
-        finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
-        self._finality_ms[window] = max(finality_ms, self._finality_ms.get(window, NEVER_MS))
+        seen = FAILED if prediction.failed else label
+        self._tally[terms, start_ms, prediction.predicted, prediction.slices, seen] += delta
+
+    def fold(self) -> None:
+        """Turn what was tallied into cells; what cancels out asks for no names."""
+        for (terms, start_ms, predicted, slices, label), delta in self._tally.items():
+            window = (terms.counted_as, start_ms)
+            finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
+            self._finality_ms[window] = max(finality_ms, self._finality_ms.get(window, NEVER_MS))
+            if delta:
+                pair = (FAILED, ABSENT) if label == FAILED else self._cell(terms, label, predicted)
+                for piece in (EVERYTHING, *slices):
+                    self._cells[window][(piece, *pair)] += delta
+        self._tally.clear()
 
     def _cell(self, terms: Terms, label: bytes, predicted: bytes) -> tuple[bytes, bytes]:
         if not terms.counts_classes:
@@ -253,6 +265,7 @@ class _Draft:
 
     def write(self) -> None:
         """Make it so."""
+        self.fold()
         shard = self._shard
         shard.sources.update(self._sources)
         for key, entry in self._entries.items():
@@ -280,6 +293,12 @@ class _Draft:
         shard.changes[window] = shard.mark
         known_ms = shard.window_finality_ms.get(window, NEVER_MS)
         shard.window_finality_ms[window] = max(known_ms, self._finality_ms[window])
+
+
+def _leaves_with_a_prediction(entry: Entry, deadline_ms: int) -> bool:
+    """Whether the newest label's fate is settled and a prediction of the entry is remembered for longer anyway."""
+    is_settled = entry.labels[-1].fate is not LabelFate.HELD
+    return is_settled and any(held.time_ms + held.terms.horizon_ms >= deadline_ms for held in entry.predictions)
 
 
 class ReferenceLedger:

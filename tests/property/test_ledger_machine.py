@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import os
 import random
 import time
@@ -25,8 +24,8 @@ from redis.asyncio import Redis
 
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
-from streams.identity import EVERYTHING, class_hash, registry_group
-from streams.ledger.parts import Definitions, NameList, Part, Role, Source, pack_predictions
+from streams.identity import class_hash, registry_group
+from streams.ledger.parts import Definitions, NameList, Part, Role, Source
 from streams.ledger.reference import ReferenceLedger
 from tests.support.histories import (
     LABEL_HOLD_MS,
@@ -294,20 +293,3 @@ async def test_names_of_a_zombie_do_not_widen_a_full_list(client: Redis) -> None
         await sides.read(shard, labels, length=6, forget_limit=0)
     await sides.close()
     assert await sides.check_outcome() == len(answers)
-
-
-async def test_a_row_counts_once_in_everything_wherever_its_padding_stands(client: Redis) -> None:
-    predictions = Source(Role.PREDICTIONS, 0)
-    log: Log = {predictions: [Prediction("a", "A", START_MS, "x", country="DE")]}
-    sides = SideBySide(both_ledgers(client), Packer(draw_models(random.Random(0)), log, SHARDS))
-    await sides.start()
-    for shard in range(SHARDS):
-        part = sides.packer.part(shard, predictions, expected=0, next_offset=1)
-        rows = [
-            dataclasses.replace(row, slices=(row.slices[0], EVERYTHING, row.slices[1]))
-            for row in part.unpack_predictions()
-        ]
-        padded = dataclasses.replace(part, slices=4, rows=pack_predictions(rows, slices=4))
-        await sides.commit(shard, [padded], forget_limit=0)
-    await sides.close()
-    assert await sides.check_outcome() == 1
