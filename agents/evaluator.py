@@ -1,6 +1,6 @@
 """From changed counts to published reports, without an outbox: only the right order.
 
-    survey    watermark, change marks, names; claim the model versions, find the reports that are due
+    survey    watermark, losses, change marks, names; claim the model versions, find the reports that are due
     choose    the report windows that may be published now (streams.evaluation)
     read      base windows that changed, larger ones summed level by level
     publish   reports whose content is news, until all are acknowledged
@@ -9,7 +9,7 @@
 
 A crash between any two steps repeats what follows the last finished one: with the same event id where the
 content is the same, with a higher revision where it is not. The watermark is read first, so a report that
-says `final` was summed from counts that hold everything before it.
+says `final` was summed from counts that hold everything before it, and knows of everything that was lost before it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from streams.evaluation import (
     Publication,
     ReportWindow,
     may_revise,
+    segment_of_key,
     touched_windows,
     window_of_key,
 )
 from streams.ledger.parts import ShardState
+from streams.losses import NO_LOSSES, Losses, may_touch
 from streams.monitored_model import MonitoredModel
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings, Subject, reports_of, revision_of
+from streams.reports import SliceCounts
 
 __all__ = ["Evaluated", "EvaluationSettings", "Evaluator"]
 
@@ -60,6 +63,7 @@ class _Round:
     """What one evaluation has found, and how far it has come."""
 
     watermark_ms: int
+    losses: Losses = NO_LOSSES
     subjects: dict[bytes, Subject] = dataclasses.field(default_factory=dict)
     marks: dict[ReportWindow, tuple[tuple[int, ChangedWindow], ...]] = dataclasses.field(default_factory=dict)
     due: dict[ReportWindow, set[bytes]] = dataclasses.field(default_factory=dict)
@@ -106,6 +110,7 @@ class Evaluator:
         self._token = uuid.uuid4().bytes
         self._counts = WindowCounts(ledger)
         self._publications: dict[bytes, dict[ReportWindow, Publication]] = collections.defaultdict(dict)
+        self._told: dict[bytes, Losses] = {}
         self._offsets: dict[tuple[int, str], int] = {}
         self._waiting_for_service = False
         self._behind: set[bytes] = set()
@@ -148,6 +153,7 @@ class Evaluator:
             return False
         found.watermark_ms = min(state.watermark_ms for state in states)
         self._notice_rollback(states)
+        found.losses = Losses(tuple(map(tuple, await asyncio.gather(*map(self._ledger.gaps, shards)))))
         changed = await asyncio.gather(*map(self._ledger.changed_windows, shards))
         reported = await self._store.model_versions()
         hashes = sorted({window.model_version for windows in changed for window in windows} | reported.keys())
@@ -159,6 +165,7 @@ class Evaluator:
                 if self._owns(model):
                     found.subjects[model_version] = Subject(text, self._settings.model(model), version)
         await self._claim(found)
+        await self._find_touched_by_losses(found)
         self._collect_marks(found, changed)
         return True
 
@@ -188,6 +195,15 @@ class Evaluator:
             self._behind.discard(model_version)
             for key in claim.due:
                 found.due.setdefault(window_of_key(model_version, key), set()).add(key)
+
+    async def _find_touched_by_losses(self, found: _Round) -> None:
+        """Have every report looked at again that does not tell of a loss yet, however final it was."""
+        for model_version, subject in found.subjects.items():
+            news = found.losses.unlike(self._told.get(model_version, NO_LOSSES))
+            for key in await self._store.keys(model_version) if news else ():
+                window = window_of_key(model_version, key)
+                if any(may_touch(gap, window, subject.model) for gap in news):
+                    found.due.setdefault(window, set()).add(key)
 
     def _collect_marks(self, found: _Round, changed: Sequence[Sequence[ChangedWindow]]) -> None:
         for shard, windows in enumerate(changed):
@@ -289,8 +305,15 @@ class Evaluator:
 
     def _reports(self, found: _Round, window: ReportWindow) -> dict[bytes, WindowReport]:
         subject = found.subjects[window.model_version]
-        slices = self._counts.slices(window, subject.model)
-        return reports_of(window, slices, subject, watermark_ms=found.watermark_ms, settings=self._settings)
+        slices = list(self._counts.slices(window, subject.model))
+        missing = found.losses.missing(window, subject.model)
+        if missing:
+            # A slice whose counts are gone says so; its last report must not stand as if it were complete.
+            gone = [(segment_of_key(key), SliceCounts({})) for key in found.due.get(window, ())]
+            slices = gone + slices
+        return reports_of(
+            window, slices, subject, watermark_ms=found.watermark_ms, settings=self._settings, missing=missing
+        )
 
     def _due_ms(self, found: _Round, window: ReportWindow) -> int:
         return window.due_ms(
@@ -322,13 +345,16 @@ class Evaluator:
         for changed in found.due:
             # What changed status is not likely to be revised soon again; it is read again when it is.
             self._publications[changed.model_version].pop(changed, None)
+        self._told.update(dict.fromkeys(found.subjects, found.losses))
         for model_version in found.disputed:
             self._forget(model_version)
 
     def _forget(self, model_version: bytes) -> None:
+        self._told.pop(model_version, None)
         self._counts.forget(model_version)
         self._publications.pop(model_version, None)
 
     def _forget_all(self) -> None:
+        self._told.clear()
         self._counts.forget_all()
         self._publications.clear()

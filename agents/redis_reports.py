@@ -53,6 +53,11 @@ class RedisReports:
             reported = await self._client.hgetall(self._reported)
         return {model_version: name.decode() for model_version, name in reported.items()}
 
+    async def keys(self, model_version: bytes) -> Sequence[bytes]:
+        async with redis_failures(self._address):
+            keys: list[bytes] = await self._client.zrange(f"{self._key(model_version)}:due", 0, -1)
+        return keys
+
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         if not model_versions:
             return []

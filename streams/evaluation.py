@@ -27,6 +27,7 @@ __all__ = [
     "ReportWindow",
     "is_declared",
     "may_revise",
+    "segment_of_key",
     "slice_counts",
     "touched_windows",
     "window_of_key",
@@ -96,6 +97,12 @@ def window_of_key(model_version: bytes, key: bytes) -> ReportWindow:
     """The window that a report's key names."""
     *_, size_seconds, start = json.loads(key)
     return ReportWindow(model_version, size_seconds * 1000, parse_time_ms(start))
+
+
+def segment_of_key(key: bytes) -> Mapping[str, str]:
+    """The slice that a report's key names."""
+    segment: Mapping[str, str] = json.loads(key)[3]
+    return segment
 
 
 def may_revise(

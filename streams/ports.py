@@ -187,6 +187,9 @@ class ReportStore(Protocol):
     async def model_versions(self) -> Mapping[bytes, str]:
         """Hash and name of every model version that has reports."""
 
+    async def keys(self, model_version: bytes) -> Sequence[bytes]:
+        """The keys of all its reports."""
+
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         """Make `evaluator` the one that may save, and find the reports due at the watermark, earliest first."""
 

@@ -6,7 +6,7 @@ A function of counts, watermark and what was published last; whoever computes it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -85,8 +85,18 @@ def reports_of(
     *,
     watermark_ms: int,
     settings: EvaluationSettings,
+    missing: Collection[str] = (),
 ) -> dict[bytes, WindowReport]:
-    """The content of the report of each slice that the model declares, by Kafka key."""
+    """The content of the report of each slice that the model declares, by Kafka key.
+
+    Args:
+        window: the one that all slices are of.
+        slices: segment and counts; of two with the same segment the later one is taken.
+        subject: whose counts they are.
+        watermark_ms: the one the counts were read at.
+        settings: of intervals.
+        missing: what input of the window was lost, one phrase each.
+    """
     reports = {}
     for segment, counts in slices:
         if is_declared(segment, subject.model):
@@ -98,6 +108,7 @@ def reports_of(
                 watermark_ms=watermark_ms,
                 confidence_level=settings.confidence_level,
                 config_hash=settings.config_hash,
+                missing=missing,
             )
     return reports
 

@@ -85,6 +85,12 @@ async def test_saving_again_moves_the_moment_when_the_report_is_due(store: Repor
     assert {b"key": report(due_ms=5_000)} == await store.last({FRAUD: [b"key"]})
 
 
+async def test_keys_of_all_reports_of_a_model_version_are_known_whenever_they_are_due(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(b"soon", due_ms=1), report(b"never again", due_ms=4_000_000_000_000))
+    assert ({b"soon", b"never again"}, []) == (set(await store.keys(FRAUD)), list(await store.keys(CHURN)))
+
+
 async def test_watermark_of_the_reports_never_goes_back(store: ReportStore) -> None:
     await claim(store, FIRST)
     await save(store, FIRST, report(), watermark_ms=900)

@@ -34,7 +34,7 @@ from streams.ledger.parts import (
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
-from streams.ports import Publisher, ReportStore
+from streams.ports import Ledger, Publisher, ReportStore
 from streams.publication import EvaluationSettings
 from tests.support.publishing import FakeClock, FakePublisher, FakeReports
 
@@ -57,7 +57,10 @@ _SOURCES = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
 
 @dataclasses.dataclass
 class EvaluatedWorld:
-    """Models of version "3", a ledger of `shards` shards, and what the evaluators published."""
+    """Models of version "3", a ledger of `shards` shards, and what the evaluators published.
+
+    `other` stands in for the ledger in memory.
+    """
 
     models: tuple[MonitoredModel, ...] = (FRAUD,)
     shards: int = 2
@@ -65,16 +68,18 @@ class EvaluatedWorld:
     publisher: FakePublisher = dataclasses.field(default_factory=FakePublisher)
     store: FakeReports = dataclasses.field(default_factory=FakeReports)
     clock: FakeClock = dataclasses.field(default_factory=lambda: FakeClock(NOON_MS))
+    other: Ledger | None = None
 
     def __post_init__(self) -> None:
         self.ledger = ReferenceLedger(shards=self.shards, label_hold_ms=HOUR_MS, keep_windows_ms=self.keep_windows_ms)
+        self._port: Ledger = self.other or self.ledger
         self._offsets = {(shard, source): 0 for shard in range(self.shards) for source in _SOURCES}
         self._ids = map(str, itertools.count())
 
     async def start(self) -> EvaluatedWorld:
         """Create the ledger."""
         for shard in range(self.shards):
-            await self.ledger.create(shard, ledger_id="ledger", sources=dict.fromkeys(_SOURCES, 0))
+            await self._port.create(shard, ledger_id="ledger", sources=dict.fromkeys(_SOURCES, 0))
         return self
 
     def settings(self) -> EvaluationSettings:
@@ -98,7 +103,7 @@ class EvaluatedWorld:
     ) -> Evaluator:
         """One more worker's evaluator on the same ledger and store."""
         return Evaluator(
-            self.ledger, store or self.store, publisher or self.publisher, self.settings(), self.clock, owns
+            self._port, store or self.store, publisher or self.publisher, self.settings(), self.clock, owns
         )
 
     async def predict(
@@ -128,7 +133,16 @@ class EvaluatedWorld:
         """Raise the watermark of every source in every shard."""
         for (shard, source), offset in self._offsets.items():
             part = Part(source=source, expected=offset, next=offset, raise_to_ms=watermark_ms)
-            await self.ledger.commit(shard, [part], Definitions(), forget_limit=1000)
+            await self._port.commit(shard, [part], Definitions(), forget_limit=1000)
+
+    async def lose(self, role: Role, *, lost: int, to_ms: int, shard: int | None = None) -> None:
+        """The log of a topic now begins `lost` records further, with one of that time; told to one shard or to all."""
+        source = Source(role, 0)
+        for each in range(self.shards) if shard is None else (shard,):
+            expected = self._offsets[each, source]
+            part = Part(source=source, expected=expected, next=expected + lost, gap_to_ms=to_ms)
+            await self._port.commit(each, [part], Definitions(), forget_limit=1000)
+            self._offsets[each, source] = expected + lost
 
     def reports(self) -> list[WindowReport]:
         """All that was published, in order."""
@@ -158,7 +172,7 @@ class EvaluatedWorld:
                 slices=slices,
                 rows=rows if shard == home else b"",
             )
-            reply = await self.ledger.commit(shard, [part], self._definitions(country), forget_limit=1000)
+            reply = await self._port.commit(shard, [part], self._definitions(country), forget_limit=1000)
             assert reply.parts[0].stored == expected + 1
             self._offsets[shard, source] = expected + 1
 

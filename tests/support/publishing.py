@@ -53,6 +53,9 @@ class FakeReports:
     async def model_versions(self) -> Mapping[bytes, str]:
         return dict(self.names)
 
+    async def keys(self, model_version: bytes) -> Sequence[bytes]:
+        return list(self.reports.get(model_version, {}))
+
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         return [self._claim(model_version, evaluator, watermark_ms) for model_version in model_versions]
 
