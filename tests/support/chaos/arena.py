@@ -142,9 +142,10 @@ class Arena:
             topics=self.topics,
         )
         print(
-            f"    {sum(map(len, sent.values()))} records, {verdict.counted} predictions in {len(expected.cells)} cells,"
-            f" {len(verdict.cells)} wrong; repeated: {verdict.repeated_reports} of {verdict.distinct_reports} reports,"
-            f" {verdict.repeated_letters} of {verdict.distinct_letters} dead letters;"
+            f"    {sum(map(len, sent.values()))} records, {verdict.counted} predictions in {len(expected.cells)} cells;"
+            f" wrong: {len(verdict.cells)} cells, {len(verdict.totals)} totals, {len(verdict.reports)} reports,"
+            f" {len(verdict.letters)} dead letters; repeated: {verdict.repeated_reports} of"
+            f" {verdict.distinct_reports} reports, {verdict.repeated_letters} of {verdict.distinct_letters} letters;"
             f" restarts: {self.workers.ended.total()}; peak memory: {self.workers.peak_rss_bytes / 2**20:.0f} MiB"
         )
         return verdict

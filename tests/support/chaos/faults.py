@@ -117,6 +117,7 @@ def stop_the_broker(run: Arena) -> None:
     since = run.steady()
     began = time.monotonic()
     run.kafka.restart()
+    print(f"    the broker answered again after {time.monotonic() - began:.1f} s")
     run.recover("broker stopped and started", since, began=began)
 
 
@@ -126,6 +127,7 @@ def kill_the_broker(run: Arena) -> None:
     began = time.monotonic()
     run.kafka.kill()
     run.kafka.start()
+    print(f"    the broker answered again after {time.monotonic() - began:.1f} s")
     run.recover("broker killed and started", since, began=began)
 
 
