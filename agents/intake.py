@@ -55,6 +55,9 @@ class Intake:
         """
         for source in list(self.partitions):
             await self._give_up(source)
+        for writer in self._ports.writers:
+            # What was lost while another worker had these partitions, only that one has noticed.
+            writer.forget_definitions()
         states = await self.states()
         offsets = {}
         for source in sorted(sources):

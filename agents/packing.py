@@ -38,7 +38,7 @@ from streams.identity import (
     segment_name,
     shards_of,
 )
-from streams.ledger.parts import IS_FAILED, Definitions, Part, Role, Source
+from streams.ledger.parts import IS_FAILED, Definitions, NameList, Part, Role, Source
 from streams.ledger.slicing import Run, arrivals_of, running_highs, watermark_of
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
@@ -233,7 +233,8 @@ class Packer:
         names: dict[bytes, str] = {}
         subjects = await self._subjects(found.records, names)
         width = max((len(subject.crosses) for subject in subjects.values()), default=0)
-        segments = await self._segments(found.records, subjects, width, names)
+        lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
+        segments = await self._segments(found.records, subjects, width, names, lists)
         terms, predicted, flags, counts, slices = [], [], bytearray(), bytearray(), []
         for prediction, text in zip(found.records, found.classes, strict=True):
             subject = subjects[prediction.model, prediction.model_version]
@@ -250,7 +251,7 @@ class Packer:
         if width:
             columns["slices"] = b"".join(slices)
         packed = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
-        return width, columns, Definitions(names, packed)
+        return width, columns, Definitions(names, packed, lists)
 
     async def _subjects(
         self, predictions: Sequence[Any], names: dict[bytes, str]
@@ -279,6 +280,7 @@ class Packer:
         subjects: Mapping[tuple[str, str], _Subject],
         width: int,
         names: dict[bytes, str],
+        lists: dict[bytes, NameList],
     ) -> Mapping[Any, bytes]:
         """The packed slices of every combination of segment values in the batch."""
         found = {}
@@ -287,7 +289,7 @@ class Packer:
             key = _segment_key(prediction, subject)
             if key not in found:
                 found[key] = (subject, dict(prediction.segment))
-        await self._decide_segment_values(found.values())
+        lists |= await self._decide_segment_values(found.values())
         packed = {}
         for key, (subject, segment) in found.items():
             slices = [
@@ -298,7 +300,7 @@ class Packer:
             packed[key] = b"".join(map(segment_hash, slices)).ljust(width * HASH_BYTES, b"\0")
         return packed
 
-    async def _decide_segment_values(self, found: Any) -> None:
+    async def _decide_segment_values(self, found: Any) -> dict[bytes, NameList]:
         values: dict[tuple[str, str], dict[bytes, None]] = {}
         for subject, segment in found:
             for cross in subject.crosses:
@@ -307,8 +309,8 @@ class Packer:
                         hashed = segment_hash({name: segment[name]})
                         values.setdefault((subject.model.name, name), {})[hashed] = None
         limit = self._registry.limits.segment_values
-        for place, hashes in values.items():
-            await self._registry.decide(segment_values_group(*place), hashes, limit=limit)
+        groups = {segment_values_group(*place): hashes for place, hashes in values.items()}
+        return {group: await self._registry.decide(group, hashes, limit=limit) for group, hashes in groups.items()}
 
     def _counted_value(self, model: str, name: str, value: str | None) -> str:
         if value is None:

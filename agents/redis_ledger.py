@@ -233,6 +233,17 @@ class RedisLedger:
             packed = await self._admit.run(self._client, self._root, group, limit, full, used, b"".join(names))
         return NameList.unpack(packed)
 
+    async def registry(self) -> Mapping[bytes, NameList]:
+        return await self._lists(f"{self._root}:registry")
+
+    async def name_lists(self, shard: int) -> Mapping[bytes, NameList]:
+        return await self._lists(f"{self._keys[shard]}:lists")
+
+    async def _lists(self, key: str) -> Mapping[bytes, NameList]:
+        async with redis_failures(self._address):
+            packed = await self._client.hgetall(key)
+        return {group: NameList.unpack(names) for group, names in packed.items()}
+
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
         async with redis_failures(self._address):
             marks = await self._client.zrange(f"{self._keys[shard]}:changes", 0, -1, withscores=True)

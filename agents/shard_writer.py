@@ -55,13 +55,15 @@ class ShardWriter:
         self._arrived = asyncio.Event()
         self._known_names: set[bytes] = set()
         self._known_terms: set[bytes] = set()
+        self._known_lists: dict[bytes, NameList] = {}
         self.commits = 0
 
     async def submit(self, part: Part, definitions: Definitions) -> PartReply:
         """Commit a part together with what others hand in, and return the shard's answer.
 
         Args:
-            definitions: every name and term that the rows refer to; known ones are not sent again.
+            definitions: every name and term that the rows refer to, and the lists that decided how they are counted;
+                known ones are not sent again.
         """
         reply: asyncio.Future[PartReply] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(part, definitions, reply))
@@ -69,9 +71,14 @@ class ShardWriter:
         return await reply
 
     def forget_definitions(self) -> None:
-        """Send all definitions again: the shard has lost some of its past."""
+        """Send all definitions again: the shard may have lost some of its past, and the registry too."""
+        self._forget_known()
+        self._registry.doubt()
+
+    def _forget_known(self) -> None:
         self._known_names.clear()
         self._known_terms.clear()
+        self._known_lists.clear()
 
     async def run(self) -> None:
         """Commit for ever."""
@@ -124,15 +131,22 @@ class ShardWriter:
     def _unknown(self, waiting: Sequence[_Waiting], name_lists: Mapping[bytes, NameList]) -> Definitions:
         names: dict[bytes, str] = {}
         terms: dict[bytes, bytes] = {}
+        lists = dict(name_lists)
         for each in waiting:
+            for group, decided in each.definitions.name_lists.items():
+                known = lists.get(group) or self._known_lists.get(group, NameList())
+                # A worker's lists only grow, so the longer one holds the other.
+                if len(decided.admitted) > len(known.admitted) or (decided.full and not known.full):
+                    lists[group] = decided
             for name in each.definitions.names.keys() - self._known_names:
                 names[name] = each.definitions.names[name]
             for name in each.definitions.terms.keys() - self._known_terms:
                 terms[name] = each.definitions.terms[name]
-        return Definitions(names, terms, name_lists)
+        return Definitions(names, terms, lists)
 
     def _remember(self, definitions: Definitions) -> None:
         if len(self._known_names) + len(self._known_terms) > MAX_KNOWN_NAMES:
-            self.forget_definitions()
+            self._forget_known()
         self._known_names.update(definitions.names)
         self._known_terms.update(definitions.terms)
+        self._known_lists.update(definitions.name_lists)

@@ -102,6 +102,13 @@ class Ledger(Protocol):
         """Decide which names of a group get cells of their own: first come, up to `limit`. `known` is what some
         shard already uses and is admitted regardless. Decided once for all shards."""
 
+    async def registry(self) -> Mapping[bytes, NameList]:
+        """What was decided about every group."""
+
+    async def name_lists(self, shard: int) -> Mapping[bytes, NameList]:
+        """What the shard was told of such decisions, which its counts rest on: every group's list that came with a
+        commit. Never ahead of the registry, unless that has lost its tail."""
+
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
         """Base windows changed since they were last cleared, oldest start first."""
 

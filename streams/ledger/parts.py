@@ -231,6 +231,10 @@ class NameList:
         new = tuple(name for name in other.admitted if name not in self.admitted)
         return NameList(self.admitted + new, self.full or other.full)
 
+    def lacks(self, other: NameList) -> bool:
+        """Whether `merged` with the other list would change this one."""
+        return (other.full and not self.full) or not set(self.admitted).issuperset(other.admitted)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definitions:

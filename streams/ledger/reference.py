@@ -367,6 +367,12 @@ class ReferenceLedger:
         self._registry[group] = admitted
         return admitted
 
+    async def registry(self) -> Mapping[bytes, NameList]:
+        return dict(self._registry)
+
+    async def name_lists(self, shard: int) -> Mapping[bytes, NameList]:
+        return dict(self.parts[shard].name_lists)
+
     async def changed_windows(self, shard: int) -> Sequence[ChangedWindow]:
         changes = self.parts[shard].changes.items()
         changed = [ChangedWindow(version, start_ms, mark) for (version, start_ms), mark in changes]

@@ -452,6 +452,22 @@ async def test_admission_is_first_come_up_to_the_limit_and_what_a_shard_uses_sta
     assert await ledger.admit(group, [], limit=2, known=used) == NameList((one, two, three), full=True)
 
 
+async def test_decisions_can_be_read_back_from_the_registry_and_from_each_shard_that_was_told(writer: Writer) -> None:
+    classes, values = registry_group("classes", "m"), registry_group("segment_values", "m", "country")
+    one, two = class_hash("a"), class_hash("b")
+    await writer.ledger.admit(classes, [one, two], limit=2, known=NameList())
+    await writer.ledger.admit(values, [one], limit=2, known=NameList())
+    assert await writer.ledger.registry() == {classes: NameList((one, two), full=True), values: NameList((one,))}
+    await writer.predict("r", "a")
+    told = Definitions(name_lists={values: NameList((one,))})
+    await writer.ledger.commit(0, [], told, forget_limit=0)
+    told = Definitions(name_lists={values: NameList((two, one), full=True)})
+    await writer.ledger.commit(0, [], told, forget_limit=0)
+    assert await writer.ledger.name_lists(0) == {classes: ALL_ADMITTED, values: NameList((one, two), full=True)}
+    await writer.ledger.drop_charter()
+    assert await writer.ledger.registry() == {}
+
+
 async def test_windows_leave_when_they_are_no_longer_kept(writer: Writer) -> None:
     await writer.predict("r", "a")
     final_ms = NOON_MS + MODEL.base_window_ms + MODEL.label_horizon_ms
@@ -506,7 +522,8 @@ async def test_nothing_of_a_dropped_shard_is_left_and_it_accepts_no_commit(write
     await writer.label("held", "a")
     await writer.ledger.drop(0)
     assert await writer.ledger.state(0) is None
-    assert await writer.ledger.windows(0) == await writer.ledger.changed_windows(0) == []
+    assert await writer.ledger.windows(0) == []
+    assert await writer.ledger.changed_windows(0) == []
     assert await writer.fates() == {}
     with pytest.raises(PermanentFailure, match="no longer belongs"):
         await writer.send(Part(source=LABELS, expected=1, next=2))

@@ -416,6 +416,7 @@ class _View:
     cells: Mapping[tuple[bytes, int], Mapping[tuple[bytes, bytes, bytes], int]]
     changed: frozenset[tuple[bytes, int]]
     names: Mapping[bytes, str]
+    lists: Mapping[bytes, NameList]
 
 
 async def _view(ledger: Ledger, shard: int) -> _View:
@@ -427,6 +428,7 @@ async def _view(ledger: Ledger, shard: int) -> _View:
         dict(zip(windows, await ledger.cells(shard, windows), strict=True)),
         frozenset((window.model_version, window.start_ms) for window in changed),
         await ledger.names(shard),
+        await ledger.name_lists(shard),
     )
 
 
