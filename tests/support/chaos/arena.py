@@ -101,13 +101,18 @@ class Arena:
         self.traffic.stop()
         self.workers.stop()
         # A worker that was killed is a member until its session ends.
-        wait_until(self._is_group_empty, what="the group to be empty")
+        wait_until(lambda: self._members() == 0, what="the group to be empty")
         self.latelabel("worker", "--until-caught-up", "--close")
 
-    def _is_group_empty(self) -> bool:
+    def gather(self) -> None:
+        """Wait until every worker is a member of the group, so that a fault meets one that has work."""
+        wait_until(lambda: self._members() == len(self.workers.slots), what="all workers to join")
+        self.steady()
+
+    def _members(self) -> int:
         admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
         described = admin.describe_consumer_groups([self.name], request_timeout=STEADY_SECONDS)
-        return not described[self.name].result().members
+        return len(described[self.name].result().members)
 
     def latelabel(self, *arguments: str) -> str:
         """Run a command to its end, without error, and return what it printed."""

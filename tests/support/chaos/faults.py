@@ -82,7 +82,7 @@ def kill_a_publisher(run: Arena, point: str) -> None:
 def kill_somewhere(run: Arena, *, session_seconds: float = SESSION_SECONDS) -> None:
     """Kill a worker with -9 wherever it is; others must have taken over soon after the group knows of it."""
     slot = run.rng.choice(run.workers.slots)
-    run.steady()
+    run.gather()
     began = time.monotonic()
     run.workers.kill(slot)
     since = run.progress.offsets()
@@ -91,7 +91,7 @@ def kill_somewhere(run: Arena, *, session_seconds: float = SESSION_SECONDS) -> N
 
 def freeze_before_a_commit(run: Arena, slot: int) -> None:
     """Let a worker stand still, with a commit in its hands, until others have counted on; then let it go on."""
-    run.steady()
+    run.gather()
     run.workers.order(slot, "before commit", signal.SIGSTOP)
     wait_until(lambda: run.workers.is_frozen(slot), what=f"worker {slot} to freeze", seconds=DEATH_SECONDS)
     _outlive_a_frozen_worker(run, slot, "frozen before a commit")
@@ -100,7 +100,7 @@ def freeze_before_a_commit(run: Arena, slot: int) -> None:
 def freeze_somewhere(run: Arena) -> None:
     """Let a worker stand still wherever it is, until others have counted on; then let it go on."""
     slot = run.rng.choice(run.workers.slots)
-    run.steady()
+    run.gather()
     run.workers.freeze(slot)
     _outlive_a_frozen_worker(run, slot, "frozen anywhere")
 
