@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from agents.demo.classifier import Prediction, learn_and_predict
 from agents.demo.flights import read_flights
@@ -132,9 +133,14 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def _check_kafka_is_unused(demo: Demo) -> None:
     """Refuse a Kafka that already has our topics: whatever they hold, it is not the demo's."""
     admin = AIOKafkaAdminClient(bootstrap_servers=demo.brokers)
-    await admin.start()
     try:
+        await admin.start()
         taken = sorted(set(demo.topics.values()) & set(await admin.list_topics()))
+    except KafkaError as error:
+        raise DemoFailed(
+            f"Kafka at {demo.brokers} does not answer. `make demo` starts a Kafka and a Redis; without it,"
+            " LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL name those to use."
+        ) from error
     finally:
         await admin.close()
     if taken:

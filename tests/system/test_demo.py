@@ -89,3 +89,14 @@ def test_kafka_that_is_in_use_is_left_alone() -> None:
     assert 1 == result.returncode
     assert "already has the topic 'labels'" in result.stderr
     assert "make demo" in result.stderr
+
+
+def test_kafka_that_is_away_is_named_with_the_remedy() -> None:
+    environment = {**os.environ, "LATELABEL_KAFKA__BROKERS": "127.0.0.1:1"}
+    result = subprocess.run(
+        (*LATELABEL, "demo"), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert 1 == result.returncode
+    assert "Kafka at 127.0.0.1:1 does not answer" in result.stderr
+    assert "make demo" in result.stderr
+    assert "Traceback" not in result.stderr
