@@ -18,6 +18,7 @@ COMMANDS = {
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
+    "doctor": "Check everything that right counts depend on, and say what to do.",
     "config": "Check the configuration, or show what is used.",
     "demo": "Judge real flights as they land, and recount every figure.",
 }

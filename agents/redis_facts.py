@@ -31,6 +31,10 @@ class RedisFacts:
     used_memory_bytes: int
     maxmemory_bytes: int
     """0 means no limit but the machine's."""
+    system_memory_bytes: int
+    """Of the machine."""
+    time_ms: int | None
+    """Its wall clock when it answered; None before Redis 7.0."""
 
 
 async def redis_facts(client: RedisClient) -> tuple[RedisFacts, ...]:
@@ -56,4 +60,6 @@ def _facts(info: Mapping[str, Any], address: str) -> RedisFacts:
         last_write_succeeded=info["aof_last_write_status"] == info["rdb_last_bgsave_status"] == "ok",
         used_memory_bytes=int(info["used_memory"]),
         maxmemory_bytes=int(info["maxmemory"]),
+        system_memory_bytes=int(info["total_system_memory"]),
+        time_ms=int(info["server_time_usec"]) // 1000 if "server_time_usec" in info else None,
     )
