@@ -71,6 +71,7 @@ class _Round:
     chosen: list[ReportWindow] = dataclasses.field(default_factory=list)
     postponed: set[ReportWindow] = dataclasses.field(default_factory=set)
     disputed: set[bytes] = dataclasses.field(default_factory=set)
+    elsewhere: list[bytes] = dataclasses.field(default_factory=list)
     published: int = 0
 
     def model(self, window: ReportWindow) -> MonitoredModel:
@@ -119,7 +120,7 @@ class Evaluator:
         """Publish what changed, once. Not to be called twice at a time.
 
         Args:
-            everything: ignore the spacing of revisions.
+            everything: ignore the spacing of revisions, and count what is due of models of other workers as pending.
 
         Returns: counts; `pending` is also above 0 when a service is away or a shard fell behind.
 
@@ -127,12 +128,16 @@ class Evaluator:
             PermanentFailure: the topic refuses a report for good.
         """
         found = _Round(watermark_ms=0)
+        elsewhere = 0
         try:
             if await self._survey(found):
                 await self._choose(found, everything=everything)
                 for chunk in self._chunks(found):
                     await self._publish(found, chunk)
                 await self._finish(found)
+            if everything:
+                # A window that only became final has no change mark: whoever owns it, or soon will, publishes it.
+                elsewhere = await self._store.count_due(found.elsewhere, watermark_ms=found.watermark_ms)
         except TemporaryFailure as failure:
             if not self._waiting_for_service:
                 _log.warning("Reports wait and their windows stay marked: %s", failure)
@@ -143,7 +148,7 @@ class Evaluator:
         if self._waiting_for_service:
             _log.info("Reports are published again")
         self._waiting_for_service = False
-        return Evaluated(found.published, len(found.postponed) + len(found.disputed))
+        return Evaluated(found.published, len(found.postponed) + len(found.disputed) + elsewhere)
 
     async def _survey(self, found: _Round) -> bool:
         """Find out what there is to do. False while a shard belongs to no ledger."""
@@ -164,6 +169,8 @@ class Evaluator:
                 model, version = json.loads(text)
                 if self._owns(model):
                     found.subjects[model_version] = Subject(text, self._settings.model(model), version)
+                else:
+                    found.elsewhere.append(model_version)
         await self._claim(found)
         await self._find_touched_by_losses(found)
         self._collect_marks(found, changed)

@@ -74,6 +74,15 @@ class RedisReports:
             for before, reached, due in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
         ]
 
+    async def count_due(self, model_versions: Sequence[bytes], *, watermark_ms: int) -> int:
+        if not model_versions:
+            return 0
+        async with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                pipeline.zcount(f"{self._key(model_version)}:due", "-inf", watermark_ms)
+            return sum(await pipeline.execute())
+
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
         async with redis_failures(self._address):
             pipeline = self._client.pipeline(transaction=False)

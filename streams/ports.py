@@ -200,6 +200,9 @@ class ReportStore(Protocol):
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         """Make `evaluator` the one that may save, and find the reports due at the watermark, earliest first."""
 
+    async def count_due(self, model_versions: Sequence[bytes], *, watermark_ms: int) -> int:
+        """How many reports of these model versions are due at the watermark, without claiming anything."""
+
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
         """The last reports of the keys wanted of each model version; keys without one are left out."""
 

@@ -77,6 +77,15 @@ async def test_reports_are_due_at_their_watermark_and_not_a_millisecond_before(s
     assert [(), (b"early",), (b"early", b"late")] == due
 
 
+async def test_what_is_due_is_counted_without_claiming_it(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(b"late", due_ms=2_000), report(b"early", due_ms=1_000))
+    assert [0, 1, 2] == [
+        await store.count_due([FRAUD], watermark_ms=watermark_ms) for watermark_ms in (999, 1_000, 2_000)
+    ]
+    assert await save(store, FIRST, report(b"late", due_ms=3_000))
+
+
 async def test_saving_again_moves_the_moment_when_the_report_is_due(store: ReportStore) -> None:
     await claim(store, FIRST)
     await save(store, FIRST, report(due_ms=1_000))

@@ -66,6 +66,13 @@ class FakeReports:
         due = tuple(report.key for report in reports if report.due_ms <= watermark_ms)
         return Claim(undisturbed=undisturbed, watermark_ms=self.watermarks_ms.get(model_version, 0), due=due)
 
+    async def count_due(self, model_versions: Sequence[bytes], *, watermark_ms: int) -> int:
+        return sum(
+            report.due_ms <= watermark_ms
+            for model_version in model_versions
+            for report in self.reports.get(model_version, {}).values()
+        )
+
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
         return {
             key: self.reports[model_version][key]

@@ -179,6 +179,16 @@ async def test_only_owned_models_are_published_and_the_others_stay_marked() -> N
     assert ["churn", "fraud", "fraud", "fraud"] == [report.model for report in world.reports()]
 
 
+async def test_final_report_that_another_worker_owes_is_pending_although_nothing_changed(world: EvaluatedWorld) -> None:
+    owner, other = world.evaluator(), world.evaluator(owns=lambda _: False)
+    await world.predict("ok", at_ms=NOON_MS)
+    await owner.evaluate()
+    await world.advance(NOON_MS + FIVE_MINUTES_MS + FRAUD.label_horizon_ms)
+    assert 0 < (await other.evaluate(everything=True)).pending
+    await owner.evaluate()
+    assert 0 == (await other.evaluate(everything=True)).pending
+
+
 async def test_another_worker_takes_over_without_publishing_twice_and_with_all_counts(world: EvaluatedWorld) -> None:
     first, second = world.evaluator(), world.evaluator()
     for evaluator in (first, second, first, second):
