@@ -83,8 +83,9 @@ def check_lag(
         yield from _outlived(of_role, topic)
         behind = sorted((each for each in of_role if each.lag), key=lambda each: -each.lag)
         total = sum(each.lag for each in behind)
-        text = f"{total} records behind in {len(behind)} of {len(of_role)} partitions"
+        text = f"{len(of_role)} partitions, counted to their ends"
         if behind:
+            text = f"{total} records behind in {len(behind)} of {len(of_role)} partitions"
             named = (f"{topic}/{each.source.partition} {each.lag}" for each in behind[:NAMED_PARTITIONS])
             text += f": {', '.join(named)}{', ...' if len(behind) > NAMED_PARTITIONS else ''}"
         is_read = bool(members) or not total
