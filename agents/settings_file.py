@@ -26,7 +26,8 @@ __all__ = ["ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean
 Scalar = str | int | float | bool | None
 
 _SHOWN_CHARACTERS = 80
-_INT = re.compile(r"[-+]?[0-9]+")
+_INT = re.compile(r"[-+]?[0-9]{1,300}")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _resolve(tag: str, pattern: str, first: str) -> None:
 _resolve("null", "~|null|Null|NULL|", "~nN\0")
 _resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
 _resolve("int", _INT.pattern, "-+0123456789")
-_resolve("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789")
+_resolve("float", _FLOAT.pattern, "-+.0123456789")
 _resolve("merge", "<<", "<")
 _Loader.yaml_implicit_resolvers[""] = _Loader.yaml_implicit_resolvers.pop("\0")
 
@@ -151,29 +152,31 @@ class Found:
     def scalar(self) -> Scalar:
         """The text, number, truth value or null that stands here.
 
-        Raises: Unreadable for a list or mapping.
+        Raises: Unreadable for a list or mapping, and for half a surrogate pair, which is no text.
         """
         if not isinstance(self.node, yaml.ScalarNode):
             raise Unreadable
         text: str = self.node.value
+        if not _is_unicode(text):
+            raise Unreadable
         kind = self.node.tag.rpartition(":")[2]
         if kind == "null":
             return None
-        if kind == "bool":
+        if kind == "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
         if kind == "int" and _INT.fullmatch(text):
             return int(text)
-        return float(text) if kind == "float" else text
+        return float(text) if kind in ("int", "float") and _FLOAT.fullmatch(text) else text
 
     @property
     def text(self) -> str | None:
         """The text that stands here; None for anything else. Whatever the environment holds is text."""
-        if self.variable is not None and isinstance(self.node, yaml.ScalarNode):
-            return str(self.node.value)
         try:
             scalar = self.scalar
         except Unreadable:
             return None
+        if self.variable is not None:
+            return str(self.node.value)
         return scalar if isinstance(scalar, str) else None
 
     def items(self) -> list[Found]:
@@ -231,10 +234,19 @@ class Found:
             return f"a list of {len(self.node.value)}"
         if isinstance(self.node, yaml.MappingNode):
             return "keys and values" if self.node.value else "{}"
-        if self.variable is not None or isinstance(self.scalar, str):
-            quoted = json.dumps(self.node.value, ensure_ascii=False)
-            return quoted if len(quoted) <= _SHOWN_CHARACTERS else quoted[:_SHOWN_CHARACTERS] + '…"'
-        return str(self.node.value) or "nothing"
+        text = str(self.node.value)
+        if self.variable is None and _is_unicode(text) and not isinstance(self.scalar, str):
+            return text or "nothing"
+        quoted = json.dumps(text, ensure_ascii=not _is_unicode(text))
+        return quoted if len(quoted) <= _SHOWN_CHARACTERS else quoted[:_SHOWN_CHARACTERS] + '…"'
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -309,6 +310,35 @@ def test_whatever_the_file_holds_nothing_but_mistakes_is_raised(content: bytes) 
         file.flush()
         with contextlib.suppress(ConfigurationError):
             load_settings(Path(file.name), {})
+
+
+ODD_VALUES = (
+    *(
+        "null",
+        "",
+        "[]",
+        "{}",
+        "[[]]",
+        "{a: b}",
+        "true",
+        "-1",
+        "1e999",
+        ".inf",
+        "!!float x",
+        "!!bool yes",
+        "!!binary aGk=",
+    ),
+    *("&a [*a]", "? x", "<<", "é" * 200, "9" * 5000, '"\\0"', '"\\ud800"', "__x__", "2026-01-01", "|\n  abc"),
+)
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: ascii(value[:20]))
+def test_odd_value_in_any_place_is_read_or_told(value: str, tmp_path: Path) -> None:
+    lines = (ROOT / "latelabel.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        changed = [*lines[:number], re.sub(r": .*$", lambda _: f": {value}", line), *lines[number + 1 :]]
+        with contextlib.suppress(ConfigurationError):
+            repr(load("\n".join(changed), folder=tmp_path))
 
 
 def test_variable_that_is_no_setting_is_told_with_a_likely_one() -> None:
