@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
@@ -35,6 +36,7 @@ from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
+from streams.monitored_model import Task
 from streams.ports import Clock, Ledger, Publisher, ReportStore, StopStore
 from streams.publication import EvaluationSettings
 
@@ -131,11 +133,13 @@ def _connect(
         lateness_ms=settings.allowed_lateness_ms,
         max_future_skew_ms=settings.max_future_skew_ms,
         dead_letters=settings.kafka.topic("dead_letters"),
+        predicts_numbers=any(model.task is Task.REGRESSION for model in settings.models),
         model=functools.lru_cache(maxsize=4096)(settings.model),
     )
 
     async def seek(source: Source, offset: int) -> None:
-        await app.consumer.seek_wait({log.position_of(source): offset})
+        with contextlib.suppress(IllegalStateError):  # it has been taken away meanwhile
+            await app.consumer.seek_wait({log.position_of(source): offset})
 
     intake = Intake(
         IntakePorts(
@@ -174,6 +178,7 @@ def _connect(
         connection=connection_options(settings.kafka),
         topics=list(log.topics.values()),
         start_offsets=start_offsets,
+        give_up=intake.give_up,
         take_in=take_in,
     )
     evaluation = EvaluationSettings(

@@ -16,7 +16,7 @@ from typing import Any
 from schemas.times import format_time
 from streams.errors import PermanentFailure
 from streams.evaluation import RESERVED_NAMES
-from streams.identity import ABSENT, EVERYTHING, FAILED
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.parts import Role
 from streams.ports import Cell, Ledger
@@ -108,7 +108,7 @@ class _Names:
 def _sum(cells: Iterable[Mapping[Cell, int]]) -> Iterable[tuple[Cell, int]]:
     total: collections.Counter[Cell] = collections.Counter()
     for shard_cells in cells:
-        total.update({cell: count for cell, count in shard_cells.items() if cell[1] != FAILED})
+        total.update({cell: count for cell, count in shard_cells.items() if cell[1] not in (FAILED, SUM)})
     return total.items()
 
 

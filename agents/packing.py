@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,6 @@ from schemas.label import Label
 from schemas.prediction import Prediction
 from streams.identity import (
     ABSENT,
-    HASH_BYTES,
     KEY_BYTES,
     class_hash,
     model_hash,
@@ -38,7 +38,17 @@ from streams.identity import (
     segment_name,
     shards_of,
 )
-from streams.ledger.parts import IS_FAILED, Definitions, NameList, Part, Role, Source
+from streams.ledger.parts import (
+    HAS_VALUE,
+    IS_FAILED,
+    WORD_BYTES,
+    Definitions,
+    NameList,
+    Part,
+    Role,
+    Source,
+    pack_value,
+)
 from streams.ledger.slicing import Run, arrivals_of, running_highs, watermark_of
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
@@ -48,11 +58,14 @@ __all__ = ["PackedRun", "Packer", "PackingSettings"]
 
 MISSING = "__missing__"
 OTHER_NAME = "__other__"
+PROBABILITY_SLACK = 1e-6
+"""By which the probabilities of all classes may miss 1: sums of rounded decimals."""
 
 _TIME_BYTES = 6
-_LABEL_ROW = np.dtype(
-    [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8"), ("time", "u1", _TIME_BYTES), ("label", "V8")]
-)
+_LABEL_FIELDS: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8")]
+_LABEL_FIELDS += [("time", "u1", _TIME_BYTES), ("label", "V8")]
+_LABEL_ROWS = (np.dtype(_LABEL_FIELDS), np.dtype([*_LABEL_FIELDS, ("value", ">f8")]))
+"""Without and with a word for the value."""
 
 _class_hash = functools.lru_cache(maxsize=65_536)(class_hash)
 _model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
@@ -60,10 +73,10 @@ _model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
 _Record = Prediction | Label
 
 
-def _prediction_row(slices: int) -> np.dtype[np.void]:
+def _prediction_row(words: int) -> np.dtype[np.void]:
     fields: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("flags", "u1"), ("terms", "V8")]
     fields += [("time", "u1", _TIME_BYTES), ("predicted", "V8"), ("count", "u1")]
-    return np.dtype([*fields, ("slices", f"V{slices * HASH_BYTES}")] if slices else fields)
+    return np.dtype([*fields, ("tail", f"V{words * WORD_BYTES}")] if words else fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +84,15 @@ class PackingSettings:
     """What packing needs to know of the configuration.
 
     `model` returns the settings of any model by name, all defaults for one that is not listed.
-    `dead_letters` is the name of that topic on the wire.
+    `dead_letters` is the name of that topic on the wire. `predicts_numbers` says whether some model is a regression:
+    labels that are numbers then travel as such too.
     """
 
     shards: int
     lateness_ms: int
     max_future_skew_ms: int
     dead_letters: str
+    predicts_numbers: bool
     model: Callable[[str], MonitoredModel]
 
 
@@ -91,7 +106,7 @@ class PackedRun:
     source: Source
     run: Run
     rows: npt.NDArray[np.void]
-    slices: int
+    words: int
     definitions: Definitions
     dead_letters: Sequence[tuple[int, OutgoingMessage]]
     shards: int
@@ -114,7 +129,7 @@ class PackedRun:
                 high_ms=each.high_ms,
                 watermark_ms=watermark_of(each.high_ms, lateness_ms=self.lateness_ms),
                 rejected=each.rejected,
-                slices=self.slices,
+                words=self.words,
                 rows=self.rows[each.rows].tobytes(),
                 register=register,
             )
@@ -150,11 +165,11 @@ class Packer:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = self._decode(batch, source.role, start=start, now_ms=now_ms)
         if source.role is Role.LABELS:
-            slices, columns, definitions = 0, *self._label_columns(found)
-            dtype = _LABEL_ROW
+            words, columns, definitions = int(self._settings.predicts_numbers), *self._label_columns(found)
+            dtype = _LABEL_ROWS[words]
         else:
-            slices, columns, definitions = await self._prediction_columns(found)
-            dtype = _prediction_row(slices)
+            words, columns, definitions = await self._prediction_columns(found)
+            dtype = _prediction_row(words)
         times_ms = np.array([record.event_time_ms for record in found.records], dtype=np.int64)
         highs_ms = running_highs(times_ms, start_ms=high_ms)
         keys = b"".join([request_key(record.request_id, record.instance) for record in found.records])
@@ -177,7 +192,7 @@ class Packer:
             run=run,
             # Whole rows move faster as opaque bytes than field by field.
             rows=rows.view(f"V{dtype.itemsize}"),
-            slices=slices,
+            words=words,
             definitions=definitions,
             dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
             shards=self._settings.shards,
@@ -221,37 +236,44 @@ class Packer:
     def _labelled_class(self, label: Any) -> str:
         if label.model is None:
             return class_name(label.label)
-        return class_name(label.label, self._settings.model(label.model).class_aliases)
+        model = self._settings.model(label.model)
+        if model.task is Task.REGRESSION:
+            regression_value(label.label)
+        return class_name(label.label, model.class_aliases)
 
     def _label_columns(self, found: _Found) -> tuple[dict[str, bytes], Definitions]:
         hashes = [_class_hash(text) for text in found.classes]
         models = [ABSENT if label.model is None else _model_hash(label.model) for label in found.records]
         names = dict(zip(hashes, found.classes, strict=True))
-        return {"label": b"".join(hashes), "model": b"".join(models)}, Definitions(names)
+        columns = {"label": b"".join(hashes), "model": b"".join(models)}
+        if self._settings.predicts_numbers:
+            columns["value"] = b"".join([pack_value(_number(label.label)) for label in found.records])
+        return columns, Definitions(names)
 
     async def _prediction_columns(self, found: _Found) -> tuple[int, dict[str, bytes], Definitions]:
         names: dict[bytes, str] = {}
         subjects = await self._subjects(found.records, names)
-        width = max((len(subject.crosses) for subject in subjects.values()), default=0)
         lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
-        segments = await self._segments(found.records, subjects, width, names, lists)
-        terms, predicted, flags, counts, slices = [], [], bytearray(), bytearray(), []
+        segments = await self._segments(found.records, subjects, names, lists)
+        terms, predicted, flags, counts, tails = [], [], bytearray(), bytearray(), []
         for prediction, text in zip(found.records, found.classes, strict=True):
             subject = subjects[prediction.model, prediction.model_version]
             hashed = _class_hash(text)
             terms.append(subject.terms.hash)
             predicted.append(hashed)
-            flags.append((prediction.status != "ok") * IS_FAILED)
+            value = _value(prediction, text, subject.model)
+            flags.append((prediction.status != "ok") * IS_FAILED | (value is not None) * HAS_VALUE)
             counts.append(len(subject.crosses))
-            slices.append(segments[_segment_key(prediction, subject)])
+            tails.append(segments[_segment_key(prediction, subject)] + pack_value(value))
             if subject.terms.counts_classes:
                 names[hashed] = text
         columns = {"terms": b"".join(terms), "predicted": b"".join(predicted)}
         columns |= {"flags": bytes(flags), "count": bytes(counts)}
-        if width:
-            columns["slices"] = b"".join(slices)
+        words = max(map(len, tails), default=0) // WORD_BYTES
+        if words:
+            columns["tail"] = b"".join([tail.ljust(words * WORD_BYTES, b"\0") for tail in tails])
         packed = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
-        return width, columns, Definitions(names, packed, lists)
+        return words, columns, Definitions(names, packed, lists)
 
     async def _subjects(
         self, predictions: Sequence[Any], names: dict[bytes, str]
@@ -278,7 +300,6 @@ class Packer:
         self,
         predictions: Sequence[Any],
         subjects: Mapping[tuple[str, str], _Subject],
-        width: int,
         names: dict[bytes, str],
         lists: dict[bytes, NameList],
     ) -> Mapping[Any, bytes]:
@@ -297,7 +318,7 @@ class Packer:
                 for cross in subject.crosses
             ]
             names.update((segment_hash(each), segment_name(each)) for each in slices)
-            packed[key] = b"".join(map(segment_hash, slices)).ljust(width * HASH_BYTES, b"\0")
+            packed[key] = b"".join(map(segment_hash, slices))
         return packed
 
     async def _decide_segment_values(self, found: Any) -> dict[bytes, NameList]:
@@ -350,6 +371,33 @@ def _refusal(value: bytes | None, rejected: Rejected) -> Rejected:
     if isinstance(value, UnreadableBatch):
         return Rejected(Reason.UNREADABLE_BATCH, value.decode("utf-8", "replace"))
     return rejected
+
+
+def _value(prediction: Any, predicted: str, model: MonitoredModel) -> float | None:
+    """The number of a regression, or the probability of the positive class or else of the predicted one; NaN for
+    probabilities that do not add up."""
+    if prediction.status != "ok":
+        return None
+    if model.task is Task.REGRESSION:
+        return float(prediction.prediction)
+    if model.task is Task.BINARY and model.positive_class is None:
+        return None
+    if prediction.score is not None:
+        return float(prediction.score)
+    if not prediction.probabilities:
+        return None
+    if abs(sum(prediction.probabilities.values()) - 1.0) > PROBABILITY_SLACK:
+        return math.nan
+    named = {model.class_aliases.get(name, name): share for name, share in prediction.probabilities.items()}
+    return float(named.get(model.positive_class or predicted, 0.0))
+
+
+def _number(label: Any) -> float:
+    """A label as a number; NaN if it is none that a regression could be about."""
+    try:
+        return regression_value(label)
+    except Rejected:
+        return math.nan
 
 
 def _segment_key(prediction: Any, subject: _Subject) -> tuple[str, str, tuple[str | None, ...]]:

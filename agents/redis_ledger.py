@@ -21,7 +21,7 @@ from redis import exceptions as redis_errors
 from agents.redis_connection import RedisClient, connect, redis_failures
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG
+from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     CommitReply,
@@ -40,6 +40,8 @@ from streams.ports import ChangedWindow, WindowCells
 __all__ = ["RedisLedger", "shard_tag"]
 
 CLUSTER_SLOTS = 16384
+CELL_BYTES = 3 * HASH_BYTES
+"""Of the field of a count; the names of sums are shorter."""
 SHARD_KEYS = ("sources", "entries", "overdue", "windows", "changes", "fates", "names", "terms", "lists", "gaps")
 LEDGER_ID = "ledger"
 """Field of the settings hash: which ledger the shard belongs to."""
@@ -97,8 +99,8 @@ class RedisLedger:
         self._keys = [shard_tag(prefix, shard, shards=shards) for shard in range(shards)]
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
         self._ledger_id: str | None = None
-        self._commit = _Script("join", "commit")
-        self._forget = _Script("join", "forget")
+        self._commit = _Script("pair_sums", "join", "commit")
+        self._forget = _Script("pair_sums", "join", "forget")
         self._found = _Script("found")
         self._create = _Script("create")
         self._admit = _Script("admit")
@@ -318,7 +320,7 @@ def _part_arguments(part: Part) -> list[Argument]:
         part.watermark_ms,
         part.raise_to_ms,
         part.rejected,
-        part.slices,
+        part.words,
         int(part.register),
         part.gap_to_ms,
         part.rows,
@@ -326,7 +328,10 @@ def _part_arguments(part: Part) -> list[Argument]:
 
 
 def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
-    return packed[:HASH_BYTES], packed[HASH_BYTES : 2 * HASH_BYTES], packed[2 * HASH_BYTES :]
+    piece, rest = packed[:HASH_BYTES], packed[HASH_BYTES:]
+    if len(packed) != CELL_BYTES:
+        return piece, SUM, rest
+    return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from streams.errors import TemporaryFailure
 from streams.evaluation import RESERVED_NAMES, ReportWindow, slice_counts
-from streams.identity import ABSENT, EVERYTHING, FAILED
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger
 from streams.reports import SliceCounts
@@ -63,8 +63,8 @@ class WindowCounts:
         for (base, model), cells in zip(bases.items(), zip(*by_shard, strict=True), strict=True):
             self._sums.put(base, cells, model, stamp=stamps.get(base))
             for shard_cells in cells:
-                for cell in shard_cells:
-                    hashes.update(cell)
+                for piece, label, prediction in shard_cells:
+                    hashes.update((piece,) if label == SUM else (piece, label, prediction))
         await self.learn(hashes)
 
     def slices(self, window: ReportWindow, model: MonitoredModel) -> Iterator[tuple[Mapping[str, str], SliceCounts]]:

@@ -1,8 +1,8 @@
 """Errors of the core, by what the caller can do about them.
 
-    LatelabelError
-      PermanentFailure    will fail again: stop and say why
-      TemporaryFailure    the same call may succeed later: keep the work and try again
+LatelabelError
+  PermanentFailure    will fail again: stop and say why
+  TemporaryFailure    the same call may succeed later: keep the work and try again
 """
 
 from __future__ import annotations

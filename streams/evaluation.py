@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from schemas.times import parse_time_ms
-from streams.identity import ABSENT, ANY_LABEL, FAILED, OTHER, OTHER_WRONG, model_version_hash, model_version_name
+from streams.identity import ABSENT, ANY_LABEL, FAILED, OTHER, OTHER_WRONG, SUM, model_version_hash, model_version_name
 from streams.monitored_model import MonitoredModel
 from streams.reports import SliceCounts
 from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
@@ -150,11 +150,14 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
         KeyError: a class has no name in `names`; its argument is the hash.
     """
     cells: dict[tuple[str | None, str], int] = {}
+    sums: dict[str, int] = {}
     failed = 0
     for (label, prediction), count in pairs.items():
         if label == FAILED:
             failed += count
+        elif label == SUM:
+            sums[prediction.decode()] = count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
-    return SliceCounts(cells, failed)
+    return SliceCounts(cells, failed, sums)

@@ -29,6 +29,7 @@ __all__ = [
     "KEY_BYTES",
     "OTHER",
     "OTHER_WRONG",
+    "SUM",
     "class_hash",
     "model_hash",
     "model_version_hash",
@@ -50,6 +51,9 @@ EVERYTHING = bytes(HASH_BYTES)
 """The slice `{}` that every prediction belongs to."""
 FAILED = b"\xff" * HASH_BYTES
 """In the place of a cell's label: predictions whose status is not `ok`."""
+
+SUM = b"+"
+"""In the place of a cell's label: the count is a sum of `streams.pair_sums`, and the cell's prediction its name."""
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MIX = 0x9E3779B97F4A7C15

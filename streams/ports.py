@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Cell = tuple[bytes, bytes, bytes]
-"""Slice, label and prediction hashes of one count."""
+"""Slice, label and prediction hashes of one count; with the label `SUM`, slice and name of a sum."""
 
 WindowCells = Mapping[Cell, int]
 

@@ -4,7 +4,7 @@
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
---       slices per row, register (0 or 1), the time that ends a gap (0: none), rows
+--       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows
 -- Reply: nothing if the shard belongs to another ledger or to none; else
 --        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
@@ -60,13 +60,13 @@ store_definitions()
 local function read_part()
   local part = {}
   part.source, part.expected, part.next, part.high_ms, part.watermark_ms, part.raise_to_ms, part.rejected,
-    part.slices, part.register, part.gap_to_ms, part.rows = arguments(11)
-  for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'slices',
+    part.words, part.register, part.gap_to_ms, part.rows = arguments(11)
+  for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'words',
     'gap_to_ms'}) do
     part[name] = tonumber(part[name])
   end
   part.is_labels = sub(part.source, 1, 6) == 'labels'
-  part.row_bytes = part.is_labels and 46 or 48 + part.slices * 8
+  part.row_bytes = (part.is_labels and 46 or 48) + part.words * 8
   return part
 end
 
@@ -81,8 +81,8 @@ local function check_offset(part)
 end
 
 -- Join rows. A row holds the bytes that its entry will hold:
---   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., padding
---   label        key 16, arrival 8, model 8, time 6, label 8
+--   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], padding
+--   label        key 16, arrival 8, model 8, time 6, label 8, [value 8, not a number where there is none]
 -- The common cases take a short way to what join_prediction and join_label would give.
 
 local function join_predictions(part, trusted_ms)
@@ -90,20 +90,21 @@ local function join_predictions(part, trusted_ms)
   for at = 1, #rows, part.row_bytes do
     local key = sub(rows, at, at + 15)
     local arrival_ms, flags, hash, time_ms = unpack_from('>I8Bc8I6', rows, at + 16)
-    local last = at + 47 + 8 * byte(rows, at + 47)
+    local last_slice = at + 47 + 8 * byte(rows, at + 47)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
     local terms = terms_for(hash)
     if not terms then
       -- held back
-    elseif entries[key] == '' and flags == 0 and arrival_ms <= time_ms then
-      entries[key] = sub(rows, at + 24, last)
+    elseif entries[key] == '' and (flags == 0 or flags == HAS_VALUE) and arrival_ms <= time_ms then
+      entries[key] = sub(rows, at + 24, last_slice + flags / 2) -- a value is 8 bytes, its flag 16
       touched[key] = true
-      tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last), ABSENT, 1)
+      tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last_slice), ABSENT, 1)
       fate('predictions:waiting', 1)
       remember(key, time_ms + terms.horizon_ms)
     else
-      local row = {terms = hash, time_ms = time_ms, arrival_ms = arrival_ms, failed = flags == IS_FAILED}
-      row.predicted, row.slices = sub(rows, at + 39, at + 46), sub(rows, at + 48, last)
+      local row = {terms = hash, time_ms = time_ms, arrival_ms = arrival_ms, failed = band(flags, IS_FAILED) ~= 0}
+      row.predicted, row.slices = sub(rows, at + 39, at + 46), sub(rows, at + 48, last_slice)
+      if band(flags, HAS_VALUE) ~= 0 then row.value = unpack_from('>d', rows, last_slice + 1) end
       local changed, is_new = join_prediction(entry_for(key), row, terms)
       if changed then touched[key] = true end
       if is_new then remember(key, time_ms + terms.horizon_ms) end
@@ -113,8 +114,9 @@ end
 
 -- A label that is the first of a prediction which came in time and waits alone.
 local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
-  local size = #entry
-  if size < 24 or byte(entry, 1) ~= 0 or size ~= 24 + 8 * byte(entry, 24) then return false end
+  if #entry < 24 then return false end
+  local flags, size = byte(entry, 1), 24 + 8 * byte(entry, 24)
+  if (flags ~= 0 and flags ~= HAS_VALUE) or #entry ~= size + flags / 2 then return false end
   local hash, predicted_ms = unpack_from('>c8I6', entry, 2)
   local terms = terms_for(hash)
   local forgotten_ms = predicted_ms + terms.horizon_ms
@@ -123,18 +125,24 @@ local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
     or delay_ms < -terms.skew_ms or delay_ms > terms.horizon_ms or arrival_ms > forgotten_ms then
     return false
   end
-  local start_ms, predicted_in_slices = predicted_ms - predicted_ms % terms.base_window_ms, sub(entry, 16)
+  local start_ms, predicted_in_slices = predicted_ms - predicted_ms % terms.base_window_ms, sub(entry, 16, size)
+  local label = sub(label_item, 7)
+  if flags == HAS_VALUE then
+    if not terms.counts_classes then return false end
+    local contribution = contribution_of(terms, (unpack_from('>d', entry, size + 1)), sub(entry, 16, 23), label)
+    tally_sums(terms, start_ms, sub(entry, 25, size), contribution, 1)
+  end
   tally(terms, start_ms, predicted_in_slices, ABSENT, -1)
-  tally(terms, start_ms, predicted_in_slices, sub(label_item, 7), 1)
+  tally(terms, start_ms, predicted_in_slices, label, 1)
   fate('predictions:waiting', -1)
   fate('predictions:matched', 1)
   fate('labels:matched', 1)
-  entry = string.char(IS_MATCHED) .. sub(entry, 2) .. label_item
+  entry = string.char(IS_MATCHED + flags) .. sub(entry, 2) .. label_item
   local deadline_ms = time_ms + label_hold_ms
   if watermark_ms <= deadline_ms then
     local late, addressed = arrival_ms ~= time_ms, model ~= ABSENT
-    local flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + MATCHED * RANK_UNIT
-    entry = entry .. string.char(flags) .. label_item
+    local label_flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + MATCHED * RANK_UNIT
+    entry = entry .. string.char(label_flags) .. label_item
     if late then entry = entry .. pack('>I6', arrival_ms) end
     if addressed then entry = entry .. model end
     if forgotten_ms < deadline_ms then remember(key, deadline_ms) end
@@ -150,11 +158,16 @@ local function join_labels(part, trusted_ms)
     local key = sub(rows, at, at + 15)
     local arrival_ms, model, time_ms = unpack_from('>I8c8I6', rows, at + 16)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
-    local entry = entries[key]
-    if type(entry) ~= 'string'
+    local entry, value = entries[key], nil
+    if part.words > 0 then
+      value = unpack_from('>d', rows, at + 46)
+      if value ~= value then value = nil end
+    end
+    if value or type(entry) ~= 'string'
       or not match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
       entry = entry_for(key)
       local row = {time_ms = time_ms, arrival_ms = arrival_ms, class = sub(rows, at + 38, at + 45), model = model}
+      row.value = value
       local changed, is_new = join_label(entry, row)
       if changed then touched[key] = true end
       if is_new then

@@ -8,15 +8,16 @@
 --   <shard>:overdue:<minute>   list   request keys
 --   <shard>:windows            zset   window (model version 8, start 8 bytes) -> when it is final
 --   <shard>:changes            zset   window -> mark of its last change
---   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count
+--   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count; slice and name of a sum -> sum
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to
 --   <shard>:gaps               list   what was lost before it could be read
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --
 -- An entry is a run of items, in the order of reading. The first byte of an item holds flags:
---   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [arrival 6], [winner time 6, winner 8]
---   label        flags, time 6, label 8, [arrival 6], [model 8]
+--   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], [arrival 6],
+--                [winner time 6, winner 8], [winner's value 8]
+--   label        flags, time 6, label 8, [arrival 6], [model 8], [value 8]
 -- Times are milliseconds. Arrival is left out where it equals the time: all but late records.
 
 local shard = KEYS[1]
@@ -38,6 +39,7 @@ local WINDOWS_DROPPED_AT_ONCE = 10
 local ARGUMENTS_AT_ONCE = 4000 -- below the limit of Lua's stack
 
 local IS_LABEL, IS_FAILED, IS_MATCHED, HAS_ARRIVAL, IS_ADDRESSED = 1, 2, 4, 8, 2
+local HAS_VALUE, HAS_WINNERS_VALUE, LABEL_HAS_VALUE = 16, 32, 128
 local RANKS = {[0] = 'labels:held', 'labels:out_of_range', 'labels:duplicate_label', 'labels:corrected_label',
   'labels:matched'}
 local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
@@ -60,11 +62,12 @@ local function read_entry(packed)
   while at <= size do
     flags = byte(packed, at)
     if band(flags, IS_LABEL) ~= 0 then
-      local label = {rank = math.floor(flags / RANK_UNIT), model = ABSENT}
+      local label = {rank = math.floor(flags % LABEL_HAS_VALUE / RANK_UNIT), model = ABSENT}
       flags, label.time_ms, label.class, at = unpack_from('>BI6c8', packed, at)
       label.arrival_ms = label.time_ms
       if band(flags, HAS_ARRIVAL) ~= 0 then label.arrival_ms, at = unpack_from('>I6', packed, at) end
       if band(flags, IS_ADDRESSED) ~= 0 then label.model, at = unpack_from('>c8', packed, at) end
+      if band(flags, LABEL_HAS_VALUE) ~= 0 then label.value, at = unpack_from('>d', packed, at) end
       entry.labels[#entry.labels + 1] = label
     else
       local held, slices = {winner = ABSENT}, nil
@@ -72,9 +75,11 @@ local function read_entry(packed)
       held.failed = band(flags, IS_FAILED) ~= 0
       held.slices = sub(packed, at, at + slices * 8 - 1)
       at = at + slices * 8
+      if band(flags, HAS_VALUE) ~= 0 then held.value, at = unpack_from('>d', packed, at) end
       held.arrival_ms = held.time_ms
       if band(flags, HAS_ARRIVAL) ~= 0 then held.arrival_ms, at = unpack_from('>I6', packed, at) end
       if band(flags, IS_MATCHED) ~= 0 then held.winner_ms, held.winner, at = unpack_from('>I6c8', packed, at) end
+      if band(flags, HAS_WINNERS_VALUE) ~= 0 then held.winner_value, at = unpack_from('>d', packed, at) end
       entry.predictions[#entry.predictions + 1] = held
     end
   end
@@ -86,17 +91,22 @@ local function write_entry(entry)
   for _, held in ipairs(entry.predictions) do
     local late, matched = held.arrival_ms ~= held.time_ms, held.winner ~= ABSENT
     local flags = (held.failed and IS_FAILED or 0) + (matched and IS_MATCHED or 0) + (late and HAS_ARRIVAL or 0)
+      + (held.value and HAS_VALUE or 0) + (held.winner_value and HAS_WINNERS_VALUE or 0)
     out[#out + 1] = pack('>Bc8I6c8B', flags, held.terms, held.time_ms, held.predicted, #held.slices / 8)
     out[#out + 1] = held.slices
+    if held.value then out[#out + 1] = pack('>d', held.value) end
     if late then out[#out + 1] = pack('>I6', held.arrival_ms) end
     if matched then out[#out + 1] = pack('>I6c8', held.winner_ms, held.winner) end
+    if held.winner_value then out[#out + 1] = pack('>d', held.winner_value) end
   end
   for _, label in ipairs(entry.labels) do
     local late, addressed = label.arrival_ms ~= label.time_ms, label.model ~= ABSENT
     local flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + label.rank * RANK_UNIT
+      + (label.value and LABEL_HAS_VALUE or 0)
     out[#out + 1] = pack('>BI6c8', flags, label.time_ms, label.class)
     if late then out[#out + 1] = pack('>I6', label.arrival_ms) end
     if addressed then out[#out + 1] = label.model end
+    if label.value then out[#out + 1] = pack('>d', label.value) end
   end
   return concat(out)
 end
@@ -105,8 +115,8 @@ end
 
 local function read_terms(packed)
   local terms, flags, count, at = {aliases = {}, tally = {}}, nil, nil, nil
-  terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.horizon_ms, terms.skew_ms,
-    terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8I8I8I8BI2', packed)
+  terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.positive_class, terms.horizon_ms,
+    terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
   terms.first_label_wins, terms.counts_classes = band(flags, 1) ~= 0, band(flags, 2) ~= 0
   for _ = 1, count do
@@ -164,15 +174,43 @@ local function tally(terms, start_ms, predicted_in_slices, label, delta)
   labels[label] = (labels[label] or 0) + delta
 end
 
-local function count(held, terms, label, delta)
+local function counts_of(window)
+  local counts = cells[window]
+  if not counts then counts = {}; cells[window] = counts end
+  return counts
+end
+
+-- What a labelled prediction adds to the sums of its window, if it has a value.
+local function tally_sums(terms, start_ms, slices, contribution, delta)
+  local counts = counts_of(terms.counted_as .. pack('>I8', start_ms))
+  for name, increment in pairs(contribution) do
+    local key = EVERYTHING .. name
+    counts[key] = (counts[key] or 0) + delta * increment
+    for at = 1, #slices, 8 do
+      key = sub(slices, at, at + 7) .. name
+      counts[key] = (counts[key] or 0) + delta * increment
+    end
+  end
+end
+
+local function contribution_of(terms, value, predicted, label, label_value)
+  if not terms.counts_classes then return label_value and regression_contribution(value, label_value) or {} end
+  local event = terms.positive_class ~= ABSENT and terms.positive_class or predicted
+  return score_contribution(value, label == event)
+end
+
+local function count(held, terms, label, value, delta)
   local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
+  if held.value and label ~= ABSENT then
+    local contribution = contribution_of(terms, held.value, held.predicted, label, value)
+    tally_sums(terms, start_ms, held.slices, contribution, delta)
+  end
   local predicted_in_slices = held.predicted .. string.char(#held.slices / 8) .. held.slices
   tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or label, delta)
 end
 
 local function fold_window(terms, window, predicted_in_slices, labels)
-  local counts = cells[window]
-  if not counts then counts = {}; cells[window] = counts end
+  local counts = counts_of(window)
   local predicted = sub(predicted_in_slices, 1, 8)
   for label, delta in pairs(labels) do
     if delta ~= 0 then
@@ -247,7 +285,7 @@ local function is_better(held, terms, time_ms, label)
   return is_greater_text(texts[1] or '', texts[2] or '') ~= terms.first_label_wins
 end
 
-local function offer(held, terms, time_ms, arrival_ms, spelling)
+local function offer(held, terms, time_ms, arrival_ms, spelling, value)
   if not matches(held, terms, time_ms, arrival_ms) then return OUT_OF_RANGE end
   local label = terms.aliases[spelling] or spelling
   local before = held.winner
@@ -257,9 +295,9 @@ local function offer(held, terms, time_ms, arrival_ms, spelling)
   elseif not is_better(held, terms, time_ms, label) then
     return before == label and DUPLICATE or CORRECTED
   end
-  count(held, terms, before, -1)
-  count(held, terms, label, 1)
-  held.winner_ms, held.winner = time_ms, label
+  count(held, terms, before, held.winner_value, -1)
+  count(held, terms, label, value, 1)
+  held.winner_ms, held.winner, held.winner_value = time_ms, label, value
   if before == ABSENT then return MATCHED end
   return before == label and DUPLICATE or CORRECTED
 end
@@ -267,7 +305,7 @@ end
 local function offer_held_labels(entry, held, terms)
   for _, label in ipairs(entry.labels) do
     if label.model == ABSENT or label.model == terms.model then
-      local rank = offer(held, terms, label.time_ms, label.arrival_ms, label.class)
+      local rank = offer(held, terms, label.time_ms, label.arrival_ms, label.class, label.value)
       if rank > label.rank then
         fate(RANKS[label.rank], -1)
         fate(RANKS[rank], 1)
@@ -298,7 +336,7 @@ local function join_prediction(entry, row, terms)
   end
   row.winner = ABSENT
   entry.predictions[#entry.predictions + 1] = row
-  count(row, terms, ABSENT, 1)
+  count(row, terms, ABSENT, nil, 1)
   if row.failed then
     fate('predictions:failed', 1)
     return true, true
@@ -321,7 +359,7 @@ local function join_label(entry, row)
     local terms = terms_for(held.terms)
     if not held.failed and (row.model == ABSENT or row.model == terms.model) then
       local won_ms, won = held.winner_ms, held.winner
-      local offered = offer(held, terms, row.time_ms, row.arrival_ms, row.class)
+      local offered = offer(held, terms, row.time_ms, row.arrival_ms, row.class, row.value)
       if offered > rank then rank = offered end
       if held.winner_ms ~= won_ms or held.winner ~= won then changed = true end
     end
@@ -469,6 +507,7 @@ local function forget_whole(key)
   local entry = entries[key]
   if type(entry) ~= 'string' or #entry < 24 then return false end
   local flags, size = byte(entry, 1), 24 + 8 * byte(entry, 24)
+  if flags >= HAS_VALUE and flags < HAS_WINNERS_VALUE then flags, size = flags - HAS_VALUE, size + 8 end
   local is_matched = flags == IS_MATCHED
   if not is_matched and (flags ~= 0 or #entry ~= size) then return false end
   local terms = terms_for(sub(entry, 2, 9))
@@ -477,7 +516,7 @@ local function forget_whole(key)
     local labels = #entry - size - 14
     if labels == 15 then
       local label_flags = byte(entry, size + 15)
-      local is_settled = label_flags % RANK_UNIT == IS_LABEL and label_flags > RANK_UNIT
+      local is_settled = label_flags % RANK_UNIT == IS_LABEL and label_flags > RANK_UNIT and label_flags < LABEL_HAS_VALUE
       if not is_settled or watermark_ms <= unpack_from('>I6', entry, size + 16) + label_hold_ms then return false end
     elseif labels ~= 0 then
       return false

@@ -48,8 +48,10 @@ class HeldPrediction:
     predicted: bytes
     failed: bool
     slices: tuple[bytes, ...]
+    value: float | None = None
     winner_ms: int = 0
     winner: bytes = ABSENT
+    winner_value: float | None = None
 
     @property
     def matched(self) -> bool:
@@ -65,6 +67,7 @@ class HeldLabel:
     arrival_ms: int
     label: bytes
     model: bytes
+    value: float | None = None
     fate: LabelFate = LabelFate.HELD
 
 
@@ -95,8 +98,9 @@ class Tally(Protocol):
     `label` ABSENT means that no label counts yet.
     """
 
-    def count(self, prediction: HeldPrediction, label: bytes, delta: int) -> None:
-        """Add `delta` to the cell of the prediction and `label`, in each of its slices."""
+    def count(self, prediction: HeldPrediction, label: bytes, value: float | None, delta: int) -> None:
+        """Add `delta` to the cell of the prediction and `label`, in each of its slices, and `delta` times what the two
+        contribute to the sums of its window. `value` is the label as a number."""
 
     def prediction(self, fate: PredictionFate, delta: int = 1) -> None:
         """Add `delta` to a fate of the predictions."""
@@ -139,9 +143,9 @@ def join_prediction(entry: Entry, row: PredictionRow, terms: Terms, tally: Tally
         if held.terms.model_version == terms.model_version and held.failed == row.failed:
             _repeat_prediction(entry, held, row, tally)
             return False
-    prediction = HeldPrediction(terms, row.time_ms, row.arrival_ms, row.predicted, row.failed, row.slices)
+    prediction = HeldPrediction(terms, row.time_ms, row.arrival_ms, row.predicted, row.failed, row.slices, row.value)
     entry.predictions.append(prediction)
-    tally.count(prediction, ABSENT, 1)
+    tally.count(prediction, ABSENT, None, 1)
     if row.failed:
         tally.prediction(PredictionFate.FAILED)
         return True
@@ -165,7 +169,7 @@ def _repeat_prediction(entry: Entry, held: HeldPrediction, row: PredictionRow, t
 def _offer_held_labels(entry: Entry, prediction: HeldPrediction, tally: Tally) -> None:
     for label in entry.labels:
         if label.model in (ABSENT, prediction.terms.model):
-            fate = _offer(prediction, label.time_ms, label.arrival_ms, label.label, tally)
+            fate = _offer(prediction, label, tally)
             if LABEL_RANK[fate] > LABEL_RANK[label.fate]:
                 tally.label(label.fate, -1)
                 tally.label(fate)
@@ -186,12 +190,12 @@ def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
         known.arrival_ms = min(known.arrival_ms, row.arrival_ms)
     for prediction in entry.predictions:
         if not prediction.failed and row.model in (ABSENT, prediction.terms.model):
-            offered = _offer(prediction, row.time_ms, row.arrival_ms, row.label, tally)
+            offered = _offer(prediction, row, tally)
             fate = max(fate, offered, key=LABEL_RANK.__getitem__)
     tally.label(fate)
     if known is not None:
         return False
-    entry.labels.append(HeldLabel(row.time_ms, row.arrival_ms, row.label, row.model, fate))
+    entry.labels.append(HeldLabel(row.time_ms, row.arrival_ms, row.label, row.model, row.value, fate))
     if len(entry.labels) > MAX_LABELS:
         earliest = min(entry.labels, key=lambda held: held.time_ms)
         entry.labels.remove(earliest)
@@ -201,20 +205,20 @@ def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
     return True
 
 
-def _offer(prediction: HeldPrediction, time_ms: int, arrival_ms: int, spelling: bytes, tally: Tally) -> LabelFate:
+def _offer(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tally) -> LabelFate:
     """Offer a label to a prediction that it is addressed to; the better of two labels counts."""
-    if not _matches(prediction, time_ms, arrival_ms):
+    if not _matches(prediction, offered.time_ms, offered.arrival_ms):
         return LabelFate.OUT_OF_RANGE
-    label = dict(prediction.terms.class_aliases).get(spelling, spelling)
+    label = dict(prediction.terms.class_aliases).get(offered.label, offered.label)
     before = prediction.winner
     if before == ABSENT:
         tally.prediction(PredictionFate.WAITING, -1)
         tally.prediction(PredictionFate.MATCHED)
-    elif not _is_better(prediction, time_ms, label, tally):
+    elif not _is_better(prediction, offered.time_ms, label, tally):
         return LabelFate.DUPLICATE if before == label else LabelFate.CORRECTED
-    tally.count(prediction, before, -1)
-    tally.count(prediction, label, 1)
-    prediction.winner_ms, prediction.winner = time_ms, label
+    tally.count(prediction, before, prediction.winner_value, -1)
+    tally.count(prediction, label, offered.value, 1)
+    prediction.winner_ms, prediction.winner, prediction.winner_value = offered.time_ms, label, offered.value
     if before == ABSENT:
         return LabelFate.MATCHED
     return LabelFate.DUPLICATE if before == label else LabelFate.CORRECTED

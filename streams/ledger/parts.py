@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.identity import ABSENT, HASH_BYTES
 
 __all__ = [
+    "HAS_VALUE",
     "IS_FAILED",
     "NEVER_MS",
+    "WORD_BYTES",
     "CommitReply",
     "Definitions",
     "Gap",
@@ -36,6 +39,7 @@ __all__ = [
     "SourceState",
     "pack_labels",
     "pack_predictions",
+    "pack_value",
 ]
 
 NEVER_MS = 0
@@ -44,8 +48,12 @@ NEVER_MS = 0
 _PREDICTION = struct.Struct(">16sQB8sHI8sB")
 _LABEL = struct.Struct(">16sQ8sHI8s")
 """Event times take six bytes, as the ledger keeps them: a 16-bit and a 32-bit word."""
+_VALUE = struct.Struct(">d")
 IS_FAILED = 2
 """Flag of a prediction whose status is not `ok`."""
+HAS_VALUE = 16
+"""Flag of a prediction with a score, or of a number that a regression model predicts."""
+WORD_BYTES = 8
 
 
 class Role(enum.StrEnum):
@@ -112,7 +120,8 @@ class Gap:
 @dataclasses.dataclass(frozen=True, slots=True)
 class PredictionRow:
     """A prediction as the join sees it. `arrival_ms` is the later of its time and its partition's
-    watermark just before it; `slices` are the declared segments it falls into beside `{}`."""
+    watermark just before it; `slices` are the declared segments it falls into beside `{}`. `value` is its score, NaN
+    where what was sent is no probability, or the predicted number of a regression model."""
 
     key: bytes
     terms: bytes
@@ -121,50 +130,59 @@ class PredictionRow:
     predicted: bytes
     failed: bool = False
     slices: tuple[bytes, ...] = ()
+    value: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelRow:
-    """A label as the join sees it; `model` is `ABSENT` when it is addressed to every model."""
+    """A label as the join sees it; `model` is `ABSENT` when it is addressed to every model. `value` is the label
+    as a number, where some model predicts numbers."""
 
     key: bytes
     time_ms: int
     arrival_ms: int
     label: bytes
     model: bytes = ABSENT
+    value: float | None = None
 
 
-def pack_predictions(rows: Sequence[PredictionRow], *, slices: int) -> bytes:
-    """Rows of equal width: room for `slices` slices, of which each row says how many it has."""
+def pack_predictions(rows: Sequence[PredictionRow], *, words: int) -> bytes:
+    """Rows of equal width: room for `words` words of 8 bytes, the slices of a row and then its value if it has one."""
     return b"".join(
         _PREDICTION.pack(
             row.key,
             row.arrival_ms,
-            row.failed * IS_FAILED,
+            row.failed * IS_FAILED | (row.value is not None) * HAS_VALUE,
             row.terms,
             row.time_ms >> 32,
             row.time_ms & 0xFFFFFFFF,
             row.predicted,
             len(row.slices),
         )
-        + b"".join(row.slices).ljust(slices * HASH_BYTES, b"\0")
+        + (b"".join(row.slices) + pack_value(row.value)).ljust(words * WORD_BYTES, b"\0")
         for row in rows
     )
 
 
-def pack_labels(rows: Sequence[LabelRow]) -> bytes:
-    """Rows of equal width."""
+def pack_labels(rows: Sequence[LabelRow], *, words: int = 0) -> bytes:
+    """Rows of equal width; with a word for the value, which is NaN where a row has none."""
     return b"".join(
         _LABEL.pack(row.key, row.arrival_ms, row.model, row.time_ms >> 32, row.time_ms & 0xFFFFFFFF, row.label)
+        + (pack_value(math.nan if row.value is None else row.value) if words else b"")
         for row in rows
     )
+
+
+def pack_value(value: float | None) -> bytes:
+    """A word, or nothing."""
+    return b"" if value is None else _VALUE.pack(value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A run `[expected, next)` of one source, for one shard.
 
-    `rows` are packed (`slices` per prediction row, 0 for labels); `rejected` counts the dead-lettered
+    `rows` are packed, with room for `words` of 8 bytes at the end of each; `rejected` counts the dead-lettered
     records of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the
     run. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
     shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran out, or the log was
@@ -178,7 +196,7 @@ class Part:
     watermark_ms: int = NEVER_MS
     raise_to_ms: int = NEVER_MS
     rejected: int = 0
-    slices: int = 0
+    words: int = 0
     rows: bytes = b""
     register: bool = False
     gap_to_ms: int = NEVER_MS
@@ -186,25 +204,26 @@ class Part:
     @property
     def row_bytes(self) -> int:
         """The width of one row."""
-        if self.source.role is Role.LABELS:
-            return _LABEL.size
-        return _PREDICTION.size + self.slices * HASH_BYTES
+        fixed = _LABEL if self.source.role is Role.LABELS else _PREDICTION
+        return fixed.size + self.words * WORD_BYTES
 
     def unpack_predictions(self) -> Iterable[PredictionRow]:
         """The rows of a predictions part."""
         for at in range(0, len(self.rows), self.row_bytes):
             fields = _PREDICTION.unpack_from(self.rows, at)
             key, arrival_ms, flags, terms, high, low, predicted, count = fields
-            first = at + _PREDICTION.size
-            slices = (self.rows[i : i + HASH_BYTES] for i in range(first, first + count * HASH_BYTES, HASH_BYTES))
-            yield PredictionRow(
-                key, terms, high << 32 | low, arrival_ms, predicted, bool(flags & IS_FAILED), tuple(slices)
-            )
+            first, end = at + _PREDICTION.size, at + _PREDICTION.size + count * WORD_BYTES
+            slices = tuple(self.rows[i : i + WORD_BYTES] for i in range(first, end, WORD_BYTES))
+            value = _VALUE.unpack_from(self.rows, end)[0] if flags & HAS_VALUE else None
+            is_failed = bool(flags & IS_FAILED)
+            yield PredictionRow(key, terms, high << 32 | low, arrival_ms, predicted, is_failed, slices, value)
 
     def unpack_labels(self) -> Iterable[LabelRow]:
         """The rows of a labels part."""
-        for key, arrival_ms, model, high, low, label in _LABEL.iter_unpack(self.rows):
-            yield LabelRow(key, high << 32 | low, arrival_ms, label, model)
+        for at in range(0, len(self.rows), self.row_bytes):
+            key, arrival_ms, model, high, low, label = _LABEL.unpack_from(self.rows, at)
+            value = _VALUE.unpack_from(self.rows, at + _LABEL.size)[0] if self.words else math.nan
+            yield LabelRow(key, high << 32 | low, arrival_ms, label, model, None if math.isnan(value) else value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from streams.errors import PermanentFailure
-from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG
+from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG, SUM
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.founding import Charter
 from streams.ledger.join import Entry, HeldPrediction, forget_overdue, join_label, join_prediction
@@ -32,6 +32,7 @@ from streams.ledger.parts import (
     SourceState,
 )
 from streams.ledger.terms import Terms
+from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.ports import Cell, ChangedWindow, WindowCells
 
 __all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
@@ -218,11 +219,16 @@ class _Draft:
         """Note that the id has something to forget once the watermark is past `deadline_ms`."""
         self._overdue[(deadline_ms // FORGET_BUCKET_MS + 1) * FORGET_BUCKET_MS].append(key)
 
-    def count(self, prediction: HeldPrediction, label: bytes, delta: int) -> None:
+    def count(self, prediction: HeldPrediction, label: bytes, value: float | None, delta: int) -> None:
         terms = prediction.terms
         start_ms = prediction.time_ms // terms.base_window_ms * terms.base_window_ms
         seen = FAILED if prediction.failed else label
         self._tally[terms, start_ms, prediction.predicted, prediction.slices, seen] += delta
+        if label != ABSENT:
+            sums = self._cells[terms.counted_as, start_ms]
+            for name, increment in _contribution(prediction, label, value).items():
+                for piece in (EVERYTHING, *prediction.slices):
+                    sums[piece, SUM, name.encode()] += delta * increment
 
     def fold(self) -> None:
         """Turn what was tallied into cells; what cancels out asks for no names."""
@@ -293,6 +299,17 @@ class _Draft:
         shard.changes[window] = shard.mark
         known_ms = shard.window_finality_ms.get(window, NEVER_MS)
         shard.window_finality_ms[window] = max(known_ms, self._finality_ms[window])
+
+
+def _contribution(prediction: HeldPrediction, label: bytes, value: float | None) -> Mapping[str, int]:
+    """What a labelled prediction adds to the sums of its window, if it has a value."""
+    terms = prediction.terms
+    if prediction.value is None:
+        return {}
+    if not terms.counts_classes:
+        return {} if value is None else regression_contribution(predicted=prediction.value, label=value)
+    event = terms.positive_class if terms.positive_class != ABSENT else prediction.predicted
+    return score_contribution(prediction.value, happened=label == event)
 
 
 def _leaves_with_a_prediction(entry: Entry, deadline_ms: int) -> bool:

@@ -12,6 +12,7 @@ import hashlib
 import struct
 
 from streams.identity import (
+    ABSENT,
     HASH_BYTES,
     class_hash,
     model_hash,
@@ -22,7 +23,7 @@ from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 
 __all__ = ["Terms"]
 
-_FIXED = struct.Struct(">8s8s8s8sQQQBH")
+_FIXED = struct.Struct(">8s8s8s8s8sQQQBH")
 _PAIR = 2 * HASH_BYTES
 _FIRST_LABEL_WINS = 1
 _COUNTS_CLASSES = 2
@@ -34,13 +35,15 @@ class Terms:
 
     `model_version` is the identity, `counted_as` the model version whose cells count it (the same one,
     or `__other__` beyond the limit), `class_group` the registry that decides which classes get cells.
-    Without `counts_classes` (regression) cells only tell labelled predictions from unlabelled ones.
+    Without `counts_classes` (regression) cells only tell labelled predictions from unlabelled ones. Scores are about
+    the `positive_class`; where there is none, about the prediction being right.
     """
 
     model_version: bytes
     counted_as: bytes
     model: bytes
     class_group: bytes
+    positive_class: bytes
     horizon_ms: int
     skew_ms: int
     base_window_ms: int
@@ -57,6 +60,7 @@ class Terms:
             counted_as=model_version_hash(*counted),
             model=model_hash(model.name),
             class_group=registry_group("classes", counted[0]),
+            positive_class=ABSENT if model.positive_class is None else class_hash(model.positive_class),
             horizon_ms=model.label_horizon_ms,
             skew_ms=model.allowed_skew_ms,
             base_window_ms=model.base_window_ms,
@@ -74,6 +78,7 @@ class Terms:
             self.counted_as,
             self.model,
             self.class_group,
+            self.positive_class,
             self.horizon_ms,
             self.skew_ms,
             self.base_window_ms,
@@ -92,9 +97,10 @@ class Terms:
             counted_as=fields[1],
             model=fields[2],
             class_group=fields[3],
-            horizon_ms=fields[4],
-            skew_ms=fields[5],
-            base_window_ms=fields[6],
+            positive_class=fields[4],
+            horizon_ms=fields[5],
+            skew_ms=fields[6],
+            base_window_ms=fields[7],
             first_label_wins=bool(flags & _FIRST_LABEL_WINS),
             counts_classes=bool(flags & _COUNTS_CLASSES),
             class_aliases=tuple((pair[:HASH_BYTES], pair[HASH_BYTES:]) for pair in pairs),

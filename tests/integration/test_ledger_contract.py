@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -17,6 +20,7 @@ from streams.identity import (
     FAILED,
     OTHER,
     OTHER_WRONG,
+    SUM,
     class_hash,
     model_hash,
     model_version_hash,
@@ -42,6 +46,7 @@ from streams.ledger.parts import (
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel, Task
+from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.ports import Ledger
 from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
 
@@ -101,6 +106,7 @@ class Writer:
         model: MonitoredModel = MODEL,
         failed: bool = False,
         slices: Sequence[bytes] = (),
+        value: float | None = None,
     ) -> None:
         row = PredictionRow(
             request_key(request_id),
@@ -110,19 +116,28 @@ class Writer:
             class_hash(predicted),
             failed,
             tuple(slices),
+            value,
         )
         expected = self.offsets[PREDICTIONS]
-        rows = pack_predictions([row], slices=2)
-        reply = await self.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, slices=2, rows=rows))
+        rows = pack_predictions([row], words=3)
+        reply = await self.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, words=3, rows=rows))
         assert reply.parts[0].outcome is Outcome.APPLIED
 
     async def label(
-        self, request_id: str, label: str, *, at_ms: int = NOON_MS, arrival_ms: int = 0, model: str | None = None
+        self,
+        request_id: str,
+        label: str,
+        *,
+        at_ms: int = NOON_MS,
+        arrival_ms: int = 0,
+        model: str | None = None,
+        value: float | None = None,
     ) -> None:
         addressed = ABSENT if model is None else model_hash(model)
-        row = LabelRow(request_key(request_id), at_ms, max(at_ms, arrival_ms), class_hash(label), addressed)
+        row = LabelRow(request_key(request_id), at_ms, max(at_ms, arrival_ms), class_hash(label), addressed, value)
         expected = self.offsets[LABELS]
-        reply = await self.send(Part(source=LABELS, expected=expected, next=expected + 1, rows=pack_labels([row])))
+        rows = pack_labels([row], words=1)
+        reply = await self.send(Part(source=LABELS, expected=expected, next=expected + 1, words=1, rows=rows))
         assert reply.parts[0].outcome is Outcome.APPLIED
 
     async def raise_all(self, watermark_ms: int) -> None:
@@ -135,7 +150,12 @@ class Writer:
     ) -> dict[tuple[bytes, bytes], int]:
         start_ms = at_ms // model.base_window_ms * model.base_window_ms
         (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
-        return {cell[1:]: count for cell, count in counts.items() if cell[0] == piece}
+        return {cell[1:]: count for cell, count in counts.items() if cell[0] == piece and cell[1] != SUM}
+
+    async def sums(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
+        start_ms = NOON_MS // model.base_window_ms * model.base_window_ms
+        (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
+        return {cell[2].decode(): count for cell, count in counts.items() if cell[0] == piece and cell[1] == SUM}
 
     async def fates(self) -> dict[str, int]:
         fates = await self.ledger.fates(0)
@@ -326,6 +346,80 @@ async def test_classes_of_a_regression_are_not_counted(ledger: Ledger) -> None:
     assert await writer.cells() == {(ANY_LABEL, ABSENT): 1}
 
 
+BINARY = dataclasses.replace(MODEL, task=Task.BINARY, positive_class="a")
+NUMBERS = dataclasses.replace(MODEL, task=Task.REGRESSION)
+
+
+async def test_a_score_adds_to_the_sums_of_its_window_and_slices_when_its_label_comes(ledger: Ledger) -> None:
+    writer = Writer(ledger, (BINARY,))
+    await writer.start()
+    german = segment_hash({"country": "DE"})
+    await writer.predict("r", "b", model=BINARY, value=0.25, slices=[german])
+    assert await writer.sums(BINARY) == {}
+    await writer.label("r", "a")
+    expected = score_contribution(0.25, happened=True)
+    assert expected == await writer.sums(BINARY)
+    assert expected == await writer.sums(BINARY, piece=german)
+
+
+async def test_without_a_positive_class_a_score_is_about_being_right(writer: Writer) -> None:
+    await writer.predict("right", "a", value=0.75)
+    await writer.predict("wrong", "a", value=0.75)
+    await writer.label("right", "a")
+    await writer.label("wrong", "b")
+    expected = Counter(score_contribution(0.75, happened=True))
+    expected.update(score_contribution(0.75, happened=False))
+    assert expected == await writer.sums()
+
+
+async def test_a_correction_takes_back_what_the_first_label_added(ledger: Ledger) -> None:
+    writer = Writer(ledger, (BINARY,))
+    await writer.start()
+    await writer.predict("r", "a", model=BINARY, value=0.9)
+    await writer.label("r", "a")
+    await writer.label("r", "b", at_ms=NOON_MS + 1)
+    assert score_contribution(0.9, happened=False) == await writer.sums(BINARY)
+    await writer.label("r", "c", at_ms=NOON_MS + 2)
+    assert score_contribution(0.9, happened=False) == await writer.sums(BINARY)
+
+
+async def test_a_score_that_is_no_probability_is_counted_as_such(writer: Writer) -> None:
+    await writer.predict("r", "a", value=math.nan)
+    await writer.label("r", "a")
+    assert await writer.sums() == {"x": 1}
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+async def test_numbers_add_up_exactly_through_corrections_and_early_labels(
+    ledger: Ledger, *, labels_first: bool
+) -> None:
+    writer = Writer(ledger, (NUMBERS,))
+    await writer.start()
+    rng = random.Random(7)
+    final: Counter[str] = Counter()
+    for number in range(60):
+        predicted, label, corrected = (rng.uniform(-50, 50) * 10 ** rng.randrange(-3, 6) for _ in range(3))
+        second_ms = NOON_MS + 1 if number % 2 else NOON_MS - 1
+        if not labels_first:
+            await writer.predict(f"r{number}", "p", model=NUMBERS, value=predicted)
+        await writer.label(f"r{number}", "first", value=label)
+        await writer.label(f"r{number}", "second", value=corrected, at_ms=second_ms)
+        if labels_first:
+            await writer.predict(f"r{number}", "p", model=NUMBERS, value=predicted)
+        winner = corrected if number % 2 else label
+        final.update(regression_contribution(predicted=predicted, label=winner))
+    assert {name: total for name, total in final.items() if total} == await writer.sums(NUMBERS)
+
+
+async def test_a_number_is_matched_by_a_label_that_is_none_without_adding_to_the_sums(ledger: Ledger) -> None:
+    writer = Writer(ledger, (NUMBERS,))
+    await writer.start()
+    await writer.predict("r", "p", model=NUMBERS, value=3.0)
+    await writer.label("r", "a")
+    assert await writer.cells(NUMBERS) == {(ANY_LABEL, ABSENT): 1}
+    assert await writer.sums(NUMBERS) == {}
+
+
 async def test_beyond_the_limit_of_classes_agreement_is_still_known(ledger: Ledger) -> None:
     writer = Writer(ledger, admitted=NameList((class_hash("a"),), full=True))
     await writer.start()
@@ -397,7 +491,7 @@ async def test_of_nine_labels_the_earliest_leaves(writer: Writer) -> None:
 async def test_a_part_with_another_offset_is_refused_and_nothing_changes(writer: Writer) -> None:
     await writer.predict("r", "a")
     row = PredictionRow(request_key("s"), Terms.of(MODEL, "1").hash, NOON_MS, NOON_MS, class_hash("a"))
-    rows = pack_predictions([row], slices=0)
+    rows = pack_predictions([row], words=0)
     for expected in (0, 7):
         reply = await writer.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, rows=rows))
         assert (reply.parts[0].outcome, reply.parts[0].stored) == (Outcome.REFUSED, 1)
@@ -431,7 +525,7 @@ async def test_a_partition_that_was_added_starts_at_the_watermark_of_its_shard(w
 async def test_rows_without_definitions_are_held_back_whole(writer: Writer) -> None:
     terms = Terms.of(MODEL, "1")
     row = PredictionRow(request_key("r"), terms.hash, NOON_MS, NOON_MS, class_hash("a"))
-    part = Part(source=PREDICTIONS, expected=0, next=1, rows=pack_predictions([row], slices=0))
+    part = Part(source=PREDICTIONS, expected=0, next=1, rows=pack_predictions([row], words=0))
     other = Part(source=LABELS, expected=0, next=1, rejected=1)
     reply = await writer.ledger.commit(0, [other, part], Definitions(), forget_limit=0)
     assert [each.outcome for each in reply.parts] == [Outcome.HELD_BACK, Outcome.HELD_BACK]

@@ -121,13 +121,13 @@ class EvaluatedWorld:
         slices = (segment_hash({"country": country}),) if country else ()
         terms = Terms.of(model, "3").hash
         row = PredictionRow(request_key(request_id), terms, at_ms, at_ms, class_hash(predicted), failed, slices)
-        await self._commit(request_id, _SOURCES[0], rows=pack_predictions([row], slices=1), slices=1, country=country)
+        await self._commit(request_id, _SOURCES[0], rows=pack_predictions([row], words=1), words=1, country=country)
         return request_id
 
     async def label(self, request_id: str, label: str, *, at_ms: int) -> None:
         """One label for every model."""
         row = LabelRow(request_key(request_id), at_ms, at_ms, class_hash(label))
-        await self._commit(request_id, _SOURCES[1], rows=pack_labels([row]), slices=0)
+        await self._commit(request_id, _SOURCES[1], rows=pack_labels([row]), words=0)
 
     async def advance(self, watermark_ms: int) -> None:
         """Raise the watermark of every source in every shard."""
@@ -160,7 +160,7 @@ class EvaluatedWorld:
         return max((each for each in reversed(found) if each.window.start == first), key=lambda each: each.revision)
 
     async def _commit(
-        self, request_id: str, source: Source, *, rows: bytes, slices: int, country: str | None = None
+        self, request_id: str, source: Source, *, rows: bytes, words: int, country: str | None = None
     ) -> None:
         home = shard_of(request_key(request_id), shards=self.shards)
         for shard in range(self.shards):
@@ -169,7 +169,7 @@ class EvaluatedWorld:
                 source=source,
                 expected=expected,
                 next=expected + 1,
-                slices=slices,
+                words=words,
                 rows=rows if shard == home else b"",
             )
             reply = await self._port.commit(shard, [part], self._definitions(country), forget_limit=1000)

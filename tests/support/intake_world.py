@@ -22,7 +22,7 @@ from schemas.times import format_time
 from streams.dead_letter_limits import DeadLetterLimits, Stop
 from streams.ledger.parts import Source
 from streams.ledger.reference import ReferenceLedger
-from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 from streams.ports import Ledger, OutgoingMessage
 
 __all__ = [
@@ -162,6 +162,7 @@ class IntakeWorld:
             lateness_ms=LATENESS_MS,
             max_future_skew_ms=5 * MINUTE_MS,
             dead_letters="dead-letters",
+            predicts_numbers=any(model.task is Task.REGRESSION for model in models),
             model=lambda name: known.get(name) or MonitoredModel(name=name),
         )
         self.ports = IntakePorts(

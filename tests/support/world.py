@@ -24,6 +24,7 @@ from streams.identity import (
     FAILED,
     OTHER,
     OTHER_WRONG,
+    SUM,
     class_hash,
     model_version_hash,
     registry_group,
@@ -114,7 +115,8 @@ async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[byte
         windows = await ledger.windows(shard)
         for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
             for (piece, label, predicted), count in counts.items():
-                cells[piece][names[version], str(start_ms), TEXTS[label], TEXTS[predicted]] += count
+                if label != SUM:
+                    cells[piece][names[version], str(start_ms), TEXTS[label], TEXTS[predicted]] += count
     return cells
 
 
@@ -398,8 +400,8 @@ class SideBySide:
         whole = collections.Counter[str]()
         for counts in cells.values():
             for (piece, label, _), count in counts.items():
-                assert count > 0, counts
-                if piece == EVERYTHING:
+                assert count > 0 or label == SUM, counts
+                if piece == EVERYTHING and label != SUM:
                     whole["failed" if label == FAILED else "unlabelled" if label == ABSENT else "labelled"] += count
         if self.reference.parts[shard].keep_windows_ms == FOREVER_MS:
             assert whole["labelled"] == fates["predictions:matched"]
