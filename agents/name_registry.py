@@ -16,6 +16,7 @@ import logging
 from collections.abc import Iterable
 
 from agents.outages import Outages
+from streams.errors import TemporaryFailure
 from streams.identity import class_hash, registry_group
 from streams.ledger.parts import NameList
 from streams.monitored_model import MonitoredModel
@@ -89,16 +90,17 @@ class NameRegistry:
 
     async def _ask(self, group: bytes, names: list[bytes], *, limit: int) -> NameList:
         async def ask() -> NameList:
-            async with self._restoring:
-                if self._is_doubtful:
-                    self._is_doubtful = False
-                    try:
+            try:
+                async with self._restoring:
+                    if self._is_doubtful:
+                        self._is_doubtful = False
                         await self._restore()
-                    except BaseException:
-                        self._is_doubtful = True
-                        raise
-            known = self._lists.get(group, NameList())
-            return await self._ledger.admit(group, names, limit=limit, known=known)
+                known = self._lists.get(group, NameList())
+                return await self._ledger.admit(group, names, limit=limit, known=known)
+            except TemporaryFailure:
+                # Whoever was away may come back without its last second.
+                self._is_doubtful = True
+                raise
 
         return self._learn(group, await self._outages.ride_out(ask))
 

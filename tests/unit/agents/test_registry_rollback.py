@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -91,6 +91,14 @@ class Forgetful(ReferenceLedger):
     def __init__(self) -> None:
         super().__init__(shards=2, label_hold_ms=1, keep_windows_ms=1)
         self.asked = 0
+        self.is_away = False
+
+    async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
+        if self.is_away:
+            self.is_away = False
+            self._registry.clear()
+            raise TemporaryFailure("it was away, and comes back empty")
+        return await super().admit(group, names, limit=limit, known=known)
 
     async def registry(self) -> dict[bytes, NameList]:
         self.asked += 1
@@ -126,3 +134,15 @@ async def test_registry_is_compared_again_only_after_a_doubt(ledger: Forgetful) 
     await registry.decide(registry_group("classes", "next"), [A], limit=2)
     assert 3 == ledger.asked
     assert {GROUP, *(registry_group("classes", name) for name in ("0", "1", "2", "next"))} == ledger._registry.keys()
+
+
+async def test_registry_that_was_away_is_compared_before_it_is_asked_again(ledger: Forgetful) -> None:
+    registry = NameRegistry(ledger, Outages(FakeClock()), limits=LIMITS)
+    other = registry_group("classes", "other")
+    await registry.decide(other, [A], limit=2)
+    # Somebody else's decision, which only a shard knows of.
+    third = registry_group("classes", "third")
+    await ledger.commit(0, [], Definitions(name_lists={third: NameList((A, B), full=True)}), forget_limit=0)
+    ledger.is_away = True
+    assert NameList((A, B), full=True) == await registry.decide(third, [C], limit=2)
+    assert {GROUP, other, third} == ledger._registry.keys()
