@@ -107,5 +107,6 @@ $(CACHE)/uv/bin/uv:
 	@$(CACHE)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 # One lock for every supported Python; without headers or addresses it reads the same wherever it was made.
-compile = $< pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	--no-emit-find-links --upgrade --output-file $(1) $(2)
+# Extras stay: else pip looks for the newest `coverage[toml]`, and refuses what has no hash.
+compile = $< pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header \
+	--no-emit-index-url --no-emit-find-links --upgrade --output-file $(1) $(2)
