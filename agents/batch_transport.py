@@ -133,8 +133,9 @@ class _Thread(driver.AIOKafkaConsumerThread):
         if assignment is not self._positioned:
             self._positions.clear()
             self._positioned = assignment
-        self._positions.update(partitions)
-        await super()._seek_wait(consumer, partitions)
+        for tp, offset in partitions.items():
+            consumer.seek(tp, offset)  # raises if the partition has been taken away meanwhile
+            self._positions[tp] = offset
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
@@ -147,7 +148,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _batches(self, consumer: Any, fetched: Mapping[TopicPartition, Sequence[Any]]) -> dict[TP, list[RecordBatch]]:
         assignment = _assignment(consumer)
         # In an assignment without our seeks, positions are the group's commits and say nothing.
-        if assignment is None or assignment is not self._positioned or not self.consumer.flow_active:
+        if assignment is None or assignment is not self._positioned:
             return {}
         batches = {}
         for tp, base in self._positions.items():

@@ -16,10 +16,12 @@ from mode import CrashingSupervisor, get_logger
 from agents.batch_transport import BatchSchema, BatchTransport, StartOffsets
 from agents.record_batch import RecordBatch
 
-__all__ = ["FaustApp", "build_faust_app"]
+__all__ = ["SESSION_TIMEOUT_SECONDS", "FaustApp", "build_faust_app"]
 
 ENVIRONMENT_PREFIX = "_NOT_BY_ENVIRONMENT"
 """Faust lets its environment variables override arguments; none begins like this."""
+SESSION_TIMEOUT_SECONDS = 15.0
+"""After this long without a heartbeat a worker is taken for dead, and others take over what it read."""
 BUFFERED_BATCHES = 4
 """Before the agent; beyond it a partition is not fetched."""
 MAX_PARTITION_FETCH_BYTES = 1024 * 1024
@@ -53,8 +55,9 @@ def build_faust_app(
     connection: Mapping[str, Any],
     topics: Collection[str],
     start_offsets: StartOffsets,
+    give_up: Callable[[], Awaitable[None]],
     take_in: TakeIn,
-    session_timeout_seconds: float = 15.0,
+    session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
 ) -> FaustApp:
     """An app that is ready to be started.
 
@@ -62,6 +65,7 @@ def build_faust_app(
         client_id: by which the group's members tell what kind of worker this is.
         connection: aiokafka's arguments for brokers and security.
         start_offsets: where partitions begin whenever they are assigned.
+        give_up: called when all partitions are taken away; those that come back are assigned again.
         take_in: called with every batch, in order per partition; what it raises ends the app.
     """
     app = FaustApp(
@@ -87,6 +91,10 @@ def build_faust_app(
     app.connection = connection
     app.start_offsets = start_offsets
     app.transport = BatchTransport(app.conf.broker_consumer, app)
+
+    @app.on_partitions_revoked.connect
+    async def revoked(*_: Any, **__: Any) -> None:
+        await give_up()
 
     @app.agent(app.topic(*topics, schema=BatchSchema()), name="intake", supervisor_strategy=CrashingSupervisor)
     async def intake(stream: Any) -> None:

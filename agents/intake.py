@@ -34,6 +34,7 @@ class Intake:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ports = ports
         self._prediction_partitions = prediction_partitions
+        self._assigning = asyncio.Lock()
         self._tasks: dict[Source, asyncio.Task[None]] = {}
         self._held: dict[Source, int] = {}
         self._released = asyncio.Event()
@@ -53,20 +54,25 @@ class Intake:
             TemporaryFailure: the ledger or the broker does not answer.
             PermanentFailure: the ledger and a log do not fit together.
         """
-        for source in list(self.partitions):
-            await self._give_up(source)
-        for writer in self._ports.writers:
-            # What was lost while another worker had these partitions, only that one has noticed.
-            writer.forget_definitions()
-        states = await self.states()
-        offsets = {}
-        for source in sorted(sources):
-            partition = PartitionIntake(source, self._ports)
-            await partition.resume(states, await self._ports.bounds(source))
-            offsets[source] = partition.position
-            self.partitions[source] = partition
-            self._tasks[source] = self._spawn(partition.run())
-        return offsets
+        # Faust may ask again before it has its answer, and may not wait for the first one.
+        async with self._assigning:
+            await self._give_up_all()
+            for writer in self._ports.writers:
+                # What was lost while another worker had these partitions, only that one has noticed.
+                writer.forget_definitions()
+            states = await self.states()
+            resumed = [PartitionIntake(source, self._ports) for source in sorted(sources)]
+            for partition in resumed:
+                await partition.resume(states, await self._ports.bounds(partition.source))
+            for partition in resumed:
+                self.partitions[partition.source] = partition
+                self._tasks[partition.source] = self._spawn(partition.run())
+            return {partition.source: partition.position for partition in resumed}
+
+    async def give_up(self) -> None:
+        """Let all partitions go: somebody else may have them already."""
+        async with self._assigning:
+            await self._give_up_all()
 
     async def put(self, source: Source, batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
         """Hand a batch to its partition; waits while too much is held already."""
@@ -105,15 +111,15 @@ class Intake:
 
     async def stop(self) -> None:
         """Stop all tasks; what was not acknowledged will be read again."""
-        for source in list(self.partitions):
-            await self._give_up(source)
-        for task in self._writer_tasks:
-            await _end(task)
+        await self.give_up()
+        await _end(self._writer_tasks)
 
-    async def _give_up(self, source: Source) -> None:
-        del self.partitions[source]
-        self._release(source, self._held.get(source, 0))
-        await _end(self._tasks.pop(source))
+    async def _give_up_all(self) -> None:
+        self.partitions.clear()
+        self._held.clear()
+        self._released.set()
+        await _end(self._tasks.values())
+        self._tasks.clear()
 
     def _release(self, source: Source, size_bytes: int) -> None:
         held = self._held.pop(source, 0) - size_bytes
@@ -131,6 +137,8 @@ class Intake:
             self.failure.set_exception(error)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
-from agents.faust_app import FaustApp
+from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
 from agents.housekeeping import Housekeeping, close_ledger, is_caught_up
 from agents.intake import Intake
 from agents.outages import Outages
@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 CLIENT_ID = "latelabel-worker"
 CLOSING_CLIENT_ID = "latelabel-closing-worker"
 """Of workers with `--close`: they may close the ledger under each other, but not under one that goes on."""
+GRACE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 LOOK_WHEN_CATCHING_UP_SECONDS = 0.2
 WATCH_SECONDS = 0.2
@@ -89,8 +90,6 @@ class Worker:
         Raises:
             PermanentFailure: among others, a partition is stopped before its end; all others are at theirs then.
         """
-        if close:
-            await self._refuse_to_close_under_others()
         tasks = {
             asyncio.ensure_future(work)
             for work in (self._read(), self._keep_house() if ends is None else self._catch_up(ends, close=close))
@@ -154,11 +153,15 @@ class Worker:
         }
 
     async def _refuse_to_close_under_others(self) -> None:
-        if CLIENT_ID in await self.outages.ride_out(self.members):
-            raise PermanentFailure(
-                "another worker of this group runs without --close and would find its next records too late to count; "
-                "stop it first, or start it with --until-caught-up --close too"
-            )
+        # One that was killed is a member until its session ends.
+        until_seconds = self.clock.monotonic_seconds() + SESSION_TIMEOUT_SECONDS + GRACE_SECONDS
+        while CLIENT_ID in await self.outages.ride_out(self.members):
+            if self.clock.monotonic_seconds() > until_seconds:
+                raise PermanentFailure(
+                    "everything is counted, but not closed: another worker of this group runs without --close and "
+                    "would find its next records too late to count; stop it, then start this one again"
+                )
+            await asyncio.sleep(LOOK_WHEN_CATCHING_UP_SECONDS)
 
     async def _close(self) -> None:
         await self._refuse_to_close_under_others()

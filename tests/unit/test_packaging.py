@@ -52,12 +52,12 @@ def test_every_locked_requirement_has_an_exact_version_and_a_hash(lock: Path) ->
     requirements = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     assert requirements
     for requirement in requirements:
-        assert re.match(r"^[\w.-]+(\[[\w,-]+\])?==\S+ .*--hash=sha256:", requirement), requirement[:80]
+        assert re.match(r"^[\w.-]+(\[[\w, -]+\])?==\S+ .*--hash=sha256:", requirement), requirement[:80]
 
 
 def test_lock_covers_every_dependency(pyproject: dict[str, Any]) -> None:
     def names(lock: str) -> set[str]:
-        return set(re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==", (ROOT / lock).read_text(), re.MULTILINE))
+        return set(re.findall(r"^([\w.-]+)(?:\[[\w, -]+\])?==", (ROOT / lock).read_text(), re.MULTILINE))
 
     def wanted(requirements: list[str]) -> set[str]:
         return {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in requirements}
@@ -71,7 +71,7 @@ def test_lock_covers_every_dependency(pyproject: dict[str, Any]) -> None:
 
 def test_development_lock_repeats_the_versions_of_the_other() -> None:
     def versions(lock: str) -> set[str]:
-        return set(re.findall(r"^([\w.-]+(?:\[[\w,-]+\])?==\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+        return set(re.findall(r"^([\w.-]+(?:\[[\w, -]+\])?==\S+)", (ROOT / lock).read_text(), re.MULTILINE))
 
     assert versions("requirements.txt") - versions("requirements-dev.txt") == set()
 

@@ -195,3 +195,40 @@ async def test_a_log_of_which_nothing_is_left_is_a_gap_up_to_now() -> None:
         await world.read_all(intake)
         assert [len(world.logs[LABELS])] * SHARDS == intake.partitions[LABELS].stored
     assert NOW_MS == (await world.ledger.gaps(0))[0].to_ms
+
+
+def working_partitions() -> int:
+    coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+    return sum(getattr(coroutine, "__qualname__", "") == "PartitionIntake.run" for coroutine in coroutines)
+
+
+async def test_assignments_that_overtake_each_other_leave_one_task_per_partition(expected: object) -> None:
+    world = IntakeWorld(logs_of(COUNT))
+    async with world.running() as intake:
+        await asyncio.gather(*(intake.assign(world.logs.keys()) for _ in range(3)))
+        assert len(world.logs) == working_partitions()
+        await world.read_all(intake)
+    assert expected == (await world.cells(), await world.fates())
+
+
+async def test_an_assignment_that_is_cut_off_is_made_good_by_the_next(expected: object) -> None:
+    world = IntakeWorld(logs_of(COUNT))
+    async with world.running() as intake:
+        assigning = asyncio.ensure_future(intake.assign(world.logs.keys()))
+        await asyncio.sleep(0)
+        assigning.cancel()
+        await asyncio.wait([assigning])
+        world.positions = dict(await intake.assign(world.logs.keys()))
+        assert len(world.logs) == working_partitions()
+        await world.read_all(intake)
+    assert expected == (await world.cells(), await world.fates())
+
+
+async def test_partitions_that_are_taken_away_are_not_worked_on() -> None:
+    world = IntakeWorld(logs_of(COUNT))
+    async with world.running() as intake:
+        await intake.give_up()
+        assert 0 == working_partitions()
+        await intake.put(PREDICTIONS, batch_of(PREDICTIONS, world.logs[PREDICTIONS], base=0), lambda: None)
+        assert not intake.owns_model("fraud")
+    assert {} == await world.fates()

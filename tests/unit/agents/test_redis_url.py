@@ -71,7 +71,7 @@ def test_host_name_is_checked_unless_told_otherwise() -> None:
     ],
 )
 def test_mistake_is_told_without_the_password(text: str, told: str) -> None:
-    with pytest.raises(PermanentFailure, match="redis.url") as caught:
+    with pytest.raises(PermanentFailure, match=r"redis\.url") as caught:
         RedisUrl.parse(text)
     assert told in str(caught.value)
     assert "secret" not in str(caught.value)
