@@ -52,7 +52,8 @@ class Expected:
     """What must have been counted.
 
     `failed` counts failed predictions by slice. `fates` are those of predictions, every one; `read` is by
-    topic; `rejected` are the places (partition, offset) of the records that must lie among the dead letters.
+    topic; `rejected` are the places (partition, offset) of the records that must lie among the dead letters;
+    `highest_ms` is the largest event time of all.
     """
 
     cells: Mapping[Cell, int]
@@ -60,6 +61,7 @@ class Expected:
     fates: Mapping[str, int]
     read: Mapping[str, int]
     rejected: Mapping[str, Collection[tuple[int, int]]]
+    highest_ms: int
 
 
 @dataclasses.dataclass(slots=True)
@@ -108,6 +110,7 @@ def recount(
         fates=fates,
         read={"predictions": len(predictions), "labels": len(labels)},
         rejected={"predictions": bad_predictions, "labels": bad_labels},
+        highest_ms=max((record.time_ms for record in good_predictions + good_labels), default=0),
     )
 
 
