@@ -52,7 +52,7 @@ up: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## Kafka and Redis in the 
 	@$(STACK) up
 
 bench: setup ## measure; prints each figure with its bar
-	@$(STACK) run -- $(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json
 
 soak: setup ## chaos for minutes, with its seed printed
 	$(BIN)/pytest -q -m soak --timeout=0 --override-ini=log_cli=true
