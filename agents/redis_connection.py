@@ -127,6 +127,8 @@ async def redis_failures(address: str) -> AsyncIterator[None]:
         TemporaryFailure: away, silent for too long, or one of the refusals that pass; whether the call took
             effect is unknown unless Redis refused it.
     """
+    task = asyncio.current_task()
+    cancellations = task.cancelling() if task else 0
     try:
         async with asyncio.timeout(CALL_SECONDS):
             yield
@@ -135,6 +137,10 @@ async def redis_failures(address: str) -> AsyncIterator[None]:
         if failure is None:
             raise
         raise failure from error
+    finally:
+        # The client sends under `asyncio.wait_for`, which before Python 3.12 may lose a cancellation as it ends.
+        if task and task.cancelling() > cancellations:
+            raise asyncio.CancelledError
 
 
 def _failure(error: BaseException, address: str) -> LatelabelError | None:

@@ -302,6 +302,23 @@ async def test_commit_whose_reply_was_lost_is_applied_once(server: RedisServer) 
         await ledger.goes_on()
 
 
+async def test_call_that_is_cancelled_at_any_step_ends_cancelled(server: RedisServer) -> None:
+    steps = 0
+    has_ended = False
+    while not has_ended:
+        steps += 1
+        async with connected(server.url) as client:
+            ledger = redis_ledger(client, address=server.address, shards=1, prefix="cancelled")
+            call = asyncio.create_task(ledger.state(0))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            has_ended = call.done()
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled() or has_ended, f"cancelled at step {steps}, and it went on"
+    assert steps > 10
+
+
 async def test_slow_network_is_only_slow(server: RedisServer) -> None:
     async with Proxy(server.address) as proxy, half_read(f"redis://{proxy.address}") as ledger:
         proxy.delay_seconds = 0.005
