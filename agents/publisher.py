@@ -3,6 +3,9 @@
 A producer that has failed once is not used again: with idempotence a lost batch leaves a gap in the
 sequence numbers of its partition, and everything after it would be refused. The next `send` starts a
 fresh one. What the old one had in flight may still be written, so receivers must bear repeats.
+
+The producer is shared, so a `send` goes on when its caller is cancelled: giving up in the middle would cost all
+others what they have in flight.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class KafkaPublisher:
         self._timeout_seconds = delivery_timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._sending: set[asyncio.Task[None]] = set()
         self._abandoning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -86,7 +90,10 @@ class KafkaPublisher:
             raise _failure(error, "starting a producer", self._timeout_seconds) from error
 
     async def stop(self) -> None:
-        """Let go of the connections. What was not acknowledged has been reported as failed."""
+        """Let go of the connections. What was not acknowledged may not have been written."""
+        for sending in self._sending:
+            sending.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         producer, self._producer = self._producer, None
         if producer is not None:
             await _abandon(producer)
@@ -96,6 +103,14 @@ class KafkaPublisher:
         """Write all messages; return when every one is acknowledged. See `streams.ports.Publisher`."""
         if not messages:
             return
+        sending = asyncio.create_task(self._send(messages))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        sending.add_done_callback(_take_outcome)
+        await asyncio.wait([sending])
+        sending.result()
+
+    async def _send(self, messages: Sequence[OutgoingMessage]) -> None:
         topics = ", ".join(sorted({message.topic for message in messages}))
         producer: AIOKafkaProducer | None = None
         acknowledgements: list[Acknowledgement] = []
@@ -111,9 +126,6 @@ class KafkaPublisher:
         except (KafkaError, TimeoutError, OSError) as error:
             self._retire(producer)
             raise _failure(error, f"writing to topic {topics!r}", self._timeout_seconds) from error
-        except asyncio.CancelledError:
-            self._retire(producer)
-            raise
         finally:
             for acknowledgement in acknowledgements:
                 acknowledgement.add_done_callback(_take_outcome)
@@ -177,9 +189,10 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         await producer.stop()
 
 
-def _take_outcome(acknowledgement: Acknowledgement) -> None:
-    if not acknowledgement.cancelled():
-        acknowledgement.exception()
+def _take_outcome(done: asyncio.Future[Any]) -> None:
+    """Without this asyncio would complain of an error that nobody waits for any longer."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _failure(error: BaseException, doing: str, timeout_seconds: float) -> TemporaryFailure | PermanentFailure:

@@ -39,6 +39,15 @@ async def read(kafka: KafkaServer, topic: str, *, count: int) -> list[ConsumerRe
         await consumer.stop()
 
 
+async def handed_over(publisher: KafkaPublisher) -> None:
+    """Wait until the producer holds something that is not acknowledged."""
+    producer = publisher._producer
+    assert producer is not None
+    accumulator = producer._message_accumulator
+    while not accumulator._pending_batches and not any(accumulator._batches.values()):  # noqa: ASYNC110  (no event)
+        await asyncio.sleep(0)
+
+
 async def test_all_that_was_sent_is_on_the_topic_in_order(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
     topic = create_topic(kafka.address, unique_name("metrics"))
     headers = (("ce_id", b"7"),)
@@ -114,3 +123,38 @@ async def test_broker_that_was_away_gets_what_is_sent_again_when_it_is_back() ->
         await publisher.stop()
         values = [record.value for record in await read(server, topic, count=2)]
         assert [b"before", b"after"] == values
+
+
+async def test_caller_that_is_cancelled_costs_others_nothing(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
+    topic = create_topic(kafka.address, unique_name("metrics"))
+    await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"first")])
+    producer = publisher._producer
+    kafka.pause()
+    try:
+        given_up = asyncio.create_task(publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"given up")]))
+        waiting = asyncio.create_task(publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"waiting")]))
+        await handed_over(publisher)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert given_up.cancelled()
+    finally:
+        kafka.resume()
+    await waiting
+    await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"last")])
+    assert publisher._producer is producer
+    values = [record.value for record in await read(kafka, topic, count=4)]
+    assert [b"first", b"given up", b"waiting", b"last"] == values
+
+
+async def test_publisher_that_is_stopped_waits_for_nobody() -> None:
+    with KafkaServer() as server:
+        topic = create_topic(server.address, unique_name("metrics"))
+        publisher = KafkaPublisher({"bootstrap_servers": server.address})
+        await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"before")])
+        server.pause()
+        sending = asyncio.create_task(publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"never")]))
+        await handed_over(publisher)
+        async with asyncio.timeout(5):
+            await publisher.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
