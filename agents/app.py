@@ -25,6 +25,7 @@ from agents.outages import Outages
 from agents.packing import Packer, PackingSettings
 from agents.partition_intake import IntakePorts
 from agents.publisher import KafkaPublisher
+from agents.read_ahead import ReadAheadWatch
 from agents.record_batch import RecordBatch
 from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
@@ -137,6 +138,14 @@ def _connect(
         model=functools.lru_cache(maxsize=4096)(settings.model),
     )
 
+    read_ahead = ReadAheadWatch(
+        ledger,
+        outages,
+        clock,
+        lateness_ms=settings.allowed_lateness_ms,
+        max_ahead_ms=settings.max_read_ahead_ms,
+    )
+
     async def seek(source: Source, offset: int) -> None:
         with contextlib.suppress(IllegalStateError):  # it has been taken away meanwhile
             await app.consumer.seek_wait({log.position_of(source): offset})
@@ -156,6 +165,7 @@ def _connect(
                 outages=outages,
                 clock=clock,
             ),
+            read_ahead=read_ahead,
             outages=outages,
             clock=clock,
             bounds=log.bounds,
@@ -172,12 +182,16 @@ def _connect(
     async def take_in(batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
         await intake.put(log.source_of(batch.topic, batch.partition), batch, acknowledge)
 
+    def paused() -> frozenset[TopicPartition]:
+        return frozenset(map(log.position_of, intake.paused()))
+
     app: FaustApp = build_faust_app(
         group=settings.kafka.group,
         client_id=CLOSING_CLIENT_ID if is_closing else CLIENT_ID,
         connection=connection_options(settings.kafka),
         topics=list(log.topics.values()),
         start_offsets=start_offsets,
+        paused=paused,
         give_up=intake.give_up,
         take_in=take_in,
     )
@@ -199,6 +213,7 @@ def _connect(
             writers=writers,
             bounds=log.all_bounds,
             clock=clock,
+            read_ahead=read_ahead,
             idleness=Idleness(0.0 if is_catching_up else settings.idle_after_ms / 1000),
             conservation=ConservationWatch(ledger),
         ),

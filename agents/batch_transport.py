@@ -1,12 +1,13 @@
 """Faust's transport for Kafka, changed to hand an agent one `RecordBatch` per fetched partition.
 
 Stock Faust starts four asyncio tasks for every record. Here a fetch of a partition is one event, so the
-conductor, the stream and the agent run once per batch. Four further things differ:
+conductor, the stream and the agent run once per batch. Five further things differ:
 
 * Where to read from is asked of `offsets`, never of the group's commits: every way in which Faust starts
   or resumes a partition goes through `seek_to_committed`.
 * Group commits are advice for lag tools. One that fails is logged, not fatal.
 * The newest acknowledgement is what gets committed; batches of a partition are acknowledged in order.
+* Partitions that `paused` names are not fetched, before and after every rebalance.
 * No sleep of a second when every partition is full, and no long poll of 1.5 s that holds busy ones up.
 
 A position that moves without records, over transaction markers or aborted records, yields an empty batch, so
@@ -33,7 +34,7 @@ from mode import get_logger
 from agents.guarded_records import guard_fetched_records
 from agents.record_batch import Envelope, RecordBatch
 
-__all__ = ["BatchSchema", "BatchTransport", "StartOffsets"]
+__all__ = ["BatchSchema", "BatchTransport", "Paused", "StartOffsets"]
 
 _log = logging.getLogger(__name__)
 _faust_log = get_logger("faust.batch_transport")
@@ -56,6 +57,8 @@ SEEK_SHARE = 0.5
 
 StartOffsets = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 """Told all partitions that are assigned now, answers with the offset wanted next of each."""
+Paused = Callable[[], frozenset[TopicPartition]]
+"""The partitions of which nothing is wanted at present. At most one fetch of each is kept for later."""
 
 
 class _NoMemory(dict[TP, int | None]):
@@ -216,6 +219,9 @@ class _Consumer(driver.Consumer):
         self.not_waiting_next_records.clear()
         try:
             active = self._get_active_partitions()
+            if paused := cast("Any", self.app).paused():
+                active = {tp for tp in active if tp not in paused}
+            # To the fetcher no partition at all would mean all of them.
             if active:
                 return await self._getmany(active_partitions=active, timeout=timeout), active
             await asyncio.sleep(FULL_SECONDS)
@@ -249,8 +255,8 @@ class _Consumer(driver.Consumer):
 class BatchTransport(driver.Transport):
     """Set as `app.transport`.
 
-    The app has `start_offsets` of type `StartOffsets`, and `connection`: aiokafka's arguments for brokers and
-    security, because Faust cannot express all of them.
+    The app has `start_offsets` of type `StartOffsets`, `paused` of type `Paused`, and `connection`: aiokafka's
+    arguments for brokers and security, because Faust cannot express all of them.
     """
 
     Consumer = _Consumer

@@ -13,7 +13,7 @@ import faust
 from faust.app.base import BootStrategy
 from mode import CrashingSupervisor, get_logger
 
-from agents.batch_transport import BatchSchema, BatchTransport, StartOffsets
+from agents.batch_transport import BatchSchema, BatchTransport, Paused, StartOffsets
 from agents.record_batch import RecordBatch
 
 __all__ = ["SESSION_TIMEOUT_SECONDS", "FaustApp", "build_faust_app"]
@@ -43,6 +43,7 @@ class FaustApp(faust.App):
     logger = get_logger("faust.latelabel")
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
+    paused: Paused
 
     def _create_directories(self) -> None:
         """None are needed."""
@@ -55,6 +56,7 @@ def build_faust_app(
     connection: Mapping[str, Any],
     topics: Collection[str],
     start_offsets: StartOffsets,
+    paused: Paused,
     give_up: Callable[[], Awaitable[None]],
     take_in: TakeIn,
     session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
@@ -65,6 +67,7 @@ def build_faust_app(
         client_id: by which the group's members tell what kind of worker this is.
         connection: aiokafka's arguments for brokers and security.
         start_offsets: where partitions begin whenever they are assigned.
+        paused: which partitions are not to be fetched at present.
         give_up: called when all partitions are taken away; those that come back are assigned again.
         take_in: called with every batch, in order per partition; what it raises ends the app.
     """
@@ -90,6 +93,7 @@ def build_faust_app(
     )
     app.connection = connection
     app.start_offsets = start_offsets
+    app.paused = paused
     app.transport = BatchTransport(app.conf.broker_consumer, app)
 
     @app.on_partitions_revoked.connect

@@ -4,6 +4,7 @@
 
 * has a quiet partition checked whose stored offset is not the one it left (the store lost its tail, or
   somebody else is further),
+* says which partitions have to wait for others, because they were read too far ahead,
 * raises this worker's idle partitions to the lowest of those that are not idle,
 * has a partition that its gate has stopped read again when it is to be tried,
 * forgets what is overdue in shards to which nothing was written meanwhile, and checks the others for conservation.
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from agents.conservation_watch import ConservationWatch
 from agents.intake import Intake
 from agents.partition_intake import LogBounds
+from agents.read_ahead import ReadAheadWatch
 from agents.shard_writer import ShardWriter
 from streams.ledger.idleness import Idleness, applied_to, raised_watermark_ms
 from streams.ledger.parts import Definitions, Outcome, Part, ShardState, Source
@@ -48,6 +50,7 @@ class Housekeeping:
     bounds: AllBounds
     clock: Clock
     idleness: Idleness
+    read_ahead: ReadAheadWatch
     conservation: ConservationWatch
     _commits: dict[int, int] = dataclasses.field(default_factory=dict)
 
@@ -66,6 +69,7 @@ class Housekeeping:
         bounds = await self.bounds()
         ends = {source: each.end for source, each in bounds.items()}
         idle = self.idleness.observe(states, ends, now_seconds=self.clock.monotonic_seconds())
+        self.read_ahead.observe(states, ends, idle)
         for source, stored in quiet.items():
             partition = self.intake.partitions.get(source)
             if partition is None or not partition.is_quiet or partition.stored != stored:

@@ -45,6 +45,10 @@ class Intake:
         number = int.from_bytes(model_hash(model), "big") % self._prediction_partitions
         return Source(Role.PREDICTIONS, number) in self.partitions
 
+    def paused(self) -> frozenset[Source]:
+        """The partitions of which nothing more should be fetched at present."""
+        return frozenset(source for source, partition in self.partitions.items() if partition.is_paused)
+
     async def assign(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Take over exactly these partitions, continuing from the ledger.
 
@@ -79,7 +83,9 @@ class Intake:
         size_bytes = batch.size_bytes
         while self._held and sum(self._held.values()) + size_bytes > MAX_HELD_BYTES:
             self._released.clear()
-            await self._released.wait()
+            # Partitions that wait for this one would never let go of what they hold.
+            with self._ports.read_ahead.needing_room():
+                await self._released.wait()
         partition = self.partitions.get(source)
         if partition is None:
             return  # taken away meanwhile

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from agents.dead_letter_gate import DeadLetterGate, GatePorts
 from agents.outages import Outages
 from agents.packing import PackedRun, Packer
+from agents.read_ahead import ASK_AGAIN_SECONDS, ReadAheadWatch
 from agents.record_batch import RecordBatch
 from agents.shard_writer import MAX_ROWS, ShardWriter
 from streams.errors import PermanentFailure
@@ -55,6 +56,7 @@ class IntakePorts:
     packer: Packer
     publisher: Publisher
     gate: GatePorts
+    read_ahead: ReadAheadWatch
     outages: Outages
     clock: Clock
     bounds: Callable[[Source], Awaitable[LogBounds]]
@@ -94,6 +96,11 @@ class PartitionIntake:
         self._is_beyond_log = False
         self._queue: asyncio.Queue[_Arrived | _Raise | _Check] = asyncio.Queue()
         self._sought_seconds = float("-inf")
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it makes no sense to fetch more at present: it would wait, or be thrown away."""
+        return self.gate.is_shut or self._is_beyond_log or self.source in self._ports.read_ahead.ahead
 
     @property
     def is_quiet(self) -> bool:
@@ -175,6 +182,9 @@ class PartitionIntake:
         if batch.base > self.position:
             await self._seek()
             return
+        if not await self._wait_for_others():
+            await self._seek(at_once=True)
+            return
         packed = await self._ports.packer.pack(
             batch,
             self.source,
@@ -192,6 +202,14 @@ class PartitionIntake:
             self._high_ms = packed.run.high_at(end)
         else:
             await self._rewind()
+
+    async def _wait_for_others(self) -> bool:
+        """Wait while this partition is ahead of the lowest one. False if what it holds has to make room meanwhile."""
+        while await self._ports.read_ahead.is_ahead(self.source, self._high_ms):
+            if self._ports.read_ahead.needs_room:
+                return False
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+        return True
 
     async def _publish_dead_letters(self, packed: PackedRun) -> None:
         letters = [
@@ -262,8 +280,7 @@ class PartitionIntake:
     async def _rewind(self) -> None:
         states = [await self._ports.outages.ride_out(lambda shard=shard: self._state(shard)) for shard in self._shards]  # type: ignore[misc]
         await self.resume(states, await self._ports.outages.ride_out(lambda: self._ports.bounds(self.source)))
-        self._sought_seconds = float("-inf")
-        await self._seek()
+        await self._seek(at_once=True)
 
     async def _state(self, shard: int) -> ShardState:
         state = await self._ports.ledger.state(shard)
@@ -271,9 +288,9 @@ class PartitionIntake:
             raise PermanentFailure(f"shard {shard} has lost its ledger; run `latelabel init --rebuild --shard {shard}`")
         return state
 
-    async def _seek(self) -> None:
+    async def _seek(self, *, at_once: bool = False) -> None:
         now = self._ports.clock.monotonic_seconds()
-        if now - self._sought_seconds < SEEK_AGAIN_SECONDS:
+        if not at_once and now - self._sought_seconds < SEEK_AGAIN_SECONDS:
             return
         self._sought_seconds = now
         with contextlib.suppress(asyncio.TimeoutError):

@@ -31,7 +31,8 @@ def raised_watermark_ms(state: ShardState, idle: Collection[Source]) -> int | No
 
 @dataclasses.dataclass(slots=True)
 class Idleness:
-    """Remembers since when each partition has been at its end."""
+    """Remembers since when each partition has been at its end. One of which more is applied than there is was replaced:
+    it is stopped, not idle."""
 
     idle_after_seconds: float
     _since: dict[Source, tuple[int, float]] = dataclasses.field(default_factory=dict)
@@ -45,7 +46,7 @@ class Idleness:
         """
         idle = set()
         for source, end in ends.items():
-            if applied_to(source, states) < end:
+            if applied_to(source, states) != end:
                 self._since.pop(source, None)
                 continue
             known_end, since = self._since.get(source, (end, now_seconds))

@@ -16,6 +16,7 @@ from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
 from agents.packing import Packer, PackingSettings
 from agents.partition_intake import IntakePorts, LogBounds
+from agents.read_ahead import ReadAheadWatch
 from agents.record_batch import Envelope, RecordBatch
 from agents.shard_writer import ShardWriter
 from schemas.times import format_time
@@ -144,6 +145,7 @@ class IntakeWorld:
         dead_letters: DeadLetterLimits | None = None,
         stops: FakeStops | None = None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
+        max_read_ahead_ms: int = HOUR_MS,
     ) -> None:
         self.logs = logs
         self.first_offsets: dict[Source, int] = {}
@@ -165,6 +167,9 @@ class IntakeWorld:
             predicts_numbers=any(model.task is Task.REGRESSION for model in models),
             model=lambda name: known.get(name) or MonitoredModel(name=name),
         )
+        self.read_ahead = ReadAheadWatch(
+            ledger_port, outages, self.clock, lateness_ms=LATENESS_MS, max_ahead_ms=max_read_ahead_ms
+        )
         self.ports = IntakePorts(
             ledger=ledger_port,
             writers=[ShardWriter(shard, ledger_port, registry, outages) for shard in range(SHARDS)],
@@ -176,6 +181,7 @@ class IntakeWorld:
                 outages=outages,
                 clock=self.clock,
             ),
+            read_ahead=self.read_ahead,
             outages=outages,
             clock=self.clock,
             bounds=self.bounds,

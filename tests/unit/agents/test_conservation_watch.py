@@ -60,6 +60,7 @@ async def test_housekeeping_checks_each_shard_after_it_was_written() -> None:
             bounds=bounds,
             clock=world.clock,
             idleness=Idleness(1000.0),
+            read_ahead=world.read_ahead,
             conservation=watch,
         )
         checks = []

@@ -45,6 +45,11 @@ def test_a_shard_that_falls_behind_ends_the_silence() -> None:
     assert frozenset() == idleness.observe([shard(a=4)], {A: 5}, now_seconds=1.0)
 
 
+def test_a_partition_whose_log_was_replaced_is_stopped_not_idle() -> None:
+    idleness = Idleness(0.0)
+    assert frozenset() == idleness.observe([shard(a=5)], {A: 3}, now_seconds=0.0)
+
+
 def test_idle_partitions_are_raised_to_the_lowest_that_is_not_idle() -> None:
     state = ShardState("one", {A: SourceState(1, 10, 10), B: SourceState(1, 70, 70)})
     assert 70 == raised_watermark_ms(state, {A})
