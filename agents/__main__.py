@@ -15,6 +15,7 @@ COMMANDS = {
     "topics": "Create the topics and report what differs.",
     "init": "Create the ledger, or count again what was lost.",
     "worker": "Join predictions and labels, count, and publish reports.",
+    "show": "Show all models, worst first, or one model on one screen.",
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",

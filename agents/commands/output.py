@@ -11,6 +11,7 @@ import click
 import orjson
 
 from agents.durations import DURATION_EXAMPLES, duration_ms
+from agents.terminal_text import cell_len, fit, printable
 
 __all__ = ["Duration", "OutputFormat", "format_option", "print_records"]
 
@@ -65,13 +66,10 @@ def print_records(records: Iterable[Mapping[str, Any]], output: str, *, columns:
             sys.stdout.buffer.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         return
     rows = [columns, *([_cell(record[column]) for column in columns] for record in records)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     is_number = [all(row[index].lstrip("-").isdecimal() for row in rows[1:]) for index in range(len(columns))]
     for row in rows:
-        cells = (
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(row, widths, is_number, strict=True)
-        )
+        cells = (fit(text, width, right=right) for text, width, right in zip(row, widths, is_number, strict=True))
         print("  ".join(cells).rstrip())
 
 
@@ -79,5 +77,5 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={text}" for name, text in value.items()) or "everything"
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(value))
+        return printable(", ".join(f"{name}={text}" for name, text in value.items())) or "everything"
+    return printable(str(value))

@@ -236,6 +236,62 @@ def test_counts_without_a_ledger_fail_with_the_remedy(prompt: Prompt, redis_serv
     assert "nothing has been counted. `latelabel worker` begins one" in done.stderr
 
 
+# --- show ------------------------------------------------------------------------------------------------------------
+
+
+def test_fleet_is_shown_for_people_and_as_published_for_programs(counted: Prompt) -> None:
+    lines = counted.run("show").stdout.splitlines()
+    assert "2 model versions, worst first" == lines[0]
+    assert ["fraud", "3", "open", "2026-11-23", "12:00", "1h"] == lines[4].split()[:6]
+    assert ["accuracy", "1.000", "[0.342,", "1.000]", "2", "66.7%", "3", "1"] == lines[5].split()
+    assert ["accuracy:", "no", "label", "yet", "0%", "1", "0"] == lines[7].split()
+    found = counted.records("show", "--json")
+    assert [("fraud", 3600), ("other", 3600)] == [(each["model"], each["window"]["size_seconds"]) for each in found]
+    published = counted.records("tail", "metrics", "--from", "beginning", "--timeout", "5")
+    assert all(each in published for each in found)
+
+
+def test_one_model_is_shown_on_one_screen_of_plain_text(counted: Prompt) -> None:
+    done = counted.run("show", "fraud")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "\x1b" not in done.stdout
+    assert "accuracy, newest windows first, UTC\n1h from " in done.stdout
+    assert "3 predictions: 2 labelled (66.7%), 1 due, 0 never; 1 more failed\n" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    [hour] = counted.records("show", "fraud", "--json")
+    [minutes] = counted.records("show", "fraud", "--model-version", "3", "--window", "5m", "--format", "jsonl")
+    assert [3600, 300] == [report["window"]["size_seconds"] for report in (hour, minutes)]
+    assert [{}, {}] == [report["segment"] for report in (hour, minutes)]
+
+
+def test_terminal_without_these_characters_gets_others(counted: Prompt) -> None:
+    done = counted.run("show", "fraud", PYTHONIOENCODING="ascii")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "\no value  = 95 % interval  . what" in done.stdout
+
+
+def test_model_version_metric_or_window_that_is_not_there_is_told_with_those_that_are(counted: Prompt) -> None:
+    unknown = counted.run("show", "nobody", "--json")
+    assert (1, "") == (unknown.returncode, unknown.stdout)
+    assert 'Error: no report of model "nobody"; there are "fraud", "other"\n' == unknown.stderr
+    version = counted.run("show", "fraud", "--model-version", "4")
+    assert (1, 'Error: no report of version "4"; there are "3"\n') == (version.returncode, version.stderr)
+    window = counted.run("show", "fraud", "--window", "7m")
+    assert (1, "") == (window.returncode, window.stdout)
+    metric = counted.run("show", "--metric", "luck")
+    assert (2, "") == (metric.returncode, metric.stdout)
+    assert "There is no metric 'luck' here; there are accuracy, " in metric.stderr
+
+
+def test_empty_installation_shows_how_to_publish(prompt: Prompt, redis_server: RedisServer) -> None:
+    place = {"LATELABEL_REDIS__URL": redis_server.url, "LATELABEL_REDIS__PREFIX": unique_name("none")}
+    done = prompt.run("show", **place)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("No model has a report yet. Run `latelabel worker`, then publish JSON objects:\n")
+    nothing = prompt.run("show", "--json", **place)
+    assert (0, "", "") == (nothing.returncode, nothing.stdout, nothing.stderr)
+
+
 def test_totals_of_one_model_are_wrong_usage(prompt: Prompt) -> None:
     assert 2 == prompt.run("counts", "--totals", "--model", "fraud").returncode
 
@@ -314,7 +370,9 @@ def test_tail_of_a_topic_that_is_not_there_names_the_remedy(topics: Prompt) -> N
 # --- the program -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [("topics", "create"), ("tail", "metrics"), ("counts",), ("counts", "--totals")])
+@pytest.mark.parametrize(
+    "arguments", [("topics", "create"), ("tail", "metrics"), ("counts",), ("counts", "--totals"), ("show",)]
+)
 def test_service_that_is_absent_is_named_with_address_and_remedy(prompt: Prompt, arguments: tuple[str, ...]) -> None:
     addresses = {"LATELABEL_KAFKA__BROKERS": ABSENT, "LATELABEL_REDIS__URL": f"redis://{ABSENT}/0"}
     done = prompt.run(*arguments, **addresses)
@@ -340,7 +398,9 @@ def test_config_is_accepted_before_and_after_the_command(prompt: Prompt, argumen
     assert "  group: theirs\n" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("config", "check"), ("counts",), ("tail", "metrics"), ("topics", "create")])
+@pytest.mark.parametrize(
+    "arguments", [("config", "check"), ("counts",), ("show",), ("tail", "metrics"), ("topics", "create")]
+)
 def test_mistakes_in_the_configuration_are_all_told_and_end_with_2(prompt: Prompt, arguments: tuple[str, ...]) -> None:
     (prompt.folder / "latelabel.yaml").write_text("redis:\n  shards: eight\nidle_after: 5\n")
     done = prompt.run(*arguments)

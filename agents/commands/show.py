@@ -1,0 +1,170 @@
+"""`latelabel show`: the fleet, worst first, or one model on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agents.clock import SystemClock
+from agents.commands.command_line import Invocation
+from agents.commands.output import Duration, OutputFormat, format_option
+from agents.redis_connection import connect
+from agents.redis_reports import RedisReports
+from agents.settings import Settings
+from agents.show.drawing import Glyphs
+from agents.show.fleet import empty_screen, fleet_screen
+from agents.show.model import ModelView, model_screen
+from agents.show.reading import KeptReport, model_versions, newest_reports
+from agents.terminal_text import printable
+from schemas.window_report import Metric
+from streams.errors import PermanentFailure
+from streams.ports import ReportStore
+from streams.standing import standing_of, worst_first
+
+__all__ = ["show"]
+
+WINDOWS_READ = 48
+"""How far back a window is looked for that has half of its labels: two days of hours."""
+NAMES_SHOWN = 20
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--model-version", metavar="VERSION", help="Of MODEL (default: the one with the newest window).")
+@click.option("--metric", metavar="NAME", help="What to judge by (default: accuracy, or mae).")
+@click.option("--window", "window_ms", type=Duration(), metavar="SIZE", help="Size of windows (default: the largest).")
+@format_option
+@click.pass_obj
+def show(
+    invocation: Invocation,
+    model: str | None,
+    model_version: str | None,
+    metric: str | None,
+    window_ms: int | None,
+    output: str,
+) -> None:
+    """Show all models, worst first, or one MODEL on one screen.
+
+    A model version is judged by the newest window of which at least half of the predictions have labels, else by the
+    newest with any label. Worst first means: lost input, then the lowest upper end of the metric's interval (of
+    errors the highest lower end), so that few labels do not make a version the worst; last those without a figure.
+    Segments are left out.
+
+    JSON Lines are the same reports, as they were published.
+    """
+    if model is None and model_version is not None:
+        raise click.UsageError("--model-version needs a MODEL.")
+    settings = invocation.settings()
+    asyncio.run(_Show(settings, metric, window_ms, output).run(model, model_version))
+
+
+class _Show:
+    """One call of the command."""
+
+    def __init__(self, settings: Settings, metric: str | None, window_ms: int | None, output: str) -> None:
+        self._settings = settings
+        self._metric = metric
+        self._size_seconds = None if window_ms is None else window_ms // 1000
+        self._output = output
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    async def run(self, model: str | None, model_version: str | None) -> None:
+        redis = self._settings.redis
+        async with contextlib.aclosing(connect(redis.url)) as client:
+            store = RedisReports(client, address=redis.address, prefix=redis.prefix)
+            if model is None:
+                await self._fleet(store)
+            else:
+                await self._model(store, model, model_version)
+
+    async def _fleet(self, store: ReportStore) -> None:
+        values: dict[str, bytes] = {}
+        standings = []
+        for model_version in await model_versions(store):
+            if kept := await self._read(store, model_version):
+                standings.append(standing_of([each.report for each in kept]))
+                judged = standings[-1].judged.event_id
+                values[judged] = next(each.value for each in kept if each.report.event_id == judged)
+        self._check_metric([standing.judged.metrics for standing in standings])
+        ordered = worst_first(standings, metric=self._metric)
+        if self._output == OutputFormat.JSONL:
+            _print_values(values[standing.judged.event_id] for standing in ordered)
+        elif not ordered:
+            kafka = self._settings.kafka
+            self._print(empty_screen(predictions=kafka.topic("predictions"), labels=kafka.topic("labels")))
+        else:
+            self._print(
+                fleet_screen(
+                    ordered,
+                    metric=self._metric,
+                    confidence_level=self._settings.confidence_level,
+                    now_ms=SystemClock().now_ms(),
+                    width=self._console.width,
+                )
+            )
+
+    async def _model(self, store: ReportStore, model: str, version: str | None) -> None:
+        versions = {}
+        for model_version, (_, name) in (await model_versions(store, model=model)).items():
+            if newest := await self._read(store, model_version):
+                versions[name] = newest
+        if not versions:
+            raise PermanentFailure(await self._unknown(store, model))
+        if version is not None and version not in versions:
+            raise PermanentFailure(f'no report of version "{printable(version)}"; there are {_listed(versions)}')
+        newest_first = sorted(versions, key=lambda name: versions[name][0].report.window.start, reverse=True)
+        chosen = newest_first[0] if version is None else version
+        kept = versions[chosen]
+        reports = [each.report for each in kept]
+        self._check_metric([report.metrics for report in reports])
+        view = ModelView(
+            reports=reports,
+            standing=standing_of(reports),
+            metric=self._metric,
+            others=[name for name in newest_first if name != chosen],
+            confidence_level=self._settings.confidence_level,
+            now_ms=SystemClock().now_ms(),
+        )
+        if self._output == OutputFormat.JSONL:
+            shown = (*view.shown, view.standing.judged)
+            _print_values(each.value for each in kept if each.report in shown)
+        else:
+            glyphs = Glyphs.ascii() if self._console.options.ascii_only else Glyphs()
+            self._print(model_screen(view, width=self._console.width, glyphs=glyphs))
+
+    async def _read(self, store: ReportStore, model_version: bytes) -> Sequence[KeptReport]:
+        return await newest_reports(store, model_version, most=WINDOWS_READ, size_seconds=self._size_seconds)
+
+    def _check_metric(self, reports: Sequence[Mapping[str, Metric]]) -> None:
+        names = dict.fromkeys(name for metrics in reports for name in metrics)
+        if self._metric is not None and reports and self._metric not in names:
+            raise click.UsageError(f"There is no metric {self._metric!r} here; there are {', '.join(names)}.")
+
+    async def _unknown(self, store: ReportStore, model: str) -> str:
+        names = dict.fromkeys(name for name, _ in (await model_versions(store)).values())
+        if model in names:
+            return f'no report of model "{printable(model)}" with windows of this size'
+        there = f"there are {_listed(names)}" if names else "no model has one yet; `latelabel show` says what to do"
+        return f'no report of model "{printable(model)}"; {there}'
+
+    def _print(self, lines: Sequence[Text]) -> None:
+        encoding = self._console.encoding
+        for line in lines:
+            # What the terminal's character set lacks is written as an escape.
+            line.plain = line.plain.encode(encoding, "backslashreplace").decode(encoding)
+            self._console.print(line)
+
+
+def _print_values(values: Iterable[bytes]) -> None:
+    sys.stdout.buffer.writelines(value + b"\n" for value in values)
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(f'"{printable(name)}"' for name in list(names)[:NAMES_SHOWN])
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN:,} more"

@@ -1,0 +1,1 @@
+"""What `latelabel show` shows: read from the last reports, drawn as text."""

@@ -1,0 +1,44 @@
+"""The newest reports of model versions, as the report store keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from schemas.window_report import WindowReport
+from streams.ports import ReportStore
+from streams.standing import newest_keys
+
+__all__ = ["KeptReport", "model_versions", "newest_reports"]
+
+
+class KeptReport(msgspec.Struct, frozen=True):
+    """A report, and its bytes as they were published."""
+
+    report: WindowReport
+    value: bytes
+
+
+async def model_versions(store: ReportStore, *, model: str | None = None) -> Mapping[bytes, tuple[str, str]]:
+    """Model and version of everything that has reports, by hash, in order; of one model if it is named."""
+    named = {key: tuple(json.loads(name)) for key, name in (await store.model_versions()).items()}
+    ordered = sorted(named.items(), key=lambda item: item[1])
+    return {key: (name, version) for key, (name, version) in ordered if model in (None, name)}
+
+
+async def newest_reports(
+    store: ReportStore, model_version: bytes, *, most: int, size_seconds: int | None = None
+) -> Sequence[KeptReport]:
+    """The reports on all predictions of one model version, newest window first.
+
+    Args:
+        most: how many windows.
+        size_seconds: of the windows; None for the largest.
+    """
+    keys = newest_keys(await store.keys(model_version), most=most, size_seconds=size_seconds)
+    last = await store.last({model_version: keys})
+    # What was forgotten since the keys were read is left out.
+    values = [last[key].value for key in keys if key in last]
+    return [KeptReport(msgspec.json.decode(value, type=WindowReport), value) for value in values]

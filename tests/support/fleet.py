@@ -1,0 +1,63 @@
+"""Reports as `latelabel show` reads them, made by the same code that publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from schemas.times import format_time
+from schemas.window_report import WindowReport
+from streams.monitored_model import HOUR_MS, MonitoredModel
+from streams.quality.confusion import Cell
+from streams.reports import ReportKey, SliceCounts, window_report
+
+__all__ = ["NOON_MS", "NOW_MS", "binary_cells", "report_on"]
+
+NOON_MS = 1_795_435_200_000
+"""2026-11-23T12:00:00Z"""
+NOW_MS = NOON_MS + 3 * HOUR_MS + 42 * 60_000
+
+
+def binary_cells(hits: int, misses: int, false_alarms: int, rejections: int, due: int = 0) -> dict[Cell, int]:
+    """Counts of the classes `fraud` and `ok`; the predictions that have no label said `ok`."""
+    cells: dict[Cell, int] = {
+        ("fraud", "fraud"): hits,
+        ("fraud", "ok"): misses,
+        ("ok", "fraud"): false_alarms,
+        ("ok", "ok"): rejections,
+        (None, "ok"): due,
+    }
+    return {cell: count for cell, count in cells.items() if count}
+
+
+def report_on(
+    model: MonitoredModel,
+    cells: Mapping[Cell, int],
+    *,
+    version: str = "3",
+    start_ms: int = NOON_MS,
+    size_ms: int = HOUR_MS,
+    watermark_ms: int = NOW_MS,
+    failed: int = 0,
+    sums: Mapping[str, int] | None = None,
+    missing: Collection[str] = (),
+    segment: Mapping[str, str] | None = None,
+) -> WindowReport:
+    """The report on one window, three minutes old."""
+    content = window_report(
+        ReportKey(
+            model=model.name,
+            model_version=version,
+            segment=segment or {},
+            window_start_ms=start_ms,
+            window_size_ms=size_ms,
+        ),
+        SliceCounts(cells, failed, sums or {}),
+        model,
+        watermark_ms=watermark_ms,
+        confidence_level=0.95,
+        config_hash="",
+        missing=missing,
+    )
+    return msgspec.structs.replace(content, event_id=f"{content.window}", produced_at=format_time(NOW_MS - 180_000))

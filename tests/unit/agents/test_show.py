@@ -1,0 +1,366 @@
+"""What `latelabel show` draws, to the character."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import msgspec
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from agents.show.confusion import confusion_lines
+from agents.show.drawing import Glyphs, age, number, scale_of, share, window_time
+from agents.show.fleet import empty_screen, fleet_screen
+from agents.show.model import ModelView, model_screen
+from agents.show.reading import model_versions, newest_reports
+from agents.terminal_text import cell_len
+from schemas.codec import encode
+from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metric, WindowReport, report_key
+from streams.identity import model_version_hash, model_version_name
+from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
+from streams.ports import LastReport
+from streams.standing import standing_of, worst_first
+from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on
+from tests.support.pair_sums import sums_of_numbers
+from tests.support.publishing import FakeReports
+
+FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud")
+CHURN = MonitoredModel(name="churn")
+PRICE = MonitoredModel(name="price", task=Task.REGRESSION)
+LOST = "predictions/0: 17 records up to 2026-11-23T13:00:00Z"
+
+
+def fraud_reports() -> list[WindowReport]:
+    """Six hours, newest first: few labels, more, half, most, final, lost."""
+    half = report_on(FRAUD, binary_cells(40, 9, 6, 585, 360), start_ms=NOON_MS + HOUR_MS, failed=2)
+    return [
+        report_on(FRAUD, binary_cells(1, 0, 0, 10, 900), start_ms=NOON_MS + 3 * HOUR_MS),
+        report_on(FRAUD, binary_cells(20, 2, 3, 310, 620), start_ms=NOON_MS + 2 * HOUR_MS),
+        msgspec.structs.replace(
+            half,
+            coverage_expected=CoverageExpected(0.66, 0.97),
+            label_delay_seconds=LabelDelay(41.0, 310.0, 900.0),
+        ),
+        report_on(FRAUD, binary_cells(40, 30, 6, 850, 74), start_ms=NOON_MS),
+        report_on(FRAUD, binary_cells(40, 30, 6, 850, 74), start_ms=NOON_MS - HOUR_MS, watermark_ms=NOON_MS + DAY_MS),
+        report_on(FRAUD, binary_cells(0, 0, 0, 0, 30), start_ms=NOON_MS - 2 * HOUR_MS, missing=[LOST]),
+    ]
+
+
+def fleet(*versions: list[WindowReport], width: int = 80, metric: str | None = None) -> list[Text]:
+    standings = worst_first(map(standing_of, versions), metric=metric)
+    return fleet_screen(standings, metric=metric, confidence_level=0.95, now_ms=NOW_MS, width=width)
+
+
+def screen(
+    *reports: WindowReport, width: int = 80, metric: str | None = None, others: tuple[str, ...] = ()
+) -> list[Text]:
+    view = ModelView(
+        reports=reports,
+        standing=standing_of(reports),
+        metric=metric,
+        others=others,
+        confidence_level=0.95,
+        now_ms=NOW_MS,
+    )
+    return model_screen(view, width=width, glyphs=Glyphs())
+
+
+def plain(lines: list[Text]) -> str:
+    return "\n".join(line.plain for line in lines) + "\n"
+
+
+# --- the fleet -------------------------------------------------------------------------------------------------------
+
+FLEET = """\
+5 model versions, worst first
+
+Model    Version     State       Window (UTC)         Reported
+  Metric    [95 % interval]               n  Labelled  Predictions  Failed
+returns  3           input lost  2026-11-23 12:00 1h    3m ago
+  accuracy  1.000 [1.000, 1.000]  5,000,000      100%    5,000,000   1,234
+churn    2026-11-01  labels due  2026-11-23 12:00 1h    3m ago
+  accuracy  0.750 [0.666, 0.819]        120      100%          120       0
+fraud    3           labels due  2026-11-23 13:00 1h    3m ago
+  accuracy  0.977 [0.962, 0.986]        640     64.0%        1,000       2
+price                labels due  2026-11-23 12:00 1h    3m ago
+  mae       1.250 [0.569, 4.688]          4      100%            4       0
+new      3           labels due  2026-11-23 12:00 1h    3m ago
+  accuracy: no label yet                           0%            5       0
+"""
+
+
+def test_fleet_is_two_lines_for_each_version_worst_first() -> None:
+    lost = [report_on(MonitoredModel(name="returns"), {("kept", "kept"): 5_000_000}, missing=[LOST], failed=1_234)]
+    churn = [report_on(CHURN, {("stays", "stays"): 90, ("leaves", "stays"): 30}, version="2026-11-01")]
+    price = [report_on(PRICE, {("*", ""): 4}, sums=sums_of_numbers([10, 20, 30, 40], [11, 19, 33, 40]), version="")]
+    new = [report_on(MonitoredModel(name="new"), {(None, "a"): 5})]
+    assert FLEET == plain(fleet(fraud_reports(), price, new, lost, churn))
+
+
+def test_asked_metric_is_shown_and_who_lacks_it_says_so() -> None:
+    lines = plain(fleet(fraud_reports(), [report_on(CHURN, {("a", "a"): 1})], metric="recall")).splitlines()
+    assert "  recall  0.816 [0.686, 0.900]" == lines[5][:30]
+    assert "  no recall here" == lines[7][:16]
+
+
+def test_undefined_metric_is_explained_in_place_of_its_value() -> None:
+    [line] = plain(fleet([report_on(FRAUD, binary_cells(0, 0, 0, 9))], metric="precision")).splitlines()[5:]
+    assert "  precision: no positive prediction  " == line[:37]
+
+
+def test_empty_installation_says_how_to_publish() -> None:
+    text = plain(empty_screen(predictions="their-predictions", labels="their-labels"))
+    assert '  to their-predictions:\n    {"request_id": "r1", "model": "fraud", "prediction": "ok"}\n' in text
+    assert '  to their-labels, whenever the truth is known:\n    {"request_id": "r1", "label": "ok"}\n' in text
+    assert "latelabel doctor" in text
+
+
+# --- one model -------------------------------------------------------------------------------------------------------
+
+FRAUD_SCREEN = """\
+fraud, version 3                                                 reported 3m ago
+
+accuracy, newest windows first, UTC
+1h from      State       Value [95 % interval]  0.000       1.000    n  Labelled
+11-23 15:00  open        1.000 [0.741, 1.000]   ············━━━━●   11      1.2%
+11-23 14:00  labels due  0.985 [0.966, 0.994]         ·········━●  335     35.1%
+11-23 13:00  labels due  0.977 [0.962, 0.986]             ·····━●  640     64.0%
+11-23 12:00  labels due  0.961 [0.947, 0.972]                 ·●━  926     92.6%
+11-23 11:00  final       0.961 [0.947, 0.972]                 ·●━  926     92.6%
+11-23 10:00  input lost  no label yet           ·················    0        0%
+● value  ━ 95 % interval  · what missing labels could still make of it
+
+2026-11-23 13:00 UTC, the newest window with half of its labels:
+  1,000 predictions: 640 labelled (64.0%), 360 due, 0 never; 2 more failed
+  past windows: 66.0% labelled at this age, 97.0% at last
+  label delay: half within 41s, 90 % within 5m10s, 99 % within 15m
+
+  label \\ prediction  fraud   ok
+  fraud                  40    9
+  ok                      6  585
+
+  accuracy          0.977 [0.962, 0.986]  recall      0.816 [0.686, 0.900]
+  balanced_accuracy 0.903 [0.838, 0.945]  specificity 0.990 [0.978, 0.995]
+  mcc               0.830 [0.727, 0.896]  f1          0.842 [0.748, 0.905]
+  cohen_kappa       0.829 [0.726, 0.896]  fbeta       0.826 [0.716, 0.900]
+  precision         0.870 [0.743, 0.939]
+
+  undefined, no scores sent: roc_auc, average_precision, log_loss, brier,
+    expected_calibration_error
+
+Other versions (--model-version): 2, 1
+"""
+
+
+def test_model_is_one_screen_of_windows_and_of_all_about_the_judged_one() -> None:
+    assert FRAUD_SCREEN == plain(screen(*fraud_reports(), others=("2", "1")))
+
+
+REGRESSION_SCREEN = """\
+price                                                            reported 3m ago
+
+mae, newest windows first, UTC
+1d from  State  Value [95 % interval]    2,972              302,527  n  Labelled
+11-23    open   10,001 [2,972, 302,527]  ━●━━━━━━━━━━━━━━━━━━━━━━━━  4     80.0%
+● value  ━ 95 % interval  · what missing labels could still make of it
+
+2026-11-23 UTC, the newest window with half of its labels:
+  5 predictions: 4 labelled (80.0%), 1 due, 0 never; 0 more failed
+
+  mae   10,001 [2,972, 302,527]   r2   -3,199,999 [-6.249e+07, -163,874]
+  rmse  20,000 [10,902, 110,059]  bias 10,001 [-21,589, 41,590]
+  rmsle 5.299 [2.889, 29.138]
+
+  undefined, a label is zero: mape
+"""
+
+
+def test_regression_has_errors_and_no_confusion() -> None:
+    sums = sums_of_numbers([10, 20, 30, 0], [11, 19, 33, 40_000])
+    report = report_on(
+        PRICE, {("*", ""): 4, (None, ""): 1}, sums=sums, version="", size_ms=DAY_MS, start_ms=NOON_MS - DAY_MS // 2
+    )
+    assert REGRESSION_SCREEN == plain(screen(report))
+
+
+LOST_SCREEN = """\
+churn, version 3                                                 reported 3m ago
+
+accuracy, newest windows first, UTC
+1h from      State       Value [95 % interval]  0.000         1.000  n  Labelled
+11-23 12:00  input lost  no label yet                                0         -
+● value  ━ 95 % interval  · what missing labels could still make of it
+
+2026-11-23 12:00 UTC, the newest window; no label yet:
+  0 predictions: 0 labelled (-), 0 due, 0 never; 0 more failed
+  missing: labels/11: all all all all all all all all all all all all all all
+    all all all all all all of them
+  missing: predictions/0: 17 records up to 2026-11-23T13:00:00Z
+
+  undefined, no label yet: accuracy, balanced_accuracy, mcc, cohen_kappa,
+    precision_macro, precision_micro, precision_weighted, recall_macro,
+    recall_micro, recall_weighted, f1_macro, f1_micro, f1_weighted, roc_auc,
+    average_precision, log_loss, brier, expected_calibration_error
+"""
+
+
+def test_window_that_lost_everything_says_what_and_draws_no_figure() -> None:
+    assert LOST_SCREEN == plain(screen(report_on(CHURN, {}, missing=[LOST, "labels/11: " + "all " * 20 + "of them"])))
+
+
+def test_only_the_newest_ten_windows_are_drawn() -> None:
+    reports = [report_on(CHURN, {("a", "a"): 9}, start_ms=NOON_MS - at * HOUR_MS) for at in range(12)]
+    text = plain(screen(*reports))
+    assert "\n11-23 03:00  " in text
+    assert "\n11-23 02:00  " not in text
+
+
+def test_many_other_versions_are_counted() -> None:
+    text = plain(screen(*fraud_reports(), others=tuple(map(str, range(100)))))
+    assert text.endswith("Other versions (--model-version): 0, 1, 2, 3, 4 and 95 more\n")
+
+
+# --- names that strangers chose ---------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "long": "n" * 128,
+    "wide": "模型" * 21,
+    "emoji": "👩‍🔬" * 9,
+    "flag": "🇩🇪" * 16,
+    "variation": "❤️" * 20,
+    "markup": "[bold red]x[/bold red][link=file:///etc/passwd]",
+    "emoji code": ":boom:" * 10,
+    "escape": "\x1b[31mred\x1b[0m\x1b]0;title\x07",
+    "line ends": "a\nb\r\nc\x85\u2028\u2029",
+    "tab and bell": "a\tb\x07\x08\x7f",
+    "direction": "\u202egnp.exe\u2066",
+    "combining": "e\u0301" * 40,
+    "null": "\0",
+    "surrogate-like": "\ud7ff\ue000",
+}
+
+
+@pytest.mark.parametrize("width", [80, 132])
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_names_neither_break_columns_nor_are_taken_for_commands(name: str, width: int) -> None:
+    model = MonitoredModel(name=name)
+    cells: dict[tuple[str | None, str], int] = {(name, name): 3, ("a", name): 2, (None, name): 1}
+    report = report_on(model, cells, version=name, missing=[name])
+    neighbour = report_on(CHURN, {("a", "a"): 3})
+    drawn = fleet([report], [neighbour], width=width)
+    for line in itertools.chain(drawn, screen(report, width=width, others=(name,))):
+        assert cell_len(line.plain) <= width
+        assert line.plain.isprintable()
+    # Every state stands in one column.
+    columns = {cell_len(line.plain[: line.plain.index(state)]) for line, state in _states(drawn)}
+    assert 1 == len(columns)
+
+
+def _states(lines: list[Text]) -> list[tuple[Text, str]]:
+    return [(lines[2], "State"), (lines[4], "input lost"), (lines[6], "labels due")]
+
+
+@pytest.mark.parametrize("text", [HOSTILE["markup"], HOSTILE["emoji code"]])
+def test_markup_is_printed_as_it_is_written(text: str) -> None:
+    console = Console(file=io.StringIO(), width=200, soft_wrap=True, highlight=False)
+    console.print(screen(report_on(MonitoredModel(name=text), {}), width=200)[0])
+    assert isinstance(console.file, io.StringIO)
+    assert text in console.file.getvalue()
+
+
+def test_long_name_of_a_model_does_not_hide_its_version() -> None:
+    title = plain(screen(report_on(MonitoredModel(name="n" * 128), {}, version="2026-11-23")))
+    assert "nnn…, version 2026-11-23 " in title.splitlines()[0]
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_bar_is_drawn_from_possible_to_interval_to_value() -> None:
+    metric = Metric(value=0.5, low=0.4, high=0.6, n=9, possible=(0.0, 1.0))
+    assert ".....=o=....." == scale_of([metric]).bar(metric, 13, Glyphs.ascii())
+
+
+def test_bar_without_a_value_shows_only_what_is_possible() -> None:
+    unknown = Metric(value=None, low=None, high=None, n=0, possible=(0.5, 1.0))
+    known = Metric(value=0.0, low=0.0, high=0.0, n=1)
+    scale = scale_of([unknown, known])
+    assert ("     ......", "o          ") == (
+        scale.bar(unknown, 11, Glyphs.ascii()),
+        scale.bar(known, 11, Glyphs.ascii()),
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e12])
+def test_scale_of_a_single_value_is_wide_enough_to_draw_it(value: float) -> None:
+    metric = Metric(value=value, low=value, high=value, n=1)
+    assert "  o  " == scale_of([metric]).bar(metric, 5, Glyphs.ascii())
+
+
+def test_confusion_adds_up_the_classes_that_there_is_no_room_for() -> None:
+    classes = tuple(f"class-{at:02}" for at in range(30))
+    counts = tuple(tuple(row + column for column in range(30)) for row in range(30))
+    lines = [line.plain for line in confusion_lines(Confusion(classes=classes, counts=counts), 78)]
+    assert max(map(cell_len, lines)) <= 80
+    numbers = [[int(text.replace(",", "")) for text in line.split()[-5:]] for line in lines[1:]]
+    assert ["class-26", "class-27", "class-28", "class-29"] == [line.split()[0] for line in lines[1:-1]]
+    assert sum(map(sum, counts)) == sum(map(sum, numbers))
+
+
+def test_figures_of_any_size_are_short() -> None:
+    values = (0.0, -0.0, 1e-9, -0.00012, 99.9994, 100.0, 123_456.7, 1e12, -1e24)
+    texts = ["0.000", "0.000", "1.0e-09", "-1.2e-04", "99.999", "100", "123,457", "1e+12", "-1e+24"]
+    assert texts == [number(value) for value in values]
+
+
+def test_share_that_is_not_whole_is_never_rounded_to_all_or_nothing() -> None:
+    assert ["0%", "0.1%", "99.9%", "100%"] == [share(ratio) for ratio in (0.0, 1e-9, 1 - 1e-9, 1.0)]
+
+
+def test_ages_are_told_by_their_largest_unit() -> None:
+    assert ["just now", "59s ago", "1m ago", "23h ago", "400d ago"] == [
+        age(milliseconds) for milliseconds in (-9_000, 59_999, 119_999, DAY_MS - 1, 400 * DAY_MS)
+    ]
+
+
+def test_windows_of_days_need_no_time_of_day_and_those_of_seconds_need_seconds() -> None:
+    day = report_on(CHURN, {}, start_ms=NOON_MS - DAY_MS // 2, size_ms=DAY_MS)
+    second = report_on(CHURN, {}, start_ms=NOON_MS + 1000, size_ms=1000)
+    assert ("2026-11-23", "2026-11-23 12:00:01") == (window_time(day), window_time(second))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+async def test_newest_reports_are_read_by_model_version() -> None:
+    store = FakeReports()
+    for version in ("10", "9"):
+        reports = [
+            report_on(FRAUD, binary_cells(1, 2, 3, 4), version=version, start_ms=NOON_MS + at * HOUR_MS)
+            for at in range(3)
+        ]
+        await store.save(
+            model_version_hash("fraud", version), model_version_name("fraud", version),
+            [_last(report) for report in reports], evaluator=b"", watermark_ms=0,
+        )  # fmt: skip
+    versions = await model_versions(store, model="fraud")
+    assert [("fraud", "10"), ("fraud", "9")] == list(versions.values())
+    assert {} == await model_versions(store, model="nobody")
+    kept = await newest_reports(store, model_version_hash("fraud", "9"), most=2)
+    assert [NOON_MS + 2 * HOUR_MS, NOON_MS + HOUR_MS] == [_start(each.report) for each in kept]
+    assert [encode(each.report) for each in kept] == [each.value for each in kept]
+
+
+def _start(report: WindowReport) -> int:
+    return NOON_MS + (int(report.window.start[11:13]) - 12) * HOUR_MS
+
+
+def _last(report: WindowReport) -> LastReport:
+    key = report_key(
+        model=report.model, model_version=report.model_version, segment={},
+        window_seconds=report.window.size_seconds, window_start_ms=_start(report),
+    )  # fmt: skip
+    return LastReport(key=key, value=encode(report), revision=1, published_ms=0, watermark_ms=0, due_ms=0)

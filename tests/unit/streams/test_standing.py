@@ -1,0 +1,111 @@
+"""Which window a model version is judged by, and which version is worst."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.window_report import WindowReport, report_key
+from streams.monitored_model import HOUR_MS, MonitoredModel, Task
+from streams.standing import main_metric, newest_keys, standing_of, worst_first
+from tests.support.fleet import NOON_MS, binary_cells, report_on
+from tests.support.pair_sums import sums_of_numbers
+
+FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud")
+
+
+def hour(at: int, *, labelled: int, due: int, missing: tuple[str, ...] = ()) -> WindowReport:
+    return report_on(FRAUD, binary_cells(0, 0, 0, labelled, due), start_ms=NOON_MS + at * HOUR_MS, missing=missing)
+
+
+def of_model(name: str, right: int, wrong: int, **more: object) -> WindowReport:
+    return report_on(MonitoredModel(name=name), {("a", "a"): right, ("a", "b"): wrong}, **more)  # type: ignore[arg-type]
+
+
+def order(*reports: WindowReport, metric: str | None = None) -> list[str]:
+    return [each.judged.model for each in worst_first([standing_of([report]) for report in reports], metric=metric)]
+
+
+def key(start_ms: int, *, seconds: int = 3600, model: str = "fraud", segment: dict[str, str] | None = None) -> bytes:
+    return report_key(
+        model=model,
+        model_version="3",
+        segment=segment or {},
+        window_seconds=seconds,
+        window_start_ms=start_ms,
+    )
+
+
+def test_version_is_judged_by_the_newest_window_with_half_of_its_labels() -> None:
+    reports = [hour(3, labelled=1, due=9), hour(2, labelled=5, due=5), hour(1, labelled=10, due=0)]
+    standing = standing_of(reports)
+    assert (reports[1], reports[0]) == (standing.judged, standing.newest)
+
+
+def test_version_without_such_a_window_is_judged_by_the_newest_with_a_label() -> None:
+    reports = [hour(3, labelled=0, due=9), hour(2, labelled=1, due=5), hour(1, labelled=2, due=9)]
+    assert reports[1] == standing_of(reports).judged
+
+
+def test_version_without_labels_is_judged_by_its_newest_window() -> None:
+    reports = [hour(3, labelled=0, due=9), hour(2, labelled=0, due=5)]
+    assert reports[0] == standing_of(reports).judged
+
+
+def test_loss_after_the_judged_window_counts_and_one_before_it_does_not() -> None:
+    lost, whole = hour(3, labelled=0, due=9, missing=("labels/0",)), hour(2, labelled=9, due=1)
+    older = hour(1, labelled=0, due=9, missing=("labels/0",))
+    assert standing_of([lost, whole]).has_lost_input
+    assert not standing_of([whole, older]).has_lost_input
+
+
+def test_worst_is_who_is_certainly_bad_and_not_who_has_few_labels() -> None:
+    few, bad, good = of_model("few", 0, 1), of_model("bad", 500, 500), of_model("good", 990, 10)
+    assert ["bad", "few", "good"] == order(good, few, bad)
+
+
+def test_lost_input_comes_first_and_no_figure_last() -> None:
+    lost = of_model("lost", 100, 0, missing=("predictions/0",))
+    unlabelled = report_on(MonitoredModel(name="unlabelled"), {(None, "a"): 5})
+    assert ["lost", "bad", "unlabelled"] == order(unlabelled, of_model("bad", 1, 99), lost)
+
+
+def test_errors_come_after_shares_and_the_largest_of_them_first() -> None:
+    def regression(name: str, error: float) -> WindowReport:
+        model = MonitoredModel(name=name, task=Task.REGRESSION)
+        return report_on(model, {("*", ""): 30}, sums=sums_of_numbers([1.0] * 30, [1.0 + error] * 30))
+
+    small, large = regression("small", 0.5), regression("large", 50.0)
+    assert ["good", "large", "small"] == order(small, large, of_model("good", 99, 1))
+
+
+def test_equal_versions_are_ordered_by_name() -> None:
+    assert ["a", "b", "c"] == order(of_model("c", 1, 1), of_model("a", 1, 1), of_model("b", 1, 1))
+
+
+def test_asked_metric_decides_and_who_does_not_have_it_comes_last() -> None:
+    recalls = report_on(FRAUD, binary_cells(90, 10, 900, 0))
+    assert "recall" == main_metric(recalls, "recall")
+    assert None is main_metric(of_model("other", 1, 1), "recall")
+    assert ["fraud", "other"] == order(of_model("other", 0, 100), recalls, metric="recall")
+
+
+def test_main_metric_is_the_first_of_the_task() -> None:
+    assert "accuracy" == main_metric(of_model("any", 1, 1))
+    assert "mae" == main_metric(report_on(MonitoredModel(name="r", task=Task.REGRESSION), {}))
+
+
+def test_newest_keys_are_those_of_the_largest_windows_about_everything() -> None:
+    hours = [key(NOON_MS + at * HOUR_MS) for at in range(4)]
+    others = [key(NOON_MS + 9 * HOUR_MS, seconds=300), key(NOON_MS + 9 * HOUR_MS, segment={"country": "DE"})]
+    keys = [*hours, *others]
+    assert hours[:1:-1] == newest_keys(keys, most=2)
+    assert others[:1] == newest_keys(keys, most=2, size_seconds=300)
+    assert [] == newest_keys(keys, most=2, size_seconds=60)
+    assert [] == newest_keys([], most=2)
+
+
+@pytest.mark.parametrize("name", [',{},"', '",{},300', "{}", ",{},"])
+def test_name_that_looks_like_a_key_deceives_nobody(name: str) -> None:
+    segmented = key(NOON_MS, model=name, segment={"country": ",{},"})
+    plain = key(NOON_MS, model=name)
+    assert [plain] == newest_keys([segmented, plain], most=5)
