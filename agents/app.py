@@ -98,15 +98,8 @@ async def _wait_for_services(
     settings: Settings, clock: Clock, log: KafkaLog, publisher: KafkaPublisher, ledger: Ledger
 ) -> None:
     until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
-    kafka = f"Kafka at {settings.kafka.address}"
-    await wait_for(log.start, what=kafka, clock=clock, until_seconds=until_seconds)
-    await wait_for(publisher.start, what=kafka, clock=clock, until_seconds=until_seconds)
-    await wait_for(
-        lambda: open_ledger(ledger, log),
-        what=f"the ledger in Redis at {settings.redis.address}",
-        clock=clock,
-        until_seconds=until_seconds,
-    )
+    for start in (log.start, publisher.start, functools.partial(open_ledger, ledger, log)):
+        await wait_for(start, clock=clock, until_seconds=until_seconds)
 
 
 def _connect(

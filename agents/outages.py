@@ -10,7 +10,7 @@ from typing import TypeVar
 from streams.errors import TemporaryFailure
 from streams.ports import Clock
 
-__all__ = ["Outages"]
+__all__ = ["LOG_SECONDS", "Outages"]
 
 _log = logging.getLogger(__name__)
 

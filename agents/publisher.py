@@ -87,7 +87,7 @@ class KafkaPublisher:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._running()
         except (KafkaError, TimeoutError, OSError) as error:
-            raise _failure(error, "starting a producer", self._timeout_seconds) from error
+            raise _failure(error, "starting a Kafka producer", self._timeout_seconds) from error
 
     async def stop(self) -> None:
         """Let go of the connections. What was not acknowledged may not have been written."""

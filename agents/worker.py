@@ -20,7 +20,7 @@ from typing import Protocol
 from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
 from agents.housekeeping import Housekeeping, close_ledger, is_caught_up
 from agents.intake import Intake
-from agents.outages import Outages
+from agents.outages import LOG_SECONDS, Outages
 from streams.dead_letter_limits import Stop
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.parts import Source
@@ -48,18 +48,22 @@ class Evaluation(Protocol):
         """Publish what changed; the result's `pending` counts what still waits."""
 
 
-async def wait_for(start: Callable[[], Awaitable[None]], *, what: str, clock: Clock, until_seconds: float) -> None:
-    """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`."""
-    is_announced = False
+async def wait_for(start: Callable[[], Awaitable[None]], *, clock: Clock, until_seconds: float) -> None:
+    """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`.
+
+    What it waits for, the failure says; it is logged at once and every few seconds.
+    """
+    logged_seconds = float("-inf")
     while True:
         try:
             return await start()
         except TemporaryFailure as failure:
-            if clock.monotonic_seconds() > until_seconds:
+            now = clock.monotonic_seconds()
+            if now > until_seconds:
                 raise
-            if not is_announced:
-                _log.warning("Waiting for %s: %s", what, failure)
-                is_announced = True
+            if now - logged_seconds >= LOG_SECONDS:
+                logged_seconds = now
+                _log.warning("Waiting to start: %s", failure)
             await asyncio.sleep(WATCH_SECONDS)
 
 

@@ -95,7 +95,7 @@ async def test_record_that_the_topic_finds_too_large_is_a_permanent_failure_and_
 
 async def test_broker_that_does_not_answer_is_a_temporary_failure() -> None:
     publisher = KafkaPublisher({"bootstrap_servers": "127.0.0.1:1"}, delivery_timeout_seconds=1)
-    with pytest.raises(TemporaryFailure, match="starting a producer"):
+    with pytest.raises(TemporaryFailure, match="starting a Kafka producer"):
         await publisher.start()
     await publisher.stop()
 
