@@ -170,12 +170,12 @@ class RedisLedger:
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         key = self._keys[shard]
-        self._ledger_id = self._ledger_id or ledger_id
         arguments: list[Argument] = [ledger_id]
         for source, offset in sources.items():
             arguments += (str(source), _SOURCE.pack(offset, 0, 0))
         async with redis_failures(self._address):
-            await self._create.run(self._client, key, *arguments)
+            stored_id = await self._create.run(self._client, key, *arguments)
+        self._ledger_id = self._ledger_id or stored_id.decode()
 
     async def drop(self, shard: int) -> None:
         """All keys of a shard are found by its indexes, so nothing is scanned."""

@@ -352,10 +352,10 @@ class ReferenceLedger:
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         here = self.parts[shard]
-        self._ledger_id = self._ledger_id or ledger_id
         if here.ledger_id is None:
             here.ledger_id = ledger_id
             here.sources = {source: SourceState(offset) for source, offset in sources.items()}
+        self._ledger_id = self._ledger_id or here.ledger_id
 
     async def drop(self, shard: int) -> None:
         self.parts[shard] = ReferenceShard(*self._settings)

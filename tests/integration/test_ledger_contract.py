@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import random
@@ -624,6 +625,14 @@ async def test_nothing_of_a_dropped_shard_is_left_and_it_accepts_no_commit(write
     await writer.ledger.create(0, ledger_id="another", sources={LABELS: 0})
     with pytest.raises(PermanentFailure, match="no longer belongs"):
         await writer.send(Part(source=LABELS, expected=0, next=1))
+
+
+async def test_a_worker_that_founds_too_late_writes_to_the_ledger_that_is_there(ledger: Ledger) -> None:
+    second = copy.copy(ledger)
+    await ledger.create(0, ledger_id="first", sources={LABELS: 5})
+    await second.create(0, ledger_id="second", sources={LABELS: 9})
+    reply = await second.commit(0, [Part(source=LABELS, expected=5, next=6)], Definitions(), forget_limit=0)
+    assert reply.parts[0].outcome is Outcome.APPLIED
 
 
 async def test_a_shard_belongs_to_the_ledger_that_created_it_first(ledger: Ledger) -> None:
