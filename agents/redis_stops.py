@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Self
 
 import msgspec
 
-from agents.redis_connection import RedisClient, redis_failures
+from agents.redis_connection import RedisClient, connect, redis_failures
+from agents.settings import RedisSettings
 from streams.dead_letter_limits import Excess, Stop
 from streams.ledger.parts import Source
 
@@ -42,6 +45,16 @@ class RedisStops:
         self._stopped = f"{{{prefix}}}:stopped"
         self._accepted = f"{{{prefix}}}:accepted"
 
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: RedisSettings) -> AsyncIterator[Self]:
+        """A store as configured, with a client of its own."""
+        client = connect(settings.url)
+        try:
+            yield cls(client, address=settings.address, prefix=settings.prefix)
+        finally:
+            await client.aclose()
+
     async def stops(self) -> Mapping[Source, Stop]:
         async with redis_failures(self._address):
             stored = await self._client.hgetall(self._stopped)
@@ -54,6 +67,13 @@ class RedisStops:
     async def release(self, source: Source) -> None:
         async with redis_failures(self._address):
             await self._client.hdel(self._stopped, str(source))
+
+    async def forget(self, source: Source) -> None:
+        async with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hdel(self._stopped, str(source))
+            pipeline.hdel(self._accepted, str(source))
+            await pipeline.execute()
 
     async def accept(self, source: Source, *, until: int) -> None:
         async with redis_failures(self._address):

@@ -241,6 +241,9 @@ class StopStore(Protocol):
     async def release(self, source: Source) -> None:
         """Say that a partition is not stopped any longer."""
 
+    async def forget(self, source: Source) -> None:
+        """Drop all that is known of a partition, because its offsets are of another log now."""
+
     async def accept(self, source: Source, *, until: int) -> None:
         """Let all records of a partition before an offset through."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -18,7 +18,6 @@ from agents.dead_letter_log import DeadLetterLog, Letter
 from agents.dead_letter_replay import Replay, Replayed, ReplayPorts, highest_times
 from agents.kafka_connection import connection_options
 from agents.publisher import KafkaPublisher
-from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from agents.redis_stops import RedisStops
 from agents.settings import Settings
@@ -278,18 +277,9 @@ def _outcome(result: Replayed, log: DeadLetterLog, *, is_dry: bool) -> Iterable[
             yield f"  {count} {note}"
 
 
-@contextlib.asynccontextmanager
-async def _stops(settings: Settings) -> AsyncIterator[RedisStops]:
-    client = connect(settings.redis.url)
-    try:
-        yield RedisStops(client, address=settings.redis.address, prefix=settings.redis.prefix)
-    finally:
-        await client.aclose()
-
-
 async def _accept(settings: Settings, *, topic: str, partition: int, count: int | None) -> None:
     source = _source(settings, topic, partition)
-    async with _stops(settings) as stops:
+    async with RedisStops.opened(settings.redis) as stops:
         stopped = await stops.stops()
         if source not in stopped:
             others = ", ".join(map(str, sorted(stopped))) or "none is"

@@ -16,12 +16,13 @@ from agents.kafka_log import KafkaLog
 from agents.ledger_start import found_ledger, rebuild_ledger, rebuild_shard
 from agents.partition_intake import LogBounds
 from agents.redis_ledger import RedisLedger
+from agents.redis_stops import RedisStops
 from agents.settings import Settings
 from schemas.errors import Rejected
 from schemas.times import parse_time_ms
 from streams.errors import PermanentFailure
 from streams.ledger.parts import Definitions, Outcome, Part, Role, Source
-from streams.ports import Ledger
+from streams.ports import Ledger, StopStore
 
 __all__ = ["init"]
 
@@ -81,16 +82,18 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(log.stop)
+        stops = await stack.enter_async_context(RedisStops.opened(settings.redis))
         await log.start()
         if accept is not None:
             source = _source(accept, topics)
-            lost = await accept_log(ledger, source, await log.bounds(source), now_ms=SystemClock().now_ms())
+            lost = await accept_log(ledger, stops, source, await log.bounds(source), now_ms=SystemClock().now_ms())
             click.echo(f"{accept} continues from its start in {lost} of {ledger.shards} shards.")
         elif shard is not None:
             charter = await rebuild_shard(ledger, shard)
             click.echo(f"Shard {shard} of ledger {charter.ledger_id} is empty and will be counted again.")
         elif rebuild:
             charter = await rebuild_ledger(ledger, log)
+            await forget_stops(stops, await log.all_bounds())
             click.echo(f"Ledger {charter.ledger_id} will count again what Kafka still has.")
         else:
             await _create(ledger, log, beginning)
@@ -123,8 +126,22 @@ def _source(text: str, topics: Mapping[Role, str]) -> Source:
     raise click.BadParameter(f"{text!r} is no partition of an input topic, such as {known}.", param_hint="--accept")
 
 
-async def accept_log(ledger: Ledger, source: Source, bounds: LogBounds, *, now_ms: int) -> int:
+async def forget_stops(stops: StopStore, bounds: Mapping[Source, LogBounds]) -> None:
+    """Stop nothing where it stopped before all was counted again; what was accepted is let through again.
+
+    What was accepted beyond the end of a log is forgotten: it was said of a log that is no more.
+    """
+    for source, each in bounds.items():
+        if await stops.accepted_until(source) > each.end:
+            await stops.forget(source)
+        else:
+            await stops.release(source)
+
+
+async def accept_log(ledger: Ledger, stops: StopStore, source: Source, bounds: LogBounds, *, now_ms: int) -> int:
     """Let every shard that has applied more than the log holds continue from the log's start.
+
+    Where the former log was stopped, and what was accepted of it, says nothing about this one and is forgotten.
 
     Returns: in how many shards.
 
@@ -142,4 +159,5 @@ async def accept_log(ledger: Ledger, source: Source, bounds: LogBounds, *, now_m
         accepted += reply.parts[0].outcome is Outcome.APPLIED
     if not accepted:
         raise PermanentFailure(f"nothing to accept: no shard has counted more of {source} than the log holds")
+    await stops.forget(source)
     return accepted

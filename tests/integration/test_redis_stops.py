@@ -45,6 +45,16 @@ async def test_what_is_accepted_is_known_by_partition(stops: RedisStops) -> None
     assert 0 == await stops.accepted_until(Source(Role.PREDICTIONS, 7))
 
 
+async def test_all_that_is_known_of_one_partition_can_be_forgotten(stops: RedisStops) -> None:
+    other = Source(Role.PREDICTIONS, 7)
+    for source in (SOURCE, other):
+        await stops.stop(source, STOP)
+        await stops.accept(source, until=150)
+    await stops.forget(SOURCE)
+    assert {other: STOP} == await stops.stops()
+    assert [0, 150] == [await stops.accepted_until(source) for source in (SOURCE, other)]
+
+
 async def test_redis_that_is_away_is_a_temporary_failure() -> None:
     client = connect("redis://127.0.0.1:1/0")
     stops = RedisStops(client, address="127.0.0.1:1", prefix="test")

@@ -85,6 +85,10 @@ class FakeStops:
     async def release(self, source: Source) -> None:
         self.stopped.pop(source, None)
 
+    async def forget(self, source: Source) -> None:
+        self.stopped.pop(source, None)
+        self.accepted.pop(source, None)
+
     async def accept(self, source: Source, *, until: int) -> None:
         self.accepted[source] = until
 

@@ -10,15 +10,20 @@ from typing import Any
 
 import pytest
 
-from agents.commands.init import accept_log
+from agents.commands.init import accept_log, forget_stops
+from agents.partition_intake import LogBounds
 from schemas.codec import read_prediction
+from streams.dead_letter_limits import Excess, Stop
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.parts import CommitReply, Definitions, Gap, Part, Role, Source
 from streams.ports import Ledger
-from tests.support.intake_world import NOW_MS, SHARDS, IntakeWorld, Records, batch_of
+from tests.support.intake_world import NOW_MS, SHARDS, FakeStops, IntakeWorld, Records, batch_of
 from tests.unit.agents.test_intake import LABELS, PREDICTIONS, logs_of
 
 COUNT = 120
+STOP = Stop(
+    excess=Excess(offset=12, in_a_row=101, recent=101), since_ms=NOW_MS, tried_ms=NOW_MS, marks="", earlier_in_a_row=0
+)
 
 
 class Unreliable:
@@ -139,6 +144,7 @@ async def test_a_log_that_ends_before_what_is_counted_is_left_alone_until_an_ope
     async with world.running() as intake:
         await world.read_all(intake)
     before = await world.fates()
+    stops = FakeStops({LABELS: STOP, PREDICTIONS: STOP}, {LABELS: 19, PREDICTIONS: 19})
     anew = logs_of(5)[LABELS]
     shorter = IntakeWorld({**world.logs, LABELS: anew}, ledger=world.ledger)
     async with shorter.running() as intake:
@@ -147,16 +153,23 @@ async def test_a_log_that_ends_before_what_is_counted_is_left_alone_until_an_ope
         await intake.put(LABELS, batch_of(LABELS, anew, base=0), lambda: None)
         await shorter.settle(intake)
         assert before == await shorter.fates()
-        accepted = await accept_log(world.ledger, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
+        accepted = await accept_log(world.ledger, stops, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
         assert SHARDS == accepted
         partition.check()
         await shorter.settle(intake)
         await shorter.read_all(intake)
         beyond.append(partition.is_beyond_log)
     assert [True, False] == beyond
+    assert ({PREDICTIONS: STOP}, {PREDICTIONS: 19}) == (stops.stopped, stops.accepted)
     assert before["labels:read"] + len(anew) == (await shorter.fates())["labels:read"]
     with pytest.raises(PermanentFailure, match="nothing to accept"):
-        await accept_log(world.ledger, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
+        await accept_log(world.ledger, stops, LABELS, await shorter.bounds(LABELS), now_ms=NOW_MS)
+
+
+async def test_when_all_is_counted_again_nothing_is_stopped_and_what_was_accepted_of_these_logs_still_is() -> None:
+    stops = FakeStops({LABELS: STOP, PREDICTIONS: STOP}, {LABELS: 20, PREDICTIONS: 21})
+    await forget_stops(stops, {LABELS: LogBounds(3, 20), PREDICTIONS: LogBounds(0, 20)})
+    assert ({}, {LABELS: 20}) == (stops.stopped, stops.accepted)
 
 
 async def test_what_retention_took_before_it_was_counted_is_a_gap_up_to_the_next_record() -> None:
