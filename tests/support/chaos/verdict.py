@@ -145,12 +145,14 @@ def _expected_reports(expected: Expected) -> dict[str, Any]:
         slice_, size_ms = window
         key = [slice_.model, slice_.version, slice_.segment, size_ms // 1000, _text(slice_.window_ms)]
         counts = pairs[window]
+        status = _last_status(slice_, size_ms, expected.highest_ms)
+        unlabelled = sum(count for (label, _), count in counts.items() if label is None)
         reports[str(key)] = {
-            "status": _last_status(slice_, size_ms, expected.highest_ms),
+            "status": status,
             "predictions": sum(counts.values()),
             "failed": failed[window],
             "labelled": sum(count for (label, _), count in counts.items() if label is not None),
-            "never_labelled": sum(count for (label, _), count in counts.items() if label is None),
+            "never_labelled": unlabelled if status == "final" else 0,
             "pairs": sorted((*pair, count) for pair, count in counts.items() if pair[0] is not None),
         }
     return reports
