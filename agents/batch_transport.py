@@ -31,6 +31,7 @@ from faust.types import ConsumerMessage
 from faust.types.tuples import TP
 from mode import get_logger
 
+from agents import raw_fetch
 from agents.guarded_records import guard_fetched_records
 from agents.record_batch import Envelope, RecordBatch
 
@@ -52,6 +53,8 @@ POLL_SECONDS = 0.2
 FULL_SECONDS = 0.005
 COMMIT_SECONDS = 10.0
 """A commit must not hold the consumer's thread while the group's coordinator is away."""
+IS_RAW = raw_fetch.is_possible()
+"""Whether batches are taken from below aiokafka's public interface."""
 SEEK_SHARE = 0.5
 """Of `broker_request_timeout`. Past the whole of it Faust goes on without consuming and without saying so."""
 
@@ -144,11 +147,18 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> Any:
         wanted = min(timeout or 0.0, POLL_SECONDS)
-        fetched = await super()._fetch_records(consumer, active_partitions, wanted, max_records)
+        fetched: Mapping[Any, Sequence[Any]] = {}
+        if not IS_RAW:
+            fetched = await super()._fetch_records(consumer, active_partitions, wanted, max_records)
+        elif self.consumer.flow_active:
+            active = {TopicPartition(*tp) for tp in active_partitions}
+            fetched = await raw_fetch.fetched_records(
+                consumer, active, timeout_seconds=wanted, max_records=MAX_POLL_RECORDS
+            )
         # No await from here on: the positions are those that the records were taken at.
         return self._batches(consumer, fetched)
 
-    def _batches(self, consumer: Any, fetched: Mapping[TopicPartition, Sequence[Any]]) -> dict[TP, list[RecordBatch]]:
+    def _batches(self, consumer: Any, fetched: Mapping[Any, Sequence[Any]]) -> dict[TP, list[RecordBatch]]:
         assignment = _assignment(consumer)
         # In an assignment without our seeks, positions are the group's commits and say nothing.
         if assignment is None or assignment is not self._positioned:

@@ -65,7 +65,10 @@ class _Marker:
 
 
 class _Batch:
-    """A batch with the attributes that aiokafka asks batches for; iterating never raises."""
+    """A batch with the attributes that aiokafka asks batches for; iterating never raises.
+
+    `expanded_bytes` is its size once it has been iterated over.
+    """
 
     def __init__(self, content: memoryview, *, following: int | None) -> None:
         batch = DefaultRecordBatch(content)
@@ -77,6 +80,7 @@ class _Batch:
         self.producer_id: int | None = batch.producer_id if self.is_sound else None
         self.is_control_batch: bool = self.is_sound and batch.is_control_batch
         self.is_transactional: bool = self.is_sound and batch.is_transactional
+        self.expanded_bytes = 0
         self._timestamp_ms: int = batch.max_timestamp if self.is_sound else _NO_TIMESTAMP_MS
         self._content = content
         self._records: Iterator[Any] | None = None
@@ -99,7 +103,9 @@ class _Batch:
             yield self._marker(offset, "its checksum does not fit its content")
             return
         try:
-            for record in DefaultRecordBatch(_uncompressed(self._content)):
+            content = _uncompressed(self._content)
+            self.expanded_bytes = len(content)
+            for record in DefaultRecordBatch(content):
                 yield record
                 offset = record.offset + 1
         # Whatever decompressors and aiokafka raise over bytes that they do not understand.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import inspect
 import tracemalloc
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
+from agents import batch_transport, raw_fetch
 from agents.guarded_records import MAX_BATCH_BYTES, GuardedRecords
 from agents.record_batch import UnreadableBatch
 
@@ -32,23 +35,48 @@ def batch(values: Sequence[bytes], *, base: int = 0, codec: str = "none") -> byt
     return content
 
 
-def read(*batches: bytearray, position: int = 0) -> tuple[list[Any], int]:
-    """All records, and the position behind them."""
-    records = PartitionRecords(
-        TopicPartition("predictions", 0),
-        GuardedRecords(b"".join(batches)),
-        [],
-        position,
-        None,
-        None,
-        True,
-        READ_COMMITTED,
-    )
-    return list(records), records.next_fetch_offset
+async def assigned(tp: TopicPartition, position: int) -> Assignment:
+    """aiokafka's note of what is assigned and how far it was read; made in a loop, as it wants."""
+    assignment = Assignment([tp])
+    assignment.state_value(tp).seek(position)
+    return assignment
+
+
+def fetched(content: bytes, position: int, *, aborted: Sequence[tuple[int, int]] = ()) -> FetchResult:
+    """What the fetcher keeps of a partition; `aborted` are producers and their transactions' first offsets."""
+    tp = TopicPartition("predictions", 0)
+    assignment = asyncio.run(assigned(tp, position))
+    records = PartitionRecords(tp, GuardedRecords(content), aborted, position, None, None, True, READ_COMMITTED)
+    return FetchResult(tp, assignment=assignment, partition_records=records, backoff=0)
+
+
+def position_of(result: FetchResult) -> int:
+    position: int = result._assignment.state_value(result._topic_partition).position
+    return position
+
+
+def shown(records: Sequence[Any]) -> list[tuple[Any, ...]]:
+    return [(each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in records]
+
+
+def read(*batches: bytearray, position: int = 0, aborted: Sequence[tuple[int, int]] = ()) -> tuple[list[Any], int]:
+    """All records, and the position behind them; one by one and by the batch alike."""
+    content = b"".join(batches)
+    one_by_one, by_batch = (fetched(content, position, aborted=aborted) for _ in range(2))
+    expected = one_by_one.getall()
+    records: list[Any] = []
+    while by_batch.has_more():
+        records += raw_fetch.taken(by_batch, by_batch._topic_partition, max_records=1)
+    assert (shown(expected), position_of(one_by_one)) == (shown(records), position_of(by_batch))
+    return records, position_of(by_batch)
 
 
 def test_the_reader_stands_in_for_the_one_that_the_fetcher_names() -> None:
     assert "MemoryRecords(part_data[-1])" in inspect.getsource(fetcher.Fetcher._proc_fetch_request)
+
+
+def test_records_are_taken_by_the_batch() -> None:
+    assert batch_transport.IS_RAW
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -57,7 +85,7 @@ def test_sound_batches_are_read_as_they_are(codec: str) -> None:
     records, position = read(batch(values[:60], codec=codec), batch(values[60:], base=60, codec=codec))
     assert values == [record.value for record in records]
     assert list(range(100)) == [record.offset for record in records]
-    assert (1_003, b"k", (("h", b"1"),)) == (records[3].timestamp, records[3].key, records[3].headers)
+    assert (3, 1_003, b"k", values[3], (("h", b"1"),)) == shown(records)[3]
     assert 100 == position
 
 
@@ -142,3 +170,44 @@ def test_gzip_in_several_streams_is_read_whole() -> None:
     pieces = gzip.compress(payload[:50]) + gzip.compress(payload[50:])
     [record], _ = read(resealed(content[:HEADER_BYTES] + pieces))
     assert b"a" * 100 == record.value
+
+
+def of_transaction(content: bytearray, *, producer: int, is_marker: bool = False) -> bytearray:
+    content[22] |= 0x10 | (0x20 if is_marker else 0)
+    content[43:51] = producer.to_bytes(8, "big")
+    return resealed(content)
+
+
+def marker(*, base: int, producer: int, is_commit: bool) -> bytearray:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 20)
+    assert builder.append(0, 1_000, b"\0\0" + int(is_commit).to_bytes(2, "big"), b"\0" * 6, [])
+    content = bytearray(builder.build())
+    content[:8] = base.to_bytes(8, "big")
+    return of_transaction(content, producer=producer, is_marker=True)
+
+
+def test_records_of_aborted_transactions_and_markers_are_stepped_over() -> None:
+    records, position = read(
+        of_transaction(batch([b"dropped", b"dropped"]), producer=7),
+        of_transaction(batch([b"kept"], base=2), producer=8),
+        marker(base=3, producer=7, is_commit=False),
+        of_transaction(batch([b"kept too"], base=4), producer=7),
+        marker(base=5, producer=8, is_commit=True),
+        marker(base=6, producer=7, is_commit=True),
+        aborted=[(7, 0)],
+    )
+    assert ([b"kept", b"kept too"], 7) == ([record.value for record in records], position)
+
+
+def test_no_more_is_taken_at_once_than_fits() -> None:
+    large = [batch([bytes(raw_fetch.ENOUGH_BYTES)], base=number, codec="zstd") for number in range(3)]
+    result = fetched(b"".join(large), 0)
+    taken = [len(raw_fetch.taken(result, result._topic_partition, max_records=100)) for _ in range(3)]
+    assert ([1, 1, 1], False) == (taken, result.has_more())
+
+
+def test_what_was_fetched_before_a_seek_is_dropped() -> None:
+    result = fetched(bytes(batch([b"a", b"b"])), 0)
+    result._assignment = asyncio.run(assigned(result._topic_partition, 1))
+    assert [] == raw_fetch.taken(result, result._topic_partition, max_records=100)
+    assert not result.has_more()
