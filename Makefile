@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 CACHE := .cache
 KAFKA_LIBS := $(CACHE)/kafka-$(KAFKA_VERSION)/libs
 TOOLS := $(CACHE)/tools
+ASYNCAPI := $(CACHE)/asyncapi
 
 # Without isolation, so that what builds a package is locked too.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --no-build-isolation --use-pep517
@@ -18,16 +19,16 @@ STACK := $(BIN)/python -m deploy.stack
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check format test demo up bench soak lock clean programs
+.PHONY: help setup check format schemas test demo up bench soak lock clean programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 # --- what people type -----------------------------------------------------------------------------------------------
 
-setup: programs $(VENV)/.runtime $(VENV)/.dev $(KAFKA_LIBS)/.complete $(TOOLS)/.complete ## install everything, say what
+setup: programs $(VENV)/.runtime $(VENV)/.dev $(KAFKA_LIBS)/.complete $(TOOLS)/.complete $(ASYNCAPI)/.complete ## install everything, say what
 
-check: $(VENV)/.dev $(TOOLS)/.complete ## format, lint, types, imports, unit tests: under a minute
+check: $(VENV)/.dev $(TOOLS)/.complete $(ASYNCAPI)/.complete ## format, lint, types, imports, unit tests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,6 +38,9 @@ check: $(VENV)/.dev $(TOOLS)/.complete ## format, lint, types, imports, unit tes
 format: $(VENV)/.dev ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+schemas: $(VENV)/.dev ## write the JSON Schemas and the AsyncAPI document
+	$(BIN)/python -m schemas.contract_documents
 
 test: setup ## every check and every test, on a real Kafka and a real Redis
 	$(BIN)/ruff format --check .
@@ -93,6 +97,13 @@ $(TOOLS)/.complete: requirements-tools.txt | programs
 	@echo "setup: installing the checkers of $<"
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/python $(PIP_INSTALL) $(LOCKED) $<
+	@touch $@
+
+# Without scripts: nothing of what it fetches runs but the parser itself.
+$(ASYNCAPI)/.complete: deploy/asyncapi/package-lock.json $(TOOLS)/.complete
+	@echo "setup: fetching AsyncAPI's parser"
+	@mkdir -p $(ASYNCAPI) && cp deploy/asyncapi/package.json deploy/asyncapi/package-lock.json $(ASYNCAPI)
+	@cd $(ASYNCAPI) && PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 $(KAFKA_LIBS)/.complete: deploy/kafka/pom.xml | programs

@@ -1,0 +1,94 @@
+"""What each field means, for those who read the contract and not this code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from schemas.limits import NAME_BYTES, REQUEST_ID_BYTES
+
+__all__ = ["DESCRIPTIONS"]
+
+_REQUEST_ID = (
+    f"Joins prediction and label: 1 to {REQUEST_ID_BYTES} bytes of UTF-8. Two spellings of one UUID are two ids."
+)
+_INSTANCE = "Tells the rows of one request apart; default 0."
+_CLASS = (
+    f'A class: text of at most {NAME_BYTES} bytes, true, false or a number, where 1, 1.0 and "1" are one class.'
+    " A number of at most 1e12 in size for regression. A list for multilabel and ranking."
+)  # fmt: skip
+
+DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "SentPrediction": {
+            "request_id": _REQUEST_ID,
+            "model": f"1 to {NAME_BYTES} bytes.",
+            "instance": _INSTANCE,
+            "model_version": f"At most {NAME_BYTES} bytes; default empty.",
+            "event_time": "When the model answered, RFC 3339 with a zone; default the record's Kafka timestamp. Cut to"
+            " milliseconds; not before the year 2000, nor more than max_future_skew ahead of the clock.",
+            "prediction": f"The answer; required unless status says that there is none. {_CLASS}",
+            "score": "Probability of the positive class (binary), or of the predicted class.",
+            "probabilities": "Probability of each class.",
+            "features": "Inputs of the model, for explanations and drift; never kept in Redis.",
+            "segment": f"Values by name, each of at most {NAME_BYTES} bytes. Only names that the configuration declares"
+            " count.",
+            "signals": "Internal state that the model reports.",
+            "latency_ms": "How long the answer took.",
+            "status": "Default ok. Anything else is counted as failed and waits for no label.",
+            "error": "What went wrong, for people.",
+        },
+        "SentLabel": {
+            "request_id": _REQUEST_ID,
+            "label": f"What was true. {_CLASS}",
+            "instance": _INSTANCE,
+            "event_time": "When the truth became known, RFC 3339 with a zone; default the record's Kafka timestamp.",
+            "model": "Only this model's predictions are meant; default all.",
+            "source": "Who says so.",
+        },
+        "WindowReport": {
+            "kind": "What the report is about.",
+            "model": "Model.",
+            "model_version": "Its version, empty if predictions name none.",
+            "segment": 'The slice: {} is everything, {"country": "DE"} one value of a declared name.',
+            "window": "Which predictions are counted, by their event time.",
+            "status": "open: predictions are due. provisional: labels are due. final: nothing can change. incomplete:"
+            " input was lost.",
+            "missing": "What input was lost; only if status is incomplete.",
+            "revision": "Orders the reports of one key: keep the highest. Nothing more.",
+            "event_id": "Equal for equal content: UUIDv5 of key and content.",
+            "predictions": "Answered predictions.",
+            "failed": "Requests whose status was not ok; not among predictions.",
+            "labelled": "Predictions that have a label.",
+            "never_labelled": "Predictions without one that none can reach any more.",
+            "coverage": "labelled / predictions; null without predictions.",
+            "coverage_expected": "What past windows of the model had at this age and at the end.",
+            "label_delay_seconds": "Percentiles of label time minus prediction time.",
+            "confusion": "Pairs of label and prediction; null without any and for regression.",
+            "metrics": "Figures by name, defined as in scikit-learn; an undefined one has null as value.",
+            "undefined": "Why a metric has no value.",
+            "per_class": "Each class against the rest.",
+            "config_hash": "Names the settings that the figures depend on.",
+            "produced_at": "When this revision was made.",
+        },
+        "Metric": {
+            "value": "null if undefined.",
+            "low": "Lower end of the interval for the sampling of the labelled.",
+            "high": "Upper end of it.",
+            "n": "Labelled predictions that the figure rests on.",
+            "possible": "Lowest and highest value that the missing labels can still make of it.",
+            "bracket": "Lowest and highest value that scores in bins leave open.",
+            "classes_left_out": "Classes for which the average has no term.",
+        },
+        "Confusion": {
+            "classes": "In order of code points.",
+            "counts": "Rows are labels, columns predictions, both in the order of classes.",
+        },
+        "Window": {
+            "start": "First moment, RFC 3339 in UTC.",
+            "end": "First moment after it.",
+            "size_seconds": "Its length.",
+        },
+    }
+)
+"""By struct and field."""
