@@ -15,6 +15,7 @@ from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
 from agents.faust_app import FaustApp, build_faust_app
+from agents.health import serve_health
 from agents.housekeeping import Housekeeping
 from agents.intake import Intake
 from agents.kafka_connection import connection_options
@@ -34,6 +35,7 @@ from agents.redis_stops import RedisStops
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
+from agents.worker_metrics import worker_metrics
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
@@ -71,7 +73,16 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
         label_hold_ms=settings.label_hold_ms,
         keep_windows_ms=settings.keep_windows_ms,
     )
+    worker: Worker | None = None
     async with contextlib.AsyncExitStack() as stack:
+        if not until_caught_up:
+            health = serve_health(
+                settings.web,
+                sick=lambda: None,
+                unready=lambda: "waiting for Kafka and Redis" if worker is None else worker.unready(),
+                metrics=lambda: () if worker is None else worker_metrics(worker.intake, worker.house),
+            )
+            await stack.enter_async_context(health)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)

@@ -44,6 +44,12 @@ class FaustApp(faust.App):
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
     paused: Paused
+    has_joined = False
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the group has told which partitions to read, if any, and is not about to tell anew."""
+        return self.has_joined and not self.rebalancing
 
     def _create_directories(self) -> None:
         """None are needed."""
@@ -95,6 +101,10 @@ def build_faust_app(
     app.start_offsets = start_offsets
     app.paused = paused
     app.transport = BatchTransport(app.conf.broker_consumer, app)
+
+    @app.on_partitions_assigned.connect
+    async def assigned(*_: Any, **__: Any) -> None:
+        app.has_joined = True
 
     @app.on_partitions_revoked.connect
     async def revoked(*_: Any, **__: Any) -> None:

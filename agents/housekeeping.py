@@ -26,7 +26,7 @@ from streams.ledger.idleness import Idleness, applied_to, raised_watermark_ms
 from streams.ledger.parts import Definitions, Outcome, Part, ShardState, Source
 from streams.ports import Clock, Ledger
 
-__all__ = ["Housekeeping", "close_ledger", "is_caught_up"]
+__all__ = ["Housekeeping", "Seen", "close_ledger", "is_caught_up"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ FORGET_AT_ONCE = 1000
 """Ids in one call: a few milliseconds."""
 
 AllBounds = Callable[[], Awaitable[Mapping[Source, LogBounds]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seen:
+    """What all shards had stored at the last look, and where all logs ended."""
+
+    states: Sequence[ShardState]
+    ends: Mapping[Source, int]
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -52,6 +60,7 @@ class Housekeeping:
     idleness: Idleness
     read_ahead: ReadAheadWatch
     conservation: ConservationWatch
+    seen: Seen | None = None
     _commits: dict[int, int] = dataclasses.field(default_factory=dict)
 
     async def look(self) -> Sequence[ShardState]:
@@ -69,6 +78,7 @@ class Housekeeping:
         bounds = await self.bounds()
         ends = {source: each.end for source, each in bounds.items()}
         idle = self.idleness.observe(states, ends, now_seconds=self.clock.monotonic_seconds())
+        self.seen = Seen(states, ends)
         self.read_ahead.observe(states, ends, idle)
         for source, stored in quiet.items():
             partition = self.intake.partitions.get(source)

@@ -45,6 +45,11 @@ class Intake:
         number = int.from_bytes(model_hash(model), "big") % self._prediction_partitions
         return Source(Role.PREDICTIONS, number) in self.partitions
 
+    @property
+    def held_bytes(self) -> int:
+        """The size of all record values that wait or are being committed."""
+        return sum(self._held.values())
+
     def paused(self) -> frozenset[Source]:
         """The partitions of which nothing more should be fetched at present."""
         return frozenset(source for source, partition in self.partitions.items() if partition.is_paused)
@@ -81,7 +86,7 @@ class Intake:
     async def put(self, source: Source, batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
         """Hand a batch to its partition; waits while too much is held already."""
         size_bytes = batch.size_bytes
-        while self._held and sum(self._held.values()) + size_bytes > MAX_HELD_BYTES:
+        while self._held and self.held_bytes + size_bytes > MAX_HELD_BYTES:
             self._released.clear()
             # Partitions that wait for this one would never let go of what they hold.
             with self._ports.read_ahead.needing_room():

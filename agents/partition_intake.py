@@ -98,9 +98,14 @@ class PartitionIntake:
         self._sought_seconds = float("-inf")
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether an operator has to decide before anything more is counted."""
+        return self.gate.is_shut or self._is_beyond_log
+
+    @property
     def is_paused(self) -> bool:
         """Whether it makes no sense to fetch more at present: it would wait, or be thrown away."""
-        return self.gate.is_shut or self._is_beyond_log or self.source in self._ports.read_ahead.ahead
+        return self.is_stopped or self.source in self._ports.read_ahead.ahead
 
     @property
     def is_quiet(self) -> bool:
@@ -177,7 +182,7 @@ class PartitionIntake:
         self._is_beyond_log = is_beyond
 
     async def _take_in(self, batch: RecordBatch) -> None:
-        if batch.next <= self.position or self.gate.is_shut or self._is_beyond_log:
+        if batch.next <= self.position or self.is_stopped:
             return
         if batch.base > self.position:
             await self._seek()

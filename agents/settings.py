@@ -116,13 +116,17 @@ class LimitSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """The worker's HTTP server: health, Prometheus metrics, page."""
+    """The worker's HTTP server: health and Prometheus metrics. A worker with `--until-caught-up` has none."""
 
     host: str = setting("127.0.0.1", text("a host name or address"), "Address to listen on; local by default, "
                         "since without `token_file` whoever reaches it may read.")  # fmt: skip
-    port: int = setting(6066, whole_number(1, 65535), "Port to listen on; each worker of a machine needs its own.")
+    port: int = setting(6066, whole_number(0, 65535), "Port to listen on; each worker of a machine needs its own. 0:"
+                        " any that is free; the log says which.")  # fmt: skip
     token_file: Path | None = setting(
-        None, optional(file_name), "A file that holds the bearer token callers must show. None: no token is asked for."
+        None,
+        optional(file_name),
+        "A file that holds the bearer token callers must show; `/healthz` and"
+        " `/readyz` need none. None: no token is asked for.",
     )
 
 

@@ -106,6 +106,10 @@ class Worker:
         finally:
             await self._stop({*tasks, evaluation})
 
+    def unready(self) -> str | None:
+        """Why this worker does not read at present; None if it does, or has no partition to read."""
+        return None if self.app.is_reading else "the group has not said which partitions to read"
+
     async def _read(self) -> None:
         starting = asyncio.ensure_future(self.app.start())
         try:

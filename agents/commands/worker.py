@@ -13,7 +13,7 @@ import click
 from agents.app import run_worker
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
 from agents.settings import Settings
-from agents.worker_log import set_up_worker_log
+from agents.telemetry import set_up_logging
 from streams.errors import LatelabelError
 
 __all__ = ["worker"]
@@ -41,7 +41,7 @@ def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
     if close and not until_caught_up:
         raise click.UsageError("--close needs --until-caught-up")
     settings = invocation.settings()
-    set_up_worker_log()
+    set_up_logging(is_member=True)
     code = asyncio.run(_run(settings, until_caught_up=until_caught_up, close=close))
     # Threads of libraries that still wait for a broker must not hold the process back.
     logging.shutdown()

@@ -60,6 +60,7 @@ class Installation:
             "LATELABEL_REDIS__PREFIX": self.name,
             "LATELABEL_REDIS__SHARDS": str(SHARDS),
             "LATELABEL_EVALUATION_INTERVAL": "500ms",
+            "LATELABEL_WEB__PORT": "0",
             "BROKER_URL": "kafka://127.0.0.1:1",
             "APP_DATADIR": "/nowhere",
         }

@@ -20,7 +20,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.servers import KafkaServer, RedisServer, free_port
+from deploy.servers import KafkaServer, RedisServer
 from tests.support.chaos.models import ALLOWED_LATENESS_MS, write_configuration
 from tests.support.chaos.progress import Progress
 from tests.support.chaos.recount import recount
@@ -191,7 +191,7 @@ def arena(
         topics=topics,
         partitions=PARTITIONS,
         shards=SHARDS,
-        web_port=free_port(),
+        web_port=0,
     )
     environment = {"CHAOS_FOLDER": str(folder), "CHAOS_SESSION_SECONDS": str(SESSION_SECONDS)}
     if is_blind:

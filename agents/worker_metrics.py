@@ -1,0 +1,64 @@
+"""What a worker counts about itself, under Prometheus' names. Labels are bounded by partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agents.exposition import Kind, Metric
+from agents.housekeeping import Housekeeping
+from agents.intake import Intake
+from streams.ledger.idleness import applied_to
+from streams.ledger.parts import Source
+
+__all__ = ["worker_metrics"]
+
+
+def worker_metrics(intake: Intake, house: Housekeeping) -> Iterator[Metric]:
+    """All of them, as they stand now."""
+    owned = sorted(intake.partitions)
+    stopped = [source for source in owned if intake.partitions[source].is_stopped]
+    yield Metric(
+        "latelabel_commits_total",
+        Kind.COUNTER,
+        "Commits to shards of the ledger, those included that the shard answered without applying anything.",
+        sum(writer.commits for writer in house.writers),
+    )
+    yield Metric(
+        "latelabel_conservation_checks_total",
+        Kind.COUNTER,
+        "Times a shard's records were added up.",
+        house.conservation.checks,
+    )
+    yield Metric(
+        "latelabel_conservation_failures_total",
+        Kind.COUNTER,
+        "Times they did not add up: the shard's counts are wrong.",
+        house.conservation.failures,
+    )
+    yield Metric("latelabel_held_bytes", Kind.GAUGE, "Of record values taken in and not committed.", intake.held_bytes)
+    yield Metric("latelabel_partitions_owned", Kind.GAUGE, "Partitions that this worker reads.", len(owned))
+    yield Metric(
+        "latelabel_partitions_stopped",
+        Kind.GAUGE,
+        "Of those, stopped until an operator decides: by bad records, or because the log was replaced.",
+        len(stopped),
+    )
+    yield Metric(
+        "latelabel_partitions_paused",
+        Kind.GAUGE,
+        "Of those, not fetched at present: stopped, or read too far ahead of the lowest one.",
+        len(intake.paused()),
+    )
+    seen = house.seen
+    yield Metric(
+        "latelabel_lag_offsets",
+        Kind.GAUGE,
+        "From what every shard has counted of an owned partition to its end, as last looked at.",
+        {_labels(source): max(seen.ends[source] - applied_to(source, seen.states), 0) for source in owned}
+        if seen is not None
+        else {},
+    )
+
+
+def _labels(source: Source) -> tuple[tuple[str, str], ...]:
+    return (("topic", source.role), ("partition", str(source.partition)))
