@@ -55,7 +55,7 @@ class CoverageExpected(msgspec.Struct, frozen=True):
 
 
 class LabelDelay(msgspec.Struct, frozen=True):
-    """Percentiles of label time minus prediction time, in seconds."""
+    """Percentiles of label time minus prediction time in seconds, to within 3 %; 0 for labels that came before."""
 
     p50: float
     p90: float
@@ -119,7 +119,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     never_labelled: int
     coverage: float | None
     coverage_expected: CoverageExpected | UnsetType = UNSET
-    label_delay_seconds: LabelDelay | UnsetType = UNSET
+    label_delay_seconds: LabelDelay | None
     confusion: Confusion | None
     metrics: Mapping[str, Metric]
     undefined: Mapping[str, str]

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from schemas.times import parse_time_ms
 from streams.identity import ABSENT, ANY_LABEL, FAILED, OTHER, OTHER_WRONG, SUM, model_version_hash, model_version_name
 from streams.monitored_model import MonitoredModel
+from streams.pair_sums.delay import DELAY_PREFIX
 from streams.reports import SliceCounts
 from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
 
@@ -151,13 +152,18 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
     """
     cells: dict[tuple[str | None, str], int] = {}
     sums: dict[str, int] = {}
+    delays: dict[int, int] = {}
     failed = 0
     for (label, prediction), count in pairs.items():
         if label == FAILED:
             failed += count
         elif label == SUM:
-            sums[prediction.decode()] = count
+            name = prediction.decode()
+            if name.startswith(DELAY_PREFIX):
+                delays[int(name.removeprefix(DELAY_PREFIX))] = count
+            else:
+                sums[name] = count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
-    return SliceCounts(cells, failed, sums)
+    return SliceCounts(cells, failed, sums, delays)

@@ -16,8 +16,18 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from schemas.times import format_time, parse_time_ms
-from schemas.window_report import ClassFigures, Confusion, Metric, Window, WindowReport, event_id, report_key
+from schemas.window_report import (
+    ClassFigures,
+    Confusion,
+    LabelDelay,
+    Metric,
+    Window,
+    WindowReport,
+    event_id,
+    report_key,
+)
 from streams.monitored_model import MonitoredModel, Task
+from streams.pair_sums.delay import delay_quantiles_ms
 from streams.quality.classification import binary_figures, multiclass_figures, per_class_figures
 from streams.quality.confusion import Cell, ConfusionMatrix
 from streams.quality.figure import Figure
@@ -28,6 +38,7 @@ from streams.windows import is_settled, window_status
 __all__ = ["ReportKey", "SliceCounts", "revise", "window_report"]
 
 SECOND_MS = 1000
+DELAY_QUANTILES = (0.5, 0.9, 0.99)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,18 +47,22 @@ class SliceCounts:
 
     `cells` counts predictions by (label, prediction), label None for those that have none; `failed` ones
     are not among them. `sums` are the fields of `streams.pair_sums.contribution` that the labelled ones add
-    up to, none for a binary or multiclass model without scores.
+    up to, none for a binary or multiclass model without scores. `delays` counts the labelled ones by the buckets
+    of `streams.pair_sums.delay`.
     """
 
     cells: Mapping[Cell, int]
     failed: int = 0
     sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    delays: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SliceCounts) -> SliceCounts:
         # Sums of values may be negative, which `Counter.__add__` would drop.
         sums = Counter(self.sums)
         sums.update(other.sums)
-        return SliceCounts(Counter(self.cells) + Counter(other.cells), self.failed + other.failed, sums)
+        cells = Counter(self.cells) + Counter(other.cells)
+        delays = Counter(self.delays) + Counter(other.delays)
+        return SliceCounts(cells, self.failed + other.failed, sums, delays)
 
     @property
     def predictions(self) -> int:
@@ -133,6 +148,7 @@ def window_report(
         labelled=labelled,
         never_labelled=predictions - labelled if settled else 0,
         coverage=labelled / predictions if predictions else None,
+        label_delay_seconds=_label_delay(counts.delays),
         confusion=confusion,
         metrics={name: _metric(figure) for name, figure in figures.items()},
         undefined={name: figure.undefined.value for name, figure in figures.items() if figure.undefined},
@@ -140,6 +156,11 @@ def window_report(
         config_hash=config_hash,
         produced_at="",
     )
+
+
+def _label_delay(delays: Mapping[int, int]) -> LabelDelay | None:
+    found = delay_quantiles_ms(delays, DELAY_QUANTILES)
+    return LabelDelay(*(round(delay_ms / SECOND_MS, 3) for delay_ms in found)) if found else None
 
 
 def _quality(

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from streams.evaluation import RESERVED_NAMES
-from streams.identity import ABSENT, EVERYTHING, FAILED
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger, WindowCells
 
@@ -86,7 +86,7 @@ def _count(shards: Collection[WindowCells]) -> Mapping[tuple[bytes, bytes], int]
     pairs: collections.Counter[tuple[bytes, bytes]] = collections.Counter()
     for cells in shards:
         for (piece, label, prediction), count in cells.items():
-            if piece == EVERYTHING:
+            if piece == EVERYTHING and label != SUM:
                 pairs[label, prediction] += count
     return pairs
 

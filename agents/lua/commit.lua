@@ -132,6 +132,7 @@ local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
     local contribution = contribution_of(terms, (unpack_from('>d', entry, size + 1)), sub(entry, 16, 23), label)
     tally_sums(terms, start_ms, sub(entry, 25, size), contribution, 1)
   end
+  tally_delay(terms, start_ms, sub(entry, 25, size), delay_ms, 1)
   tally(terms, start_ms, predicted_in_slices, ABSENT, -1)
   tally(terms, start_ms, predicted_in_slices, label, 1)
   fate('predictions:waiting', -1)

@@ -114,7 +114,7 @@ end
 -- Terms and name lists -------------------------------------------------------------------------------------
 
 local function read_terms(packed)
-  local terms, flags, count, at = {aliases = {}, tally = {}}, nil, nil, nil
+  local terms, flags, count, at = {aliases = {}, tally = {}, delays = {}}, nil, nil, nil
   terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.positive_class, terms.horizon_ms,
     terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
@@ -180,7 +180,17 @@ local function counts_of(window)
   return counts
 end
 
--- What a labelled prediction adds to the sums of its window, if it has a value.
+-- Tallied by terms, window, slices as an entry holds them, and bucket.
+local function tally_delay(terms, start_ms, slices, delay_ms, delta)
+  local window = terms.delays[start_ms]
+  if not window then window = {}; terms.delays[start_ms] = window end
+  local buckets = window[slices]
+  if not buckets then buckets = {}; window[slices] = buckets end
+  local bucket = delay_bucket(delay_ms)
+  buckets[bucket] = (buckets[bucket] or 0) + delta
+end
+
+-- What a labelled prediction with a value adds to the sums of its window.
 local function tally_sums(terms, start_ms, slices, contribution, delta)
   local counts = counts_of(terms.counted_as .. pack('>I8', start_ms))
   for name, increment in pairs(contribution) do
@@ -199,14 +209,17 @@ local function contribution_of(terms, value, predicted, label, label_value)
   return score_contribution(value, label == event)
 end
 
-local function count(held, terms, label, value, delta)
+local function count(held, terms, delta)
   local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
-  if held.value and label ~= ABSENT then
-    local contribution = contribution_of(terms, held.value, held.predicted, label, value)
-    tally_sums(terms, start_ms, held.slices, contribution, delta)
+  if held.winner ~= ABSENT then
+    tally_delay(terms, start_ms, held.slices, held.winner_ms - held.time_ms, delta)
+    if held.value then
+      local contribution = contribution_of(terms, held.value, held.predicted, held.winner, held.winner_value)
+      tally_sums(terms, start_ms, held.slices, contribution, delta)
+    end
   end
   local predicted_in_slices = held.predicted .. string.char(#held.slices / 8) .. held.slices
-  tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or label, delta)
+  tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or held.winner, delta)
 end
 
 local function fold_window(terms, window, predicted_in_slices, labels)
@@ -224,11 +237,25 @@ local function fold_window(terms, window, predicted_in_slices, labels)
   end
 end
 
+local function fold_delays(window, slices, buckets)
+  local counts = counts_of(window)
+  for bucket, delta in pairs(buckets) do
+    local name = 'd' .. bucket
+    counts[EVERYTHING .. name] = (counts[EVERYTHING .. name] or 0) + delta
+    for at = 1, #slices, 8 do
+      local key = sub(slices, at, at + 7) .. name
+      counts[key] = (counts[key] or 0) + delta
+    end
+  end
+end
+
 local function fold()
   for _, terms in pairs(terms_of) do
     for start_ms, window in pairs(terms and terms.tally or {}) do
       local name = terms.counted_as .. pack('>I8', start_ms)
       for predicted_in_slices, labels in pairs(window) do fold_window(terms, name, predicted_in_slices, labels) end
+      for slices, buckets in pairs(terms.delays[start_ms] or {}) do fold_delays(name, slices, buckets) end
+      terms.delays[start_ms] = nil
       local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
       if finality_ms > (finality[name] or 0) then finality[name] = finality_ms end
       terms.tally[start_ms] = nil
@@ -295,9 +322,9 @@ local function offer(held, terms, time_ms, arrival_ms, spelling, value)
   elseif not is_better(held, terms, time_ms, label) then
     return before == label and DUPLICATE or CORRECTED
   end
-  count(held, terms, before, held.winner_value, -1)
-  count(held, terms, label, value, 1)
+  count(held, terms, -1)
   held.winner_ms, held.winner, held.winner_value = time_ms, label, value
+  count(held, terms, 1)
   if before == ABSENT then return MATCHED end
   return before == label and DUPLICATE or CORRECTED
 end
@@ -336,7 +363,7 @@ local function join_prediction(entry, row, terms)
   end
   row.winner = ABSENT
   entry.predictions[#entry.predictions + 1] = row
-  count(row, terms, ABSENT, nil, 1)
+  count(row, terms, 1)
   if row.failed then
     fate('predictions:failed', 1)
     return true, true

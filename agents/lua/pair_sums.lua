@@ -103,6 +103,16 @@ end
 
 local function decile(score) return min(9, unit_of(score, 10)) end
 
+-- delay ----------------------------------------------------------------------------------------------------
+
+local BUCKETS_PER_DOUBLING = 16
+
+local function delay_bucket(delay_ms)
+  if delay_ms <= 0 then return 0 end
+  local mantissa, exponent = frexp(delay_ms)
+  return BUCKETS_PER_DOUBLING * exponent + floor((mantissa - 0.5) * 2 * BUCKETS_PER_DOUBLING) + BUCKETS_PER_DOUBLING
+end
+
 -- contribution ---------------------------------------------------------------------------------------------
 
 local SMALLEST_CERTAINTY = 2 ^ -52

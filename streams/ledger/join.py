@@ -93,14 +93,11 @@ _Held = TypeVar("_Held", HeldPrediction, HeldLabel)
 
 
 class Tally(Protocol):
-    """Where the join puts what it decides, and where it looks up a class name.
+    """Where the join puts what it decides, and where it looks up a class name."""
 
-    `label` ABSENT means that no label counts yet.
-    """
-
-    def count(self, prediction: HeldPrediction, label: bytes, value: float | None, delta: int) -> None:
-        """Add `delta` to the cell of the prediction and `label`, in each of its slices, and `delta` times what the two
-        contribute to the sums of its window. `value` is the label as a number."""
+    def count(self, prediction: HeldPrediction, delta: int) -> None:
+        """Add `delta` to the cell of the prediction and its winner, in each of its slices, and `delta` times what the
+        two contribute to the sums of its window."""
 
     def prediction(self, fate: PredictionFate, delta: int = 1) -> None:
         """Add `delta` to a fate of the predictions."""
@@ -145,7 +142,7 @@ def join_prediction(entry: Entry, row: PredictionRow, terms: Terms, tally: Tally
             return False
     prediction = HeldPrediction(terms, row.time_ms, row.arrival_ms, row.predicted, row.failed, row.slices, row.value)
     entry.predictions.append(prediction)
-    tally.count(prediction, ABSENT, None, 1)
+    tally.count(prediction, 1)
     if row.failed:
         tally.prediction(PredictionFate.FAILED)
         return True
@@ -216,9 +213,9 @@ def _offer(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tal
         tally.prediction(PredictionFate.MATCHED)
     elif not _is_better(prediction, offered.time_ms, label, tally):
         return LabelFate.DUPLICATE if before == label else LabelFate.CORRECTED
-    tally.count(prediction, before, prediction.winner_value, -1)
-    tally.count(prediction, label, offered.value, 1)
+    tally.count(prediction, -1)
     prediction.winner_ms, prediction.winner, prediction.winner_value = offered.time_ms, label, offered.value
+    tally.count(prediction, 1)
     if before == ABSENT:
         return LabelFate.MATCHED
     return LabelFate.DUPLICATE if before == label else LabelFate.CORRECTED

@@ -33,6 +33,7 @@ from streams.ledger.parts import (
 )
 from streams.ledger.terms import Terms
 from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.pair_sums.delay import delay_name
 from streams.ports import Cell, ChangedWindow, WindowCells
 
 __all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
@@ -219,14 +220,14 @@ class _Draft:
         """Note that the id has something to forget once the watermark is past `deadline_ms`."""
         self._overdue[(deadline_ms // FORGET_BUCKET_MS + 1) * FORGET_BUCKET_MS].append(key)
 
-    def count(self, prediction: HeldPrediction, label: bytes, value: float | None, delta: int) -> None:
+    def count(self, prediction: HeldPrediction, delta: int) -> None:
         terms = prediction.terms
         start_ms = prediction.time_ms // terms.base_window_ms * terms.base_window_ms
-        seen = FAILED if prediction.failed else label
+        seen = FAILED if prediction.failed else prediction.winner
         self._tally[terms, start_ms, prediction.predicted, prediction.slices, seen] += delta
-        if label != ABSENT:
+        if prediction.matched:
             sums = self._cells[terms.counted_as, start_ms]
-            for name, increment in _contribution(prediction, label, value).items():
+            for name, increment in _contribution(prediction).items():
                 for piece in (EVERYTHING, *prediction.slices):
                     sums[piece, SUM, name.encode()] += delta * increment
 
@@ -301,15 +302,17 @@ class _Draft:
         shard.window_finality_ms[window] = max(known_ms, self._finality_ms[window])
 
 
-def _contribution(prediction: HeldPrediction, label: bytes, value: float | None) -> Mapping[str, int]:
-    """What a labelled prediction adds to the sums of its window, if it has a value."""
-    terms = prediction.terms
-    if prediction.value is None:
-        return {}
+def _contribution(prediction: HeldPrediction) -> Mapping[str, int]:
+    """What a labelled prediction adds to the sums of its window."""
+    delay = {delay_name(prediction.winner_ms - prediction.time_ms): 1}
+    terms, value = prediction.terms, prediction.value
+    if value is None:
+        return delay
     if not terms.counts_classes:
-        return {} if value is None else regression_contribution(predicted=prediction.value, label=value)
+        label = prediction.winner_value
+        return delay if label is None else delay | regression_contribution(predicted=value, label=label)
     event = terms.positive_class if terms.positive_class != ABSENT else prediction.predicted
-    return score_contribution(prediction.value, happened=label == event)
+    return delay | score_contribution(value, happened=prediction.winner == event)
 
 
 def _leaves_with_a_prediction(entry: Entry, deadline_ms: int) -> bool:

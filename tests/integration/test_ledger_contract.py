@@ -48,6 +48,7 @@ from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.pair_sums.delay import DELAY_PREFIX, delay_name
 from streams.ports import Ledger
 from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
 
@@ -154,6 +155,15 @@ class Writer:
         return {cell[1:]: count for cell, count in counts.items() if cell[0] == piece and cell[1] != SUM}
 
     async def sums(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
+        """Of scores and numbers."""
+        sums = await self._sums(model, piece)
+        return {name: total for name, total in sums.items() if not name.startswith(DELAY_PREFIX)}
+
+    async def delays(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
+        sums = await self._sums(model, piece)
+        return {name: total for name, total in sums.items() if name.startswith(DELAY_PREFIX)}
+
+    async def _sums(self, model: MonitoredModel, piece: bytes) -> dict[str, int]:
         start_ms = NOON_MS // model.base_window_ms * model.base_window_ms
         (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
         return {cell[2].decode(): count for cell, count in counts.items() if cell[0] == piece and cell[1] == SUM}
@@ -349,6 +359,7 @@ async def test_classes_of_a_regression_are_not_counted(ledger: Ledger) -> None:
 
 BINARY = dataclasses.replace(MODEL, task=Task.BINARY, positive_class="a")
 NUMBERS = dataclasses.replace(MODEL, task=Task.REGRESSION)
+LASTING = dataclasses.replace(MODEL, label_horizon_ms=24 * HOUR_MS)
 
 
 async def test_a_score_adds_to_the_sums_of_its_window_and_slices_when_its_label_comes(ledger: Ledger) -> None:
@@ -419,6 +430,41 @@ async def test_a_number_is_matched_by_a_label_that_is_none_without_adding_to_the
     await writer.label("r", "a")
     assert await writer.cells(NUMBERS) == {(ANY_LABEL, ABSENT): 1}
     assert await writer.sums(NUMBERS) == {}
+
+
+@pytest.mark.parametrize("delay_ms", [-MINUTE_MS, 0, 1, 15, 16, 17, 999, 1000, 12_345_678, HOUR_MS])
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_match_counts_how_long_the_label_took(ledger: Ledger, *, delay_ms: int, is_held: bool) -> None:
+    writer = Writer(ledger, (LASTING,))
+    await writer.start()
+    german = segment_hash({"country": "DE"})
+    if is_held:
+        await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
+    await writer.predict("r", "a", model=LASTING, slices=[german])
+    if not is_held:
+        assert await writer.delays(LASTING) == {}
+        await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
+    expected = {delay_name(delay_ms): 1}
+    assert expected == await writer.delays(LASTING)
+    assert expected == await writer.delays(LASTING, piece=german)
+
+
+async def test_a_label_that_wins_later_takes_the_first_delay_back(writer: Writer) -> None:
+    await writer.predict("r", "a")
+    await writer.label("r", "a", at_ms=NOON_MS + 1000)
+    await writer.label("r", "a", at_ms=NOON_MS + 5000)
+    assert {delay_name(5000): 1} == await writer.delays()
+    await writer.label("r", "b", at_ms=NOON_MS + 9000)
+    assert {delay_name(9000): 1} == await writer.delays()
+    await writer.label("r", "c", at_ms=NOON_MS + 8000)
+    assert {delay_name(9000): 1} == await writer.delays()
+
+
+async def test_a_failed_prediction_and_one_without_label_have_no_delay(writer: Writer) -> None:
+    await writer.predict("failed", "", failed=True)
+    await writer.predict("waiting", "a")
+    await writer.label("failed", "a")
+    assert await writer.delays() == {}
 
 
 async def test_beyond_the_limit_of_classes_agreement_is_still_known(ledger: Ledger) -> None:

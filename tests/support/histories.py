@@ -29,6 +29,7 @@ from streams.ledger.parts import (
 )
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel
+from streams.pair_sums.delay import delay_name
 
 __all__ = [
     "CLASSES",
@@ -37,6 +38,7 @@ __all__ = [
     "START_MS",
     "UNIT_MS",
     "Cells",
+    "Delays",
     "Expected",
     "Label",
     "Log",
@@ -96,6 +98,9 @@ Log = Mapping[Source, list[Record]]
 
 Cells = collections.Counter[tuple[str, ...]]
 """Model, window start, label or "", prediction -> count; failed predictions have the label "failed"."""
+
+Delays = collections.Counter[tuple[str, str, str]]
+"""Model, window start, name of the bucket -> labels."""
 
 
 def draw_models(rng: random.Random) -> dict[str, MonitoredModel]:
@@ -207,9 +212,10 @@ def order_matters(log: Log) -> frozenset[str]:
 
 @dataclasses.dataclass(slots=True)
 class Expected:
-    """What must become of a log: the cells of each request id, and the fates of all predictions."""
+    """What must become of a log: the cells and delays of each request id, and the fates of all predictions."""
 
     cells: dict[str, Cells] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
+    delays: dict[str, Delays] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     fates: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def all_cells(self) -> Cells:
@@ -253,7 +259,9 @@ def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected
         ]
         best = max if model.label_policy is LabelPolicy.LAST else min
         expected.fates["matched" if matching else "never_labelled"] += 1
-        label = best(matching)[1] if matching else ""
+        label_ms, label = best(matching) if matching else (time_ms, "")
+        if matching:
+            expected.delays[request_id][name, window, delay_name(label_ms - time_ms)] += 1
         expected.cells[request_id][name, window, label, model.class_aliases.get(predicted, predicted)] += 1
     return expected
 

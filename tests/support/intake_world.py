@@ -21,9 +21,11 @@ from agents.record_batch import Envelope, RecordBatch
 from agents.shard_writer import ShardWriter
 from schemas.times import format_time
 from streams.dead_letter_limits import DeadLetterLimits, Stop
+from streams.identity import SUM
 from streams.ledger.parts import Source
 from streams.ledger.reference import ReferenceLedger
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
+from streams.pair_sums.delay import DELAY_PREFIX
 from streams.ports import Ledger, OutgoingMessage
 
 __all__ = [
@@ -232,13 +234,15 @@ class IntakeWorld:
             await asyncio.sleep(0)
 
     async def cells(self) -> dict[tuple[str, ...], int]:
-        """All counts by name: model version, slice, label, prediction; windows added up."""
+        """All counts by name: model version, slice, label, prediction; windows added up. Without label delays."""
         counts: dict[tuple[str, ...], int] = {}
         for shard in range(SHARDS):
             names = await self.ledger.names(shard)
             windows = await self.ledger.windows(shard)
             for (version, _), cells in zip(windows, await self.ledger.cells(shard, windows), strict=True):
                 for cell, count in cells.items():
+                    if cell[1] == SUM and cell[2].decode().startswith(DELAY_PREFIX):
+                        continue
                     key = (names[version], *(names.get(part, part.hex()[:4]) for part in cell))
                     counts[key] = counts.get(key, 0) + count
         return counts

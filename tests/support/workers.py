@@ -15,7 +15,7 @@ from pathlib import Path
 from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from schemas.times import format_time
-from streams.identity import EVERYTHING
+from streams.identity import EVERYTHING, SUM
 from streams.monitored_model import DAY_MS, MINUTE_MS
 from tests.support.services import create_topic, unique_name
 from tests.support.traffic import Cell
@@ -85,7 +85,7 @@ class Installation:
                 for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
                     model, _ = json.loads(names[version])
                     for (piece, label, prediction), count in counts.items():
-                        if piece == EVERYTHING:
+                        if piece == EVERYTHING and label != SUM:
                             cells[model, format_time(start_ms), names.get(label), names[prediction]] += count
                 fates.update(await ledger.fates(shard))
         return dict(cells), {fate: count for fate, count in fates.items() if count}

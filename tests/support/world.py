@@ -33,11 +33,13 @@ from streams.identity import (
 )
 from streams.ledger.parts import CommitReply, Definitions, NameList, Outcome, Part, PartReply, ShardState, Source
 from streams.ledger.reference import ReferenceLedger
+from streams.pair_sums.delay import DELAY_PREFIX
 from streams.ports import Ledger
 from tests.support.histories import (
     ALIAS,
     CLASSES,
     Cells,
+    Delays,
     Packer,
     beyond_limits,
     expected_outcome,
@@ -118,6 +120,19 @@ async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[byte
                 if label != SUM:
                     cells[piece][names[version], str(start_ms), TEXTS[label], TEXTS[predicted]] += count
     return cells
+
+
+async def _delays_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Delays]:
+    """How long labels took, summed over shards: slice -> (model, window start, name of the bucket) -> count."""
+    names = {model_version_hash(name, "1"): name for name in models}
+    delays: dict[bytes, Delays] = collections.defaultdict(collections.Counter)
+    for shard in range(ledger.shards):
+        windows = await ledger.windows(shard)
+        for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
+            for (piece, label, name), count in counts.items():
+                if label == SUM and name.decode().startswith(DELAY_PREFIX):
+                    delays[piece][names[version], str(start_ms), name.decode()] += count
+    return delays
 
 
 async def readable_cells(ledger: Ledger, models: Iterable[str]) -> Cells:
@@ -353,10 +368,12 @@ class SideBySide:
         ids = {record.request_id for records in self.log.values() for record in records if record}
         for each in self.ledgers:
             cells = await _cells_by_slice(each.ledger, self.packer.models)
+            delays = await _delays_by_slice(each.ledger, self.packer.models)
             for request_id in ids - exempt:
                 admitted = self._admitted(shard_of(request_key(request_id), shards=self.shards))
                 wanted = beyond_limits(expected.cells[request_id], admitted)
                 assert wanted == cells.get(request_slice(request_id), {}), request_id
+                assert expected.delays[request_id] == delays.get(request_slice(request_id), {}), request_id
             for request_id in self._exempt - free:
                 counted = collections.Counter[tuple[str, bool]]()
                 for (model, _, label, _), count in cells.get(request_slice(request_id), {}).items():
