@@ -20,7 +20,7 @@ COMMANDS = {
     "tail": "Print reports, alerts or explanations as they are published.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
     "doctor": "Check everything that right counts depend on, and say what to do.",
-    "config": "Check the configuration, or show what is used.",
+    "config": "Check the configuration, show what is used, or describe it to editors.",
     "demo": "Judge real flights as they land, and recount every figure.",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DURATION_EXAMPLES", "duration_ms", "duration_text"]
+__all__ = ["DURATION_EXAMPLES", "DURATION_PATTERN", "duration_ms", "duration_text"]
 
 DURATION_EXAMPLES = "30s, 5m, 1h30m or 7d"
 
@@ -18,6 +18,8 @@ _UNITS_MS = {
     "ms": 1,
 }
 _DURATION = re.compile("".join(f"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS_MS))
+DURATION_PATTERN = "0|(?=.)" + "".join(f"(?:[0-9]{{1,9}}{unit})?" for unit in _UNITS_MS)
+"""What `duration_ms` reads, in words that every dialect of regular expressions knows."""
 # What is written back: days are the longest unit that everybody reads the same way.
 _WRITTEN = ("d", "h", "m", "s", "ms")
 

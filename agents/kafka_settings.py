@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from agents.settings_fields import Applies, Conflict, section, setting
+from agents.settings_fields import Applies, Conflict, reads, section, setting
 from agents.settings_file import Found, Unreadable
 from agents.settings_readers import choice, each, file_name, optional, text, whole_number
 from schemas.topics import TOPICS
@@ -17,6 +17,7 @@ _topic_name = text("letters, digits, dots, dashes and underscores, at most 249",
 _broker = text("host:port", pattern=r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
+@reads({"type": "string", "minLength": 1})
 def _password(found: Found) -> str:
     if not found.text:
         # Not quoted, whatever it is.

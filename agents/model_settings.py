@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterator, Mapping
 
 from agents.durations import duration_text
-from agents.settings_fields import Applies, Conflict, Reader, read_section, section, setting
+from agents.settings_fields import Applies, Conflict, Reader, read_section, reads, section, setting
 from agents.settings_file import Found, Unreadable
 from agents.settings_readers import choice, duration, each, mapping_of, optional
+from agents.settings_schema import section_schema
 from schemas.classes import class_name
 from schemas.errors import Rejected
 from schemas.limits import NAME_BYTES
@@ -22,6 +23,11 @@ MOST_SEGMENTS = 20
 MOST_REPORT_WINDOWS = 10
 
 _LATER = Applies.LATER_WINDOWS
+_NO_TEXT = {"type": ["number", "boolean"]}
+
+
+_NOT_RESERVED = {"not": {"pattern": "^__(?:.*__|_)?$"}}
+"""For editors, what `_is_reserved` refuses."""
 
 
 def _is_reserved(name: str) -> bool:
@@ -30,6 +36,7 @@ def _is_reserved(name: str) -> bool:
 
 
 def _name(what: str) -> Reader:
+    @reads({"type": "string", "minLength": 1, "maxLength": NAME_BYTES, **_NOT_RESERVED})
     def read(found: Found) -> str:
         name = found.text
         if name is None or not 1 <= len(name.encode()) <= NAME_BYTES:
@@ -41,6 +48,7 @@ def _name(what: str) -> Reader:
     return read
 
 
+@reads({"anyOf": [{"type": "string", "minLength": 1, "maxLength": NAME_BYTES, **_NOT_RESERVED}, _NO_TEXT]})
 def _class(found: Found) -> str:
     """A class by the rule that also names the classes of predictions: `1`, `1.0` and `"1"` are one."""
     try:
@@ -195,6 +203,7 @@ class ModelSettings:
         )
 
 
+@reads(section_schema(ModelSettings))
 def model_section(found: Found) -> MonitoredModel:
     """Read one entry of `models`."""
     if found.variable is not None:

@@ -20,7 +20,16 @@ import orjson
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.model_settings import model_section
 from agents.redis_url import RedisUrl
-from agents.settings_fields import ENVIRONMENT_PREFIX, Applies, Conflict, Overrides, read_section, section, setting
+from agents.settings_fields import (
+    ENVIRONMENT_PREFIX,
+    Applies,
+    Conflict,
+    Overrides,
+    read_section,
+    reads,
+    section,
+    setting,
+)
 from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
 from agents.settings_readers import duration, each, file_name, number, optional, text, whole_number
 from streams.errors import PermanentFailure
@@ -49,6 +58,7 @@ SECOND_MS = 1000
 MOST_MODELS = 100_000
 
 
+@reads({"type": "string", "minLength": 1})
 def _redis_url(found: Found) -> str:
     url = found.text
     if not url:

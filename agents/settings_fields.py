@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from agents.durations import duration_text
 from agents.settings_file import Found, Mistake, Unreadable, did_you_mean
 
 __all__ = [
@@ -22,17 +24,35 @@ __all__ = [
     "Setting",
     "key_of",
     "read_section",
+    "reads",
     "section",
     "setting",
     "settings_of",
+    "written_value",
 ]
 
 ENVIRONMENT_PREFIX = "LATELABEL_"
 
-Reader = Callable[[Found], Any]
-"""Gives the value that stands at a place, or raises `Unreadable` with the mistake on the list."""
-
 Instance = TypeVar("Instance")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reader:
+    """Gives the value that stands at a place, or raises `Unreadable` with the mistake on the list.
+
+    `schema` is as much of the same as JSON Schema can say, for editors: it takes whatever is read.
+    """
+
+    read: Callable[[Found], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, found: Found) -> Any:
+        return self.read(found)
+
+
+def reads(schema: Mapping[str, Any]) -> Callable[[Callable[[Found], Any]], Reader]:
+    """Make a function a reader of what the schema describes."""
+    return lambda read: Reader(read, schema)
 
 
 class Applies(enum.StrEnum):
@@ -116,7 +136,7 @@ def setting(default: Any, read: Reader, help: str, applies: Applies = Applies.RE
 
 def section(kind: type[Instance], help: str) -> Any:  # noqa: A002
     """A dataclass field that is a mapping of settings."""
-    metadata = {"setting": Setting(_no_value, help, Applies.RESTART, section=kind)}
+    metadata = {"setting": Setting(Reader(_no_value, {}), help, Applies.RESTART, section=kind)}
     return dataclasses.field(default_factory=kind, metadata=metadata)
 
 
@@ -130,6 +150,17 @@ def settings_of(kind: type) -> Iterator[tuple[dataclasses.Field[Any], str, Setti
 def key_of(field_name: str) -> str:
     """How a field is called in the file: values there carry their unit, so names do not."""
     return field_name.removesuffix("_ms")
+
+
+def written_value(field_name: str, value: Any) -> Any:
+    """A value as it is written in the file."""
+    if isinstance(value, list | tuple):
+        return [written_value(field_name, item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, int) and key_of(field_name) != field_name:
+        return duration_text(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def read_section(

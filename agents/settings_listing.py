@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from agents.durations import duration_text
 from agents.model_settings import ModelSettings
 from agents.settings import RedisSettings, Settings
-from agents.settings_fields import Setting, key_of, settings_of
+from agents.settings_fields import Setting, settings_of, written_value
 from agents.settings_file import write
 from streams.monitored_model import MonitoredModel
 
@@ -58,7 +56,7 @@ def _rows(kind: type, defaults: Any, prefix: str) -> Iterator[Row]:
             yield from _rows(meaning.section, getattr(defaults, field.name), f"{path}.")
         else:
             is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            value = "" if is_required else _flow(_value(field.name, getattr(defaults, field.name)))
+            value = "" if is_required else _flow(written_value(field.name, getattr(defaults, field.name)))
             yield Row(path, value, meaning)
 
 
@@ -75,7 +73,7 @@ def _written(section: Any) -> dict[str, Any]:
         elif isinstance(section, Settings) and key == "models":
             written[key] = [_written_model(model) for model in value]
         else:
-            written[key] = _value(field.name, value)
+            written[key] = written_value(field.name, value)
     return written
 
 
@@ -85,7 +83,7 @@ def _written_model(model: MonitoredModel) -> dict[str, Any]:
         if meaning.section is not None:
             written[key] = {"names": list(model.class_names), "aliases": dict(model.class_aliases)}
         else:
-            written[key] = _value(field.name, getattr(model, field.name))
+            written[key] = written_value(field.name, getattr(model, field.name))
     return written
 
 
@@ -94,17 +92,6 @@ def _masked_url(redis: RedisSettings) -> str:
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{at}{place}"
-
-
-def _value(field_name: str, value: Any) -> Any:
-    """A value as it is written in the file."""
-    if isinstance(value, list | tuple):
-        return [_value(field_name, item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, int) and key_of(field_name) != field_name:
-        return duration_text(value)
-    return str(value) if isinstance(value, str) else value
 
 
 def _flow(value: Any) -> str:

@@ -8,19 +8,22 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from agents.durations import DURATION_EXAMPLES, duration_ms, duration_text
-from agents.settings_fields import Reader
+from agents.durations import DURATION_EXAMPLES, DURATION_PATTERN, duration_ms, duration_text
+from agents.settings_fields import Reader, reads
 from agents.settings_file import Found, Unreadable, did_you_mean
 
 __all__ = ["choice", "duration", "each", "file_name", "mapping_of", "number", "optional", "text", "whole_number"]
 
+ANYTHING = r"(?s:.+)"
 LONGEST_MS = 100 * 365 * 86_400_000
 
 
-def text(expected: str, *, pattern: str = r"(?s:.+)", longest_bytes: int = 1000) -> Reader:
+def text(expected: str, *, pattern: str = ANYTHING, longest_bytes: int = 1000) -> Reader:
     """Text that the whole `pattern` matches, of at most `longest_bytes` in UTF-8."""
     compiled = re.compile(pattern)
+    matched = {} if pattern == ANYTHING else {"pattern": f"^(?:{pattern})$"}
 
+    @reads({"type": "string", "minLength": 1, "maxLength": longest_bytes, **matched})
     def read(found: Found) -> str:
         value = found.text
         if value is None and found.shown[:1].isalnum() and not found.is_mapping:
@@ -35,6 +38,7 @@ def text(expected: str, *, pattern: str = r"(?s:.+)", longest_bytes: int = 1000)
 def whole_number(least: int, most: int) -> Reader:
     """An int within both bounds."""
 
+    @reads({"type": "integer", "minimum": least, "maximum": most})
     def read(found: Found) -> int:
         value = _scalar(found)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -47,6 +51,7 @@ def whole_number(least: int, most: int) -> Reader:
 def number(least: float, most: float) -> Reader:
     """A float within both bounds."""
 
+    @reads({"type": "number", "minimum": least, "maximum": most})
     def read(found: Found) -> float:
         value = _scalar(found)
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
@@ -58,7 +63,9 @@ def number(least: float, most: float) -> Reader:
 
 def duration(least_ms: int = 0, most_ms: int = LONGEST_MS, *, step_ms: int = 1) -> Reader:
     """Milliseconds within both bounds, a multiple of `step_ms`."""
+    texts = {"type": "string", "pattern": f"^(?:{DURATION_PATTERN})$", "examples": DURATION_EXAMPLES.split(", ")[:1]}
 
+    @reads({"anyOf": [texts, {"const": 0}]})
     def read(found: Found) -> int:
         value = _scalar(found)
         try:
@@ -77,6 +84,7 @@ def duration(least_ms: int = 0, most_ms: int = LONGEST_MS, *, step_ms: int = 1) 
 def choice(*names: str) -> Reader:
     """One of a few words."""
 
+    @reads({"enum": [str(name) for name in names]})
     def read(found: Found) -> str:
         value = found.text
         if value not in names:
@@ -86,6 +94,7 @@ def choice(*names: str) -> Reader:
     return read
 
 
+@reads({"type": "string", "minLength": 1})
 def file_name(found: Found) -> Path:
     """A path; relative ones start at the configuration file's folder."""
     value = found.text
@@ -97,6 +106,7 @@ def file_name(found: Found) -> Path:
 def optional(read: Reader) -> Reader:
     """`null` as None, everything else as `read` reads it."""
 
+    @reads({"anyOf": [read.schema, {"enum": [None, ""]}]})
     def read_or_none(found: Found) -> Any:
         return None if not found.is_mapping and found.shown in ("nothing", "null", "~", '""') else read(found)
 
@@ -108,6 +118,7 @@ def each(
 ) -> Reader:
     """A tuple of what `read` makes of each item; none may come twice, or have the `name` of another."""
 
+    @reads({"type": "array", "items": read.schema, "minItems": least, "maxItems": most, "uniqueItems": True})
     def read_all(found: Found) -> tuple[Any, ...]:
         try:
             items = found.items()
@@ -138,6 +149,7 @@ def each(
 def mapping_of(read_key: Reader, read_value: Reader, expected: str) -> Reader:
     """A dict of what the readers make of each key and value."""
 
+    @reads({"type": "object", "additionalProperties": read_value.schema})
     def read_all(found: Found) -> dict[Any, Any]:
         try:
             entries = found.entries()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import collections
+import json
 
 import click
 
 from agents.commands.command_line import Invocation
+from agents.settings import Settings
 from agents.settings_fields import Applies
 from agents.settings_listing import resolved_yaml, settings_rows
+from agents.settings_schema import file_schema
 
 __all__ = ["config"]
 
 
 @click.group()
 def config() -> None:
-    """Check the configuration, or show what is used."""
+    """Check the configuration, show what is used, or describe it to editors."""
 
 
 @config.command()
@@ -44,3 +47,13 @@ def show(invocation: Invocation) -> None:
     settings = invocation.settings()
     click.echo(f"# {invocation.configuration_file() or 'No file, all defaults'}, and the environment")
     click.echo(resolved_yaml(settings), nl=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, for editors.
+
+    `latelabel config schema > latelabel.schema.json`, then this as the first line of the file:
+    `# yaml-language-server: $schema=latelabel.schema.json`
+    """
+    click.echo(json.dumps(file_schema(Settings), indent=2, ensure_ascii=False))

@@ -418,6 +418,13 @@ def test_check_tells_what_a_change_of_each_setting_needs(prompt: Prompt) -> None
     assert "never to an existing ledger: rebuild it:\n  kafka.topics.predictions, kafka.topics.labels," in done.stdout
 
 
+def test_schema_for_editors_is_printed_without_reading_any_file(prompt: Prompt) -> None:
+    (prompt.folder / "latelabel.yaml").write_text("redis: {shards: eight}")
+    schema = orjson.loads(prompt.run("config", "schema").stdout)
+    shards = schema["properties"]["redis"]["properties"]["shards"]
+    assert (1, 1024, 8) == (shards["minimum"], shards["maximum"], shards["default"])
+
+
 @pytest.mark.parametrize("arguments", [("nonsense",), ("tail", "nonsense"), ("tail",), ("counts", "--format", "xml")])
 def test_wrong_usage_ends_with_2(prompt: Prompt, arguments: tuple[str, ...]) -> None:
     done = prompt.run(*arguments)
