@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from agents.terminal_text import printable
 from schemas.window_report import WindowReport
+from streams.errors import PermanentFailure
 from streams.ports import ReportStore
 from streams.standing import newest_keys
 
@@ -36,9 +38,20 @@ async def newest_reports(
     Args:
         most: how many windows.
         size_seconds: of the windows; None for the largest.
+
+    Raises: PermanentFailure for one that this version of the program cannot read.
     """
     keys = newest_keys(await store.keys(model_version), most=most, size_seconds=size_seconds)
     last = await store.last({model_version: keys})
     # What was forgotten since the keys were read is left out.
-    values = [last[key].value for key in keys if key in last]
-    return [KeptReport(msgspec.json.decode(value, type=WindowReport), value) for value in values]
+    return [_read(key, last[key].value) for key in keys if key in last]
+
+
+def _read(key: bytes, value: bytes) -> KeptReport:
+    try:
+        return KeptReport(msgspec.json.decode(value, type=WindowReport), value)
+    except msgspec.DecodeError as error:
+        raise PermanentFailure(
+            f"the report {printable(key.decode())} cannot be read ({error}); another version of Latelabel wrote it, so"
+            " show it with that one, or wait until it is revised"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 
@@ -18,6 +19,7 @@ from agents.show.reading import model_versions, newest_reports
 from agents.terminal_text import cell_len
 from schemas.codec import encode
 from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metric, WindowReport, report_key
+from streams.errors import PermanentFailure
 from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport
@@ -352,6 +354,15 @@ async def test_newest_reports_are_read_by_model_version() -> None:
     kept = await newest_reports(store, model_version_hash("fraud", "9"), most=2)
     assert [NOON_MS + 2 * HOUR_MS, NOON_MS + HOUR_MS] == [_start(each.report) for each in kept]
     assert [encode(each.report) for each in kept] == [each.value for each in kept]
+
+
+async def test_report_of_another_version_is_named_and_nothing_worse_happens() -> None:
+    store = FakeReports()
+    last = dataclasses.replace(_last(report_on(FRAUD, {})), value=b'{"kind":"quality"}')
+    version = model_version_hash("fraud", "3")
+    await store.save(version, model_version_name("fraud", "3"), [last], evaluator=b"", watermark_ms=0)
+    with pytest.raises(PermanentFailure, match=r'the report \["quality","fraud","3",.*another version of Latelabel'):
+        await newest_reports(store, version, most=1)
 
 
 def _start(report: WindowReport) -> int:
