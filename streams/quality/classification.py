@@ -3,6 +3,9 @@
 Defined as in scikit-learn, with two differences. A zero denominator makes a figure undefined, never 0. A
 macro or weighted average is taken over the classes for which its terms are defined, and names the others.
 
+What missing labels leave possible is bounded for every figure but MCC and kappa of more than two classes. Of a
+binary model with two classes it is taken that a missing label is one of them.
+
 Pairs beyond the limit of classes still say whether label and prediction agree, so accuracy and everything
 that equals it stay exact; every other figure is undefined then (`class_overflow`).
 
@@ -18,9 +21,10 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from schemas.window_report import ClassFigures
-from streams.quality import bounds, delta, intervals
+from streams.quality import bounds, class_bounds, delta, intervals
 from streams.quality.confusion import OTHER, BinaryCounts, ConfusionMatrix
 from streams.quality.figure import Bounds, Figure, UndefinedReason
 
@@ -35,6 +39,8 @@ __all__ = [
 
 FBETA_BETA = 2.0
 """Weight of recall against precision in `fbeta`; 2 because a missed positive usually costs more."""
+
+_BoundsOfMatrix: TypeAlias = Callable[[ConfusionMatrix], Bounds | None]
 
 AGREEMENT_METRICS = ("accuracy", "balanced_accuracy", "mcc", "cohen_kappa")
 POSITIVE_CLASS_METRICS = ("precision", "recall", "specificity", "f1", "fbeta")
@@ -53,7 +59,7 @@ def binary_figures(
     Accuracy, balanced accuracy, MCC and kappa look at all classes that were seen, also when they are more
     than two. Without a positive class the others are undefined.
     """
-    figures = _agreement_figures(matrix, confidence_level)
+    figures = _agreement_figures(matrix, confidence_level, of_two_classes=_of_two_classes(matrix, positive_class))
     if positive_class is None:
         return figures | _all_undefined(POSITIVE_CLASS_METRICS, UndefinedReason.NO_POSITIVE_CLASS)
     if matrix.has_class_overflow:
@@ -82,14 +88,18 @@ def multiclass_figures(matrix: ConfusionMatrix, *, confidence_level: float) -> d
 
     With one label and one prediction each, the micro averages and weighted recall equal accuracy.
     """
-    figures = _agreement_figures(matrix, confidence_level)
+    figures = _agreement_figures(matrix, confidence_level, of_two_classes=None)
     accuracy, recall_macro = figures["accuracy"], figures["balanced_accuracy"]
     averaged = dict.fromkeys(("precision_micro", "recall_micro", "f1_micro", "recall_weighted"), accuracy) | {
         "recall_macro": recall_macro,
-        "precision_macro": _per_class_average(matrix, _precision_macro, confidence_level),
-        "f1_macro": _per_class_average(matrix, _f1_macro, confidence_level),
-        "precision_weighted": _per_class_average(matrix, _precision_weighted, confidence_level),
-        "f1_weighted": _per_class_average(matrix, _f1_weighted, confidence_level),
+        "precision_macro": _per_class_average(
+            matrix, _precision_macro, class_bounds.precision_macro_bounds, confidence_level
+        ),
+        "f1_macro": _per_class_average(matrix, _f1_macro, class_bounds.f1_macro_bounds, confidence_level),
+        "precision_weighted": _per_class_average(
+            matrix, _precision_weighted, class_bounds.precision_weighted_bounds, confidence_level
+        ),
+        "f1_weighted": _per_class_average(matrix, _f1_weighted, class_bounds.f1_weighted_bounds, confidence_level),
     }
     return figures | {name: averaged[name] for name in AVERAGED_METRICS}
 
@@ -124,13 +134,26 @@ def _all_undefined(names: Sequence[str], reason: UndefinedReason) -> dict[str, F
 # Agreement over all classes
 
 
-def _agreement_figures(matrix: ConfusionMatrix, confidence_level: float) -> dict[str, Figure]:
+def _agreement_figures(
+    matrix: ConfusionMatrix, confidence_level: float, *, of_two_classes: BinaryCounts | None
+) -> dict[str, Figure]:
+    def of_both(bounds_of: Callable[[BinaryCounts], Bounds | None]) -> _BoundsOfMatrix:
+        return lambda _: bounds_of(of_two_classes) if of_two_classes else None
+
+    recall_bounds = of_both(bounds.balanced_accuracy_bounds) if of_two_classes else class_bounds.recall_macro_bounds
     return {
         "accuracy": _accuracy(matrix, confidence_level),
-        "balanced_accuracy": _per_class_average(matrix, _recall_macro, confidence_level),
-        "mcc": _per_class_average(matrix, _mcc, confidence_level),
-        "cohen_kappa": _per_class_average(matrix, _cohen_kappa, confidence_level),
+        "balanced_accuracy": _per_class_average(matrix, _recall_macro, recall_bounds, confidence_level),
+        "mcc": _per_class_average(matrix, _mcc, of_both(bounds.mcc_bounds), confidence_level),
+        "cohen_kappa": _per_class_average(matrix, _cohen_kappa, of_both(bounds.kappa_bounds), confidence_level),
     }
+
+
+def _of_two_classes(matrix: ConfusionMatrix, positive_class: str | None) -> BinaryCounts | None:
+    """The counts of one class against the other, unless more than two were seen."""
+    seen = {*matrix.classes, *(predicted for predicted, _ in matrix.unlabelled)}
+    one = min(seen, default=None) if positive_class is None else positive_class
+    return matrix.against_rest(one) if one is not None and len(seen | {one}) <= 2 else None
 
 
 def _accuracy(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
@@ -237,14 +260,23 @@ def _proportion(
 
 
 def _per_class_average(
-    matrix: ConfusionMatrix, average: Callable[[ConfusionMatrix, float], Figure], confidence_level: float
+    matrix: ConfusionMatrix,
+    average: Callable[[ConfusionMatrix, float], Figure],
+    bounds_of: _BoundsOfMatrix,
+    confidence_level: float,
 ) -> Figure:
     """`average`, unless the classes of the labelled pairs are unknown or there are none."""
-    if not matrix.labelled:
-        return Figure.missing(UndefinedReason.NO_LABELLED)
     if matrix.has_class_overflow:
         return Figure.missing(UndefinedReason.CLASS_OVERFLOW, n=matrix.labelled)
-    return average(matrix, confidence_level)
+    # Predictions beyond the limit have classes that are not known.
+    possible = None if any(predicted == OTHER for predicted, _ in matrix.unlabelled) else bounds_of(matrix)
+    if not matrix.labelled:
+        return Figure.missing(UndefinedReason.NO_LABELLED, possible=possible)
+    figure = average(matrix, confidence_level)
+    if possible is not None and figure.value is not None:
+        # Sums in another order may part the two in the last bit.
+        possible = min(possible[0], figure.value), max(possible[1], figure.value)
+    return dataclasses.replace(figure, possible=possible)
 
 
 def _recall_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:

@@ -311,7 +311,17 @@ def test_possible_counts_every_missing_label_as_wrong_and_as_right() -> None:
     assert (0.625, 0.985) == figures["accuracy"].possible
     assert (40 / 66, 60 / 66) == figures["precision"].possible
     assert (40 / 389, 60 / 69) == figures["recall"].possible
-    assert figures["mcc"].possible is None
+    assert (
+        pytest.approx((0.5 * 40 / 389 + 0.5 * 585 / 611, 0.5 * 60 / 69 + 0.5 * 925 / 931))
+        == figures["balanced_accuracy"].possible
+    )
+
+
+def test_a_third_class_leaves_mcc_and_kappa_without_bounds() -> None:
+    figures = binary_of(ConfusionMatrix.from_cells({("a", "a"): 4, ("b", "b"): 5, ("c", "b"): 1, (None, "b"): 2}))
+
+    assert figures["mcc"].possible is figures["cohen_kappa"].possible is None
+    assert pytest.approx((4 / 6 + 5 / 5 + 0) / (3 + 2)) == (figures["balanced_accuracy"].possible or (0, 0))[0]
 
 
 def test_possible_is_known_before_the_first_label() -> None:
