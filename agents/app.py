@@ -21,6 +21,7 @@ from agents.intake import Intake
 from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
 from agents.ledger_start import open_ledger
+from agents.loop_watch import LoopWatch
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
 from agents.packing import Packer, PackingSettings
@@ -42,6 +43,7 @@ from streams.ledger.parts import Role, Source
 from streams.monitored_model import Task
 from streams.ports import Clock, Ledger, Publisher, ReportStore, StopStore
 from streams.publication import EvaluationSettings
+from streams.watchdog import Watchdog
 
 __all__ = ["run_worker"]
 
@@ -78,7 +80,6 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
         if not until_caught_up:
             health = serve_health(
                 settings.web,
-                sick=lambda: None,
                 unready=lambda: "waiting for Kafka and Redis" if worker is None else worker.unready(),
                 metrics=lambda: () if worker is None else worker_metrics(worker.intake, worker.house),
             )
@@ -229,4 +230,6 @@ def _connect(
         clock=clock,
         evaluation_interval_ms=settings.evaluation_interval_ms,
         beyond_ms=settings.largest_horizon_ms,
+        watchdog=Watchdog(),
+        loop_watch=LoopWatch(),
     )

@@ -17,6 +17,7 @@ that what is stored as applied reaches the end of the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
@@ -202,6 +203,16 @@ class _Consumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._read_offset = _NoMemory()
+        self._thread_answers = 0
+
+    def ask_thread(self) -> int:
+        """Have the thread answer when it comes to it. Returns how often it has so far."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it will not answer
+            self._thread.thread_loop.call_soon_threadsafe(self._answer)
+        return self._thread_answers
+
+    def _answer(self) -> None:
+        self._thread_answers += 1
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)

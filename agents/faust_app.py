@@ -7,7 +7,7 @@ pages, topic declarations, leader topic, folders and environment variables are a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.app.base import BootStrategy
@@ -45,11 +45,21 @@ class FaustApp(faust.App):
     start_offsets: StartOffsets
     paused: Paused
     has_joined = False
+    rebalances_ended = 0
 
     @property
     def is_reading(self) -> bool:
         """Whether the group has told which partitions to read, if any, and is not about to tell anew."""
         return self.has_joined and not self.rebalancing
+
+    def ask_consumer_thread(self) -> int:
+        """Have the consumer's thread give a sign of life. Returns how many it has given so far."""
+        return 0 if self._consumer is None else cast("Any", self._consumer).ask_thread()
+
+    def on_rebalance_end(self) -> None:
+        """Faust's own, counted."""
+        super().on_rebalance_end()
+        self.rebalances_ended += 1
 
     def _create_directories(self) -> None:
         """None are needed."""

@@ -1,11 +1,11 @@
 """The worker's HTTP server: whether it lives, whether it reads, and its metrics for Prometheus.
 
-    GET /healthz   200, or 503 and why: the process should be started again
+    GET /healthz   200 if it answers at all: the event loop turns, and a watchdog ends what does not get on
     GET /readyz    200, or 503 and why: it does not read yet, or not at present
     GET /metrics   Prometheus' text format
 
-Neither of the first two asks Kafka or Redis anything: a worker that rides out an outage lives, and restarting it
-would not end the outage.
+None of them asks Kafka or Redis anything: a worker that rides out an outage lives, and restarting it would not end
+the outage.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ Complaint = Callable[[], str | None]
 
 @contextlib.asynccontextmanager
 async def serve_health(
-    settings: WebSettings, *, sick: Complaint, unready: Complaint, metrics: Callable[[], Iterable[Metric]]
+    settings: WebSettings, *, unready: Complaint, metrics: Callable[[], Iterable[Metric]]
 ) -> AsyncIterator[int]:
     """Serve until the block is left.
 
     Args:
-        sick: why the process should be started again.
         unready: why it does not read.
         metrics: asked for at every scrape.
 
@@ -51,7 +50,7 @@ async def serve_health(
     token = None if settings.token_file is None else _read_token(settings.token_file)
 
     async def live(_: web.Request) -> web.Response:
-        return _answer(sick())
+        return _answer(None)
 
     async def read(_: web.Request) -> web.Response:
         return _answer(unready())

@@ -28,6 +28,12 @@ class Outages:
         self._clock = clock
         self._began: float | None = None
         self._logged: float | None = None
+        self._failing = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether some call has failed and is being repeated."""
+        return self._failing > 0
 
     async def ride_out(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
         """Repeat `call` while it raises `TemporaryFailure`; everything else passes through.
@@ -36,18 +42,22 @@ class Outages:
         """
         pause_seconds = FIRST_PAUSE_SECONDS
         has_failed = False
-        while True:
-            try:
-                result = await call()
-            except TemporaryFailure as failure:
-                has_failed = True
-                self._complain(failure)
-                await asyncio.sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-            else:
-                if has_failed:
-                    self._relax()
-                return result
+        try:
+            while True:
+                try:
+                    result = await call()
+                except TemporaryFailure as failure:
+                    self._failing += not has_failed
+                    has_failed = True
+                    self._complain(failure)
+                    await asyncio.sleep(pause_seconds)
+                    pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+                else:
+                    if has_failed:
+                        self._relax()
+                    return result
+        finally:
+            self._failing -= has_failed
 
     def _complain(self, failure: TemporaryFailure) -> None:
         now = self._clock.monotonic_seconds()

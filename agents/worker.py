@@ -1,7 +1,7 @@
 """A worker's life: wait for the services, open the ledger, read, keep house, evaluate, stop.
 
     start      Kafka, its topics, Redis, the ledger             until `startup_timeout`, saying what is missing
-    run        reading (Faust)  |  housekeeping  |  evaluation  until cancelled, or caught up
+    run        reading (Faust), housekeeping, evaluation        until cancelled, or caught up; a watchdog ends it too
     stop       in the opposite order, within a few seconds
 
 Anything unexpected, wherever it is raised, ends `run` with that error; what was being done is done again by
@@ -18,13 +18,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
-from agents.housekeeping import Housekeeping, close_ledger, is_caught_up
+from agents.housekeeping import Housekeeping, Seen, close_ledger, is_caught_up
 from agents.intake import Intake
+from agents.loop_watch import LoopWatch, end_process
 from agents.outages import LOG_SECONDS, Outages
 from streams.dead_letter_limits import Stop
 from streams.errors import PermanentFailure, TemporaryFailure
+from streams.ledger.idleness import applied_to
 from streams.ledger.parts import Source
 from streams.ports import Clock, Ledger, StopStore
+from streams.watchdog import Progress, Signs, Watchdog
 
 __all__ = ["CLIENT_ID", "CLOSING_CLIENT_ID", "Evaluation", "Worker", "wait_for"]
 
@@ -82,6 +85,8 @@ class Worker:
     clock: Clock
     evaluation_interval_ms: int
     beyond_ms: int
+    watchdog: Watchdog
+    loop_watch: LoopWatch
     _evaluating: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
     async def run(self, *, ends: Mapping[Source, int] | None = None, close: bool = False) -> None:
@@ -94,17 +99,17 @@ class Worker:
         Raises:
             PermanentFailure: among others, a partition is stopped before its end; all others are at theirs then.
         """
-        tasks = {
-            asyncio.ensure_future(work)
-            for work in (self._read(), self._keep_house() if ends is None else self._catch_up(ends, close=close))
+        keeping = self._keep_house() if ends is None else self._catch_up(ends, close=close)
+        tasks: set[asyncio.Future[None]] = {
+            asyncio.ensure_future(work) for work in (self._read(), keeping, self._evaluate(), self._watch())
         }
-        evaluation = asyncio.ensure_future(self._evaluate())
-        try:
-            done, _ = await asyncio.wait({*tasks, evaluation}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await self._stop({*tasks, evaluation})
+        with self.loop_watch.running():
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                await self._stop(tasks)
 
     def unready(self) -> str | None:
         """Why this worker does not read at present; None if it does, or has no partition to read."""
@@ -133,6 +138,32 @@ class Worker:
             await asyncio.sleep(self.evaluation_interval_ms / 1000)
             async with self._evaluating:
                 await self.evaluator.evaluate()
+
+    async def _watch(self) -> None:
+        looked_at = None
+        while True:
+            self.loop_watch.beat()
+            await asyncio.sleep(WATCH_SECONDS)
+            if self.outages.is_on:
+                self.watchdog.forgive()
+            elif self.house.seen is not None and self.house.seen is not looked_at:
+                # A look that has ended says that Redis and the broker answer.
+                looked_at = self.house.seen
+                complaint = self.watchdog.observe(self._signs(looked_at), now_seconds=self.clock.monotonic_seconds())
+                if complaint is not None:
+                    end_process(complaint)
+
+    def _signs(self, seen: Seen) -> Signs:
+        return Signs(
+            is_reading=self.app.is_reading,
+            rebalances_ended=self.app.rebalances_ended,
+            thread_answers=self.app.ask_consumer_thread(),
+            partitions={
+                source: Progress((applied := applied_to(source, seen.states)), seen.ends.get(source, 0) - applied)
+                for source, partition in self.intake.partitions.items()
+                if not partition.is_paused
+            },
+        )
 
     async def _catch_up(self, ends: Mapping[Source, int], *, close: bool) -> None:
         began_ms = self.clock.now_ms()

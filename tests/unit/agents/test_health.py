@@ -33,19 +33,19 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
 
 
 async def test_a_worker_with_nothing_to_complain_of_is_alive_and_ready() -> None:
-    async with serve_health(ANY_PORT, sick=no_complaint, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
         assert (200, "ok\n") == await get(port, "/healthz")
         assert (200, "ok\n") == await get(port, "/readyz")
 
 
-async def test_complaints_are_told_with_the_status_of_what_they_are_about() -> None:
-    async with serve_health(ANY_PORT, sick=lambda: "stuck", unready=lambda: "waiting", metrics=one_metric) as port:
-        assert (503, "stuck\n") == await get(port, "/healthz")
+async def test_a_worker_that_is_not_ready_says_why_and_lives() -> None:
+    async with serve_health(ANY_PORT, unready=lambda: "waiting", metrics=one_metric) as port:
+        assert (200, "ok\n") == await get(port, "/healthz")
         assert (503, "waiting\n") == await get(port, "/readyz")
 
 
 async def test_metrics_are_in_the_text_format() -> None:
-    async with serve_health(ANY_PORT, sick=no_complaint, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
         assert (200, "# HELP reads_total Read.\n# TYPE reads_total counter\nreads_total 7\n") == await get(
             port, "/metrics"
         )
@@ -53,14 +53,14 @@ async def test_metrics_are_in_the_text_format() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/table", "/router", "/performance/"])
 async def test_nothing_else_is_served(path: str) -> None:
-    async with serve_health(ANY_PORT, sick=no_complaint, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
         assert 404 == (await get(port, path))[0]
 
 
 async def test_a_token_guards_the_metrics_but_not_the_probes(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     settings = WebSettings(port=0, token_file=tmp_path / "token")
-    async with serve_health(settings, sick=no_complaint, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_health(settings, unready=no_complaint, metrics=one_metric) as port:
         assert 200 == (await get(port, "/healthz"))[0]
         assert 401 == (await get(port, "/metrics"))[0]
         assert 401 == (await get(port, "/metrics", Authorization="Bearer guess"))[0]
@@ -73,13 +73,13 @@ async def test_a_token_that_is_not_there_is_no_way_in(tmp_path: Path, content: s
         (tmp_path / "token").write_text(content)
     settings = WebSettings(port=0, token_file=tmp_path / "token")
     with pytest.raises(PermanentFailure, match=r"web\.token_file"):
-        async with serve_health(settings, sick=no_complaint, unready=no_complaint, metrics=one_metric):
+        async with serve_health(settings, unready=no_complaint, metrics=one_metric):
             pass
 
 
 async def test_a_port_in_use_is_named_with_the_remedy() -> None:
-    async with serve_health(ANY_PORT, sick=no_complaint, unready=no_complaint, metrics=one_metric) as port:
-        second = serve_health(WebSettings(port=port), sick=no_complaint, unready=no_complaint, metrics=one_metric)
+    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
+        second = serve_health(WebSettings(port=port), unready=no_complaint, metrics=one_metric)
         with pytest.raises(PermanentFailure, match=rf"127\.0\.0\.1:{port} .*0 takes any that is free"):
             async with second:
                 pass
