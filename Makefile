@@ -39,8 +39,9 @@ format: $(VENV)/.dev ## rewrite the sources as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schemas: $(VENV)/.dev ## write the JSON Schemas and the AsyncAPI document
+schemas: $(VENV)/.dev ## write what is generated: JSON Schemas, AsyncAPI, reference tables
 	$(BIN)/python -m schemas.contract_documents
+	$(BIN)/python -m deploy.reference
 
 test: setup ## every check and every test, on a real Kafka and a real Redis
 	$(BIN)/ruff format --check .

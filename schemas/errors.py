@@ -11,8 +11,12 @@ schemas.errors.Rejected: wrong_shape: the value is a list, a prediction is an ob
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 
-__all__ = ["Reason", "Rejected", "shown"]
+from schemas.limits import MAX_NESTING, RECORD_BYTES
+
+__all__ = ["MEANINGS", "Reason", "Rejected", "shown"]
 
 _SHOWN_CHARACTERS = 60
 
@@ -33,6 +37,26 @@ class Reason(enum.StrEnum):
     BAD_TIME = "bad_time"
     IMPLAUSIBLE_TIME = "implausible_time"
     UNREADABLE_BATCH = "unreadable_batch"
+
+
+MEANINGS: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.TOMBSTONE: "The record has no value.",
+        Reason.EMPTY: "The value has no bytes but white space.",
+        Reason.TOO_LARGE: f"The value is larger than {RECORD_BYTES:,} bytes.",
+        Reason.TOO_DEEP: f"More than {MAX_NESTING} objects and lists inside each other.",
+        Reason.BAD_UTF8: "The value is not UTF-8. Inside a field that is ignored it may pass.",
+        Reason.MALFORMED_JSON: "The value is not JSON.",
+        Reason.WRONG_SHAPE: "It is JSON, but no object.",
+        Reason.MISSING_FIELD: "A required field is absent or null.",
+        Reason.WRONG_TYPE: "A field has another type than it should.",
+        Reason.OUT_OF_BOUNDS: "A field is too long, too large, too small, or none of the words it may be.",
+        Reason.BAD_TIME: "`event_time` is not RFC 3339 with a zone.",
+        Reason.IMPLAUSIBLE_TIME: "`event_time` is before the year 2000, or too far ahead (`max_future_skew`).",
+        Reason.UNREADABLE_BATCH: "A whole batch of records is damaged: one letter for all, without key and value.",
+    }
+)
+"""What each reason says about a record."""
 
 
 class Rejected(Exception):

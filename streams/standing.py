@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from schemas.window_report import Metric, WindowReport
+from streams.quality.definitions import DEFINITIONS, Better
 from streams.windows import WindowStatus
 
 __all__ = ["Standing", "main_metric", "newest_keys", "standing_of", "worst_first"]
@@ -23,9 +24,6 @@ __all__ = ["Standing", "main_metric", "newest_keys", "standing_of", "worst_first
 HALF = 0.5
 OF_EVERYTHING = b",{},"
 """Stands in every key of a report about all predictions, and hardly in any other."""
-
-ERRORS = frozenset({"mae", "rmse", "mape", "rmsle", "log_loss", "brier", "expected_calibration_error", "hamming_loss"})
-"""Metrics of which less is better. `bias` is best at zero, of all others more is better."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def _place(standing: Standing, asked: str | None) -> tuple[bool, bool, bool, flo
     return (
         not standing.has_lost_input,
         best is None,
-        name in ERRORS,
+        _better(name) is not Better.MORE,
         0.0 if best is None else best,
         report.model,
         report.model_version,
@@ -109,7 +107,16 @@ def _place(standing: Standing, asked: str | None) -> tuple[bool, bool, bool, flo
 def _best_case(name: str, figure: Metric) -> float | None:
     """The better end of the interval, more being better; None if the figure is undefined."""
     if figure.value is None or figure.low is None or figure.high is None:
-        return figure.value
-    if name in ERRORS:
-        return -figure.low
-    return -max(figure.low, -figure.high, 0.0) if name == "bias" else figure.high
+        return None
+    match _better(name):
+        case Better.LESS:
+            return -figure.low
+        case Better.NEAR_ZERO:
+            return -max(figure.low, -figure.high, 0.0)
+        case Better.MORE:
+            return figure.high
+
+
+def _better(name: str | None) -> Better:
+    definition = DEFINITIONS.get(name or "")
+    return definition.better if definition else Better.MORE

@@ -17,6 +17,7 @@ from streams.quality.figure import UndefinedReason
 from streams.windows import WindowStatus
 
 __all__ = [
+    "REASONS",
     "STATES",
     "STYLES",
     "Glyphs",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 
-__all__ = ["LABEL_RANK", "LabelFate", "PredictionFate"]
+__all__ = ["LABEL_MEANINGS", "LABEL_RANK", "PREDICTION_MEANINGS", "LabelFate", "PredictionFate"]
 
 
 class PredictionFate(enum.StrEnum):
@@ -31,6 +33,31 @@ class LabelFate(enum.StrEnum):
     UNMATCHED = "unmatched_label"
     REJECTED = "rejected"
 
+
+PREDICTION_MEANINGS: Mapping[PredictionFate, str] = MappingProxyType(
+    {
+        PredictionFate.WAITING: "No label yet; one may come.",
+        PredictionFate.MATCHED: "Has a label.",
+        PredictionFate.NEVER_LABELLED: "The label horizon passed without a label.",
+        PredictionFate.FAILED: "Its `status` is not `ok`; no label is awaited.",
+        PredictionFate.DUPLICATE: "Equal to an earlier one in id, model, version, time and class.",
+        PredictionFate.CONFLICTING: "As an earlier one in id, model and version, with another time or class. The one"
+        " applied first counts.",
+        PredictionFate.LATE: "Arrived after its own time and the label horizon; enters no window.",
+        PredictionFate.REJECTED: "Could not be read; a dead letter.",
+    }
+)
+LABEL_MEANINGS: Mapping[LabelFate, str] = MappingProxyType(
+    {
+        LabelFate.HELD: "No prediction yet; one may come.",
+        LabelFate.MATCHED: "Applied to at least one prediction.",
+        LabelFate.CORRECTED: "A further label of another class for a matched prediction, whether it counts or not.",
+        LabelFate.DUPLICATE: "A further label of the same class.",
+        LabelFate.OUT_OF_RANGE: "A prediction of this id is there, but the label came too early or too late for it.",
+        LabelFate.UNMATCHED: "No prediction came, or it is forgotten.",
+        LabelFate.REJECTED: "Could not be read; a dead letter.",
+    }
+)
 
 LABEL_RANK = {
     LabelFate.HELD: 0,
