@@ -13,19 +13,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from agents.name_registry import MODEL_VERSIONS, NameRegistry, segment_values_group
 from agents.record_batch import RecordBatch, UnreadableBatch
-from schemas.codec import class_name, read_labels, read_predictions, regression_value
+from schemas.codec import Decoded, class_name, decode_labels, decode_predictions, regression_value
 from schemas.dead_letter import dead_letter
 from schemas.errors import Reason, Rejected
-from schemas.label import Label
-from schemas.prediction import Prediction
+from schemas.prediction import SentPrediction
 from streams.identity import (
     ABSENT,
     KEY_BYTES,
@@ -33,7 +33,7 @@ from streams.identity import (
     model_hash,
     model_version_hash,
     model_version_name,
-    request_key,
+    request_keys,
     segment_hash,
     segment_name,
     shards_of,
@@ -47,7 +47,6 @@ from streams.ledger.parts import (
     Part,
     Role,
     Source,
-    pack_value,
 )
 from streams.ledger.slicing import Run, arrivals_of, running_highs, watermark_of
 from streams.ledger.terms import Terms
@@ -70,7 +69,10 @@ _LABEL_ROWS = (np.dtype(_LABEL_FIELDS), np.dtype([*_LABEL_FIELDS, ("value", ">f8
 _class_hash = functools.lru_cache(maxsize=65_536)(class_hash)
 _model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
 
-_Record = Prediction | Label
+_Kind = tuple[tuple[str, str], str | None, tuple[str | None, ...], str | None]
+"""What rows of one kind share: model version, class as it was sent, values of the declared segments, status."""
+_KINDS = np.dtype([("terms", "V8"), ("predicted", "V8"), ("count", "u1"), ("flags", "u1")])
+_SUCCEEDED = (None, "ok")
 
 
 def _prediction_row(words: int) -> np.dtype[np.void]:
@@ -144,14 +146,15 @@ class _Subject:
     crosses: tuple[tuple[str, ...], ...]
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """What decoding found in a batch from an offset on."""
+    """The good records of a batch from an offset on, with their indexes, classes (None: no answer) and times."""
 
-    offsets: list[int] = dataclasses.field(default_factory=list)
-    records: list[Any] = dataclasses.field(default_factory=list)
-    classes: list[str] = dataclasses.field(default_factory=list)
-    rejected: list[tuple[int, Rejected]] = dataclasses.field(default_factory=list)
+    records: Sequence[Any]
+    indexes: Sequence[int]
+    classes: Sequence[str | None]
+    times_ms: npt.NDArray[np.int64]
+    rejected: Sequence[tuple[int, Rejected]]
 
 
 class Packer:
@@ -165,33 +168,30 @@ class Packer:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = self._decode(batch, source.role, start=start, now_ms=now_ms)
         if source.role is Role.LABELS:
-            words, columns, definitions = int(self._settings.predicts_numbers), *self._label_columns(found)
-            dtype = _LABEL_ROWS[words]
+            rows, words, definitions = self._label_rows(found)
         else:
-            words, columns, definitions = await self._prediction_columns(found)
-            dtype = _prediction_row(words)
-        times_ms = np.array([record.event_time_ms for record in found.records], dtype=np.int64)
+            rows, words, definitions = await self._prediction_rows(found)
+        times_ms = found.times_ms
         highs_ms = running_highs(times_ms, start_ms=high_ms)
-        keys = b"".join([request_key(record.request_id, record.instance) for record in found.records])
-        rows = np.empty(len(times_ms), dtype=dtype)
+        keys = request_keys(
+            [record.request_id for record in found.records], [record.instance for record in found.records]
+        )
         rows["key"] = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
         rows["time"] = times_ms.astype(">u8").view("u1").reshape(-1, 8)[:, -_TIME_BYTES:]
         rows["arrival"] = arrivals_of(times_ms, highs_ms, lateness_ms=self._settings.lateness_ms)
-        for name, content in columns.items():
-            rows[name] = np.frombuffer(content, dtype=dtype[name])
         run = Run(
             base=start,
             next=batch.next,
-            offsets=np.array(found.offsets, dtype=np.int64),
+            offsets=batch.offsets_of(found.indexes),
             shards=shards_of(keys, shards=self._settings.shards),
             highs_ms=highs_ms,
-            rejected=np.array([batch.offset_of(index) for index, _ in found.rejected], dtype=np.int64),
+            rejected=batch.offsets_of([index for index, _ in found.rejected]),
         )
         return PackedRun(
             source=source,
             run=run,
             # Whole rows move faster as opaque bytes than field by field.
-            rows=rows.view(f"V{dtype.itemsize}"),
+            rows=rows.view(f"V{rows.dtype.itemsize}"),
             words=words,
             definitions=definitions,
             dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
@@ -202,83 +202,112 @@ class Packer:
 
     def _decode(self, batch: RecordBatch, role: Role, *, start: int, now_ms: int) -> _Found:
         first = batch.index_from(start)
-        read: Callable[..., Sequence[_Record | Rejected]]
-        read = read_predictions if role is Role.PREDICTIONS else read_labels
-        class_of = self._predicted_class if role is Role.PREDICTIONS else self._labelled_class
-        outcomes = read(
+        decode: Callable[..., Decoded[Any]] = decode_predictions if role is Role.PREDICTIONS else decode_labels
+        decoded = decode(
             batch.values[first:],
             batch.timestamps_ms[first:],
             now_ms=now_ms,
             max_future_skew_ms=self._settings.max_future_skew_ms,
         )
-        found = _Found()
-        for index, outcome in enumerate(outcomes, start=first):
-            if isinstance(outcome, Rejected):
-                found.rejected.append((index, _refusal(batch.values[index], outcome)))
-                continue
+        classes, refused = self._classes(decoded.records, role)
+        records, indexes, times_ms = decoded.records, decoded.indexes, decoded.times_ms
+        if refused:
+            good = [at for at in range(len(records)) if at not in refused]
+            classes, records = [classes[at] for at in good], [records[at] for at in good]
+            times_ms = times_ms[good]
+        rejected = [*decoded.rejected, *((indexes[at], rejected) for at, rejected in refused.items())]
+        if refused:
+            indexes = [indexes[at] for at in good]
+        return _Found(
+            records=records,
+            indexes=[first + index for index in indexes] if first else indexes,
+            classes=classes,
+            times_ms=times_ms,
+            rejected=sorted(
+                ((first + at, _refusal(batch.values[first + at], why)) for at, why in rejected),
+                key=operator.itemgetter(0),
+            ),
+        )
+
+    def _classes(self, records: Sequence[Any], role: Role) -> tuple[Sequence[str | None], Mapping[int, Rejected]]:
+        """What each record names, aliases not applied, and by index why some name no class."""
+        is_prediction = role is Role.PREDICTIONS
+        answers = [record.prediction for record in records] if is_prediction else [record.label for record in records]
+        numeric = {
+            name
+            for name in {record.model for record in records}
+            if name is not None and self._settings.model(name).task is Task.REGRESSION
+        }
+        refused: dict[int, Rejected] = {}
+        # A text is its own name; what is left is rare, or a model of numbers.
+        for at in [
+            at
+            for at, (answer, record) in enumerate(zip(answers, records, strict=True))
+            if answer.__class__ is not str or record.model in numeric
+        ]:
+            if is_prediction and answers[at] is None:
+                continue  # the answer of a request that failed
             try:
-                found.classes.append(class_of(outcome))
+                if records[at].model in numeric:
+                    regression_value(answers[at])
+                answers[at] = class_name(answers[at])
             except Rejected as rejected:
-                found.rejected.append((index, rejected.with_traceback(None)))
-                continue
-            found.offsets.append(batch.offset_of(index))
-            found.records.append(outcome)
-        return found
+                refused[at] = rejected.with_traceback(None)
+        return answers, refused
 
-    def _predicted_class(self, prediction: Any) -> str:
-        if prediction.prediction is None:
-            return ""  # the answer of a request that failed
-        model = self._settings.model(prediction.model)
-        if model.task is Task.REGRESSION:
-            regression_value(prediction.prediction)
-        return class_name(prediction.prediction, model.class_aliases)
-
-    def _labelled_class(self, label: Any) -> str:
-        if label.model is None:
-            return class_name(label.label)
-        model = self._settings.model(label.model)
-        if model.task is Task.REGRESSION:
-            regression_value(label.label)
-        return class_name(label.label, model.class_aliases)
-
-    def _label_columns(self, found: _Found) -> tuple[dict[str, bytes], Definitions]:
-        hashes = [_class_hash(text) for text in found.classes]
-        models = [ABSENT if label.model is None else _model_hash(label.model) for label in found.records]
-        names = dict(zip(hashes, found.classes, strict=True))
-        columns = {"label": b"".join(hashes), "model": b"".join(models)}
-        if self._settings.predicts_numbers:
-            columns["value"] = b"".join([pack_value(_number(label.label)) for label in found.records])
-        return columns, Definitions(names)
-
-    async def _prediction_columns(self, found: _Found) -> tuple[int, dict[str, bytes], Definitions]:
-        names: dict[bytes, str] = {}
-        subjects = await self._subjects(found.records, names)
-        lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
-        segments = await self._segments(found.records, subjects, names, lists)
-        terms, predicted, flags, counts, tails = [], [], bytearray(), bytearray(), []
-        for prediction, text in zip(found.records, found.classes, strict=True):
-            subject = subjects[prediction.model, prediction.model_version]
-            hashed = _class_hash(text)
-            terms.append(subject.terms.hash)
-            predicted.append(hashed)
-            value = _value(prediction, text, subject.model)
-            flags.append((prediction.status != "ok") * IS_FAILED | (value is not None) * HAS_VALUE)
-            counts.append(len(subject.crosses))
-            tails.append(segments[_segment_key(prediction, subject)] + pack_value(value))
-            if subject.terms.counts_classes:
-                names[hashed] = text
-        columns = {"terms": b"".join(terms), "predicted": b"".join(predicted)}
-        columns |= {"flags": bytes(flags), "count": bytes(counts)}
-        words = max(map(len, tails), default=0) // WORD_BYTES
+    def _label_rows(self, found: _Found) -> tuple[npt.NDArray[np.void], int, Definitions]:
+        words = int(self._settings.predicts_numbers)
+        rows = np.empty(len(found.records), dtype=_LABEL_ROWS[words])
+        models = [record.model for record in found.records]
+        hashes = {key: _class_hash(self._labelled_class(*key)) for key in {*zip(models, found.classes, strict=True)}}
+        addressed = {model: ABSENT if model is None else _model_hash(model) for model in {*models}}
+        labels = b"".join([hashes[key] for key in zip(models, found.classes, strict=True)])
+        rows["label"] = np.frombuffer(labels, dtype="V8")
+        rows["model"] = np.frombuffer(b"".join([addressed[model] for model in models]), dtype="V8")
         if words:
-            columns["tail"] = b"".join([tail.ljust(words * WORD_BYTES, b"\0") for tail in tails])
-        packed = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
-        return words, columns, Definitions(names, packed, lists)
+            rows["value"] = [_number(record.label) for record in found.records]
+        return rows, words, Definitions({hashed: self._labelled_class(*key) for key, hashed in hashes.items()})
+
+    def _labelled_class(self, model: str | None, text: Any) -> str:
+        return str(text) if model is None else self._settings.model(model).class_aliases.get(text, text)
+
+    async def _prediction_rows(self, found: _Found) -> tuple[npt.NDArray[np.void], int, Definitions]:
+        names: dict[bytes, str] = {}
+        versions = [(record.model, record.model_version or "") for record in found.records]
+        subjects = await self._subjects(set(versions), names)
+        kinds, kind_of = _kinds(found, versions, subjects)
+        lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
+        slices = await self._slices(kinds, subjects, names, lists)
+        table = np.zeros(len(kinds), dtype=_KINDS)
+        for row, (version, text, _, status) in zip(table, kinds, strict=True):
+            subject = subjects[version]
+            name = "" if text is None else subject.model.class_aliases.get(text, text)
+            hashed = _class_hash(name)
+            if subject.terms.counts_classes:
+                names[hashed] = name
+            row["terms"], row["predicted"] = subject.terms.hash, hashed
+            row["count"] = len(subject.crosses)
+            row["flags"] = 0 if status in _SUCCEEDED else IS_FAILED
+        values, has_value = _values(found, versions, subjects)
+        counts = table["count"][kind_of]
+        words = int((counts + has_value).max(initial=0))
+        rows = np.empty(len(found.records), dtype=_prediction_row(words))
+        for name in ("terms", "predicted", "count", "flags"):
+            rows[name] = table[name][kind_of]
+        rows["flags"] |= has_value * np.uint8(HAS_VALUE)
+        if words:
+            most = max(map(len, slices)) // WORD_BYTES
+            packed = np.frombuffer(b"".join([each.ljust(most * WORD_BYTES, b"\0") for each in slices]), dtype="V8")
+            tail = np.zeros((len(rows), words), dtype="V8")
+            tail[:, :most] = packed.reshape(len(kinds), most)[kind_of]
+            tail[np.flatnonzero(has_value), counts[has_value]] = values[has_value].astype(">f8").view("V8")
+            rows["tail"] = tail.view(f"V{words * WORD_BYTES}")[:, 0]
+        terms = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
+        return rows, words, Definitions(names, terms, lists)
 
     async def _subjects(
-        self, predictions: Sequence[Any], names: dict[bytes, str]
+        self, versions: Collection[tuple[str, str]], names: dict[bytes, str]
     ) -> Mapping[tuple[str, str], _Subject]:
-        versions = {(prediction.model, prediction.model_version): None for prediction in predictions}
         hashes = {version: model_version_hash(*version) for version in versions}
         limits = self._registry.limits
         await self._registry.decide(MODEL_VERSIONS, hashes.values(), limit=limits.models)
@@ -296,39 +325,38 @@ class Packer:
             subjects[name, version] = _Subject(model, terms, crosses)
         return subjects
 
-    async def _segments(
+    async def _slices(
         self,
-        predictions: Sequence[Any],
+        kinds: Collection[_Kind],
         subjects: Mapping[tuple[str, str], _Subject],
         names: dict[bytes, str],
         lists: dict[bytes, NameList],
-    ) -> Mapping[Any, bytes]:
-        """The packed slices of every combination of segment values in the batch."""
-        found = {}
-        for prediction in predictions:
-            subject = subjects[prediction.model, prediction.model_version]
-            key = _segment_key(prediction, subject)
-            if key not in found:
-                found[key] = (subject, dict(prediction.segment))
-        lists |= await self._decide_segment_values(found.values())
+    ) -> Sequence[bytes]:
+        """The packed slices of every kind."""
+        places = dict.fromkeys((version, values) for version, _, values, _ in kinds)
+        found = [
+            (subjects[version], dict(zip(_segment_names(subjects[version]), values, strict=True)))
+            for version, values in places
+        ]
+        lists |= await self._decide_segment_values(found)
         packed = {}
-        for key, (subject, segment) in found.items():
+        for place, (subject, segment) in zip(places, found, strict=True):
             slices = [
-                {name: self._counted_value(subject.model.name, name, segment.get(name)) for name in cross}
+                {name: self._counted_value(subject.model.name, name, segment[name]) for name in cross}
                 for cross in subject.crosses
             ]
             names.update((segment_hash(each), segment_name(each)) for each in slices)
-            packed[key] = b"".join(map(segment_hash, slices))
-        return packed
+            packed[place] = b"".join(map(segment_hash, slices))
+        return [packed[version, values] for version, _, values, _ in kinds]
 
-    async def _decide_segment_values(self, found: Any) -> dict[bytes, NameList]:
+    async def _decide_segment_values(
+        self, found: Iterable[tuple[_Subject, Mapping[str, str | None]]]
+    ) -> dict[bytes, NameList]:
         values: dict[tuple[str, str], dict[bytes, None]] = {}
         for subject, segment in found:
-            for cross in subject.crosses:
-                for name in cross:
-                    if name in segment:
-                        hashed = segment_hash({name: segment[name]})
-                        values.setdefault((subject.model.name, name), {})[hashed] = None
+            for name, value in segment.items():
+                if value is not None:
+                    values.setdefault((subject.model.name, name), {})[segment_hash({name: value})] = None
         limit = self._registry.limits.segment_values
         groups = {segment_values_group(*place): hashes for place, hashes in values.items()}
         return {group: await self._registry.decide(group, hashes, limit=limit) for group, hashes in groups.items()}
@@ -373,22 +401,70 @@ def _refusal(value: bytes | None, rejected: Rejected) -> Rejected:
     return rejected
 
 
-def _value(prediction: Any, predicted: str, model: MonitoredModel) -> float | None:
-    """The number of a regression, or the probability of the positive class or else of the predicted one; NaN for
-    probabilities that do not add up."""
-    if prediction.status != "ok":
+def _segment_names(subject: _Subject) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for cross in subject.crosses for name in cross))
+
+
+def _kinds(
+    found: _Found, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+) -> tuple[Collection[_Kind], npt.NDArray[np.int64]]:
+    """All kinds of rows in a batch, and which of them each record is."""
+    names_of = {version: _segment_names(subject) for version, subject in subjects.items()}
+    kinds: dict[_Kind, int] = {}
+    kind_of = []
+    for record, version, text in zip(found.records, versions, found.classes, strict=True):
+        names, segment = names_of[version], record.segment
+        if not names:
+            values: tuple[str | None, ...] = ()
+        elif segment is None:
+            values = (None,) * len(names)
+        elif len(names) == 1:
+            values = (segment.get(names[0]),)
+        else:
+            values = tuple([segment.get(name) for name in names])
+        kind_of.append(kinds.setdefault((version, text, values, record.status), len(kinds)))
+    return kinds, np.array(kind_of, dtype=np.int64)
+
+
+def _values(
+    found: _Found, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The number of each row, and whether it has one."""
+    takes_score = {version: _takes_score(subject.model) for version, subject in subjects.items()}
+    scores = [
+        record.score if takes_score[version] and record.status in _SUCCEEDED else None
+        for record, version in zip(found.records, versions, strict=True)
+    ]
+    for at in [
+        at
+        for at, record in enumerate(found.records)
+        if (record.probabilities or not takes_score[versions[at]]) and scores[at] is None
+    ]:
+        scores[at] = _value(found.records[at], found.classes[at], subjects[versions[at]].model)
+    has_value = np.array([score is not None for score in scores], dtype=np.bool_)
+    return np.array([0.0 if score is None else score for score in scores], dtype=np.float64), has_value
+
+
+def _takes_score(model: MonitoredModel) -> bool:
+    return model.task is not Task.REGRESSION and (model.task is not Task.BINARY or model.positive_class is not None)
+
+
+def _value(prediction: SentPrediction, text: str | None, model: MonitoredModel) -> float | None:
+    """The number of a regression, or the probability of the positive class or else of the predicted one, where
+    probabilities are all there is; NaN for those that do not add up."""
+    if prediction.status not in _SUCCEEDED:
         return None
     if model.task is Task.REGRESSION:
-        return float(prediction.prediction)
-    if model.task is Task.BINARY and model.positive_class is None:
+        return float(cast("float", prediction.prediction))
+    if not _takes_score(model):
         return None
-    if prediction.score is not None:
-        return float(prediction.score)
-    if not prediction.probabilities:
+    probabilities = {name: share for name, share in (prediction.probabilities or {}).items() if share is not None}
+    if not probabilities:
         return None
-    if abs(sum(prediction.probabilities.values()) - 1.0) > PROBABILITY_SLACK:
+    if abs(sum(probabilities.values()) - 1.0) > PROBABILITY_SLACK:
         return math.nan
-    named = {model.class_aliases.get(name, name): share for name, share in prediction.probabilities.items()}
+    named = {model.class_aliases.get(name, name): share for name, share in probabilities.items()}
+    predicted = model.class_aliases.get(text or "", text or "")
     return float(named.get(model.positive_class or predicted, 0.0))
 
 
@@ -398,12 +474,3 @@ def _number(label: Any) -> float:
         return regression_value(label)
     except Rejected:
         return math.nan
-
-
-def _segment_key(prediction: Any, subject: _Subject) -> tuple[str, str, tuple[str | None, ...]]:
-    segment = prediction.segment
-    return (
-        prediction.model,
-        prediction.model_version,
-        tuple(segment.get(name) for cross in subject.crosses for name in cross),
-    )

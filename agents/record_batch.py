@@ -6,6 +6,9 @@ import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 __all__ = ["Envelope", "RecordBatch", "UnreadableBatch"]
 
 
@@ -45,6 +48,11 @@ class RecordBatch:
     def offset_of(self, index: int) -> int:
         """The offset of a record."""
         return self.base + index if self.offsets is None else self.offsets[index]
+
+    def offsets_of(self, indexes: Sequence[int]) -> npt.NDArray[np.int64]:
+        """The offsets of several records."""
+        at = np.array(indexes, dtype=np.int64)
+        return at + self.base if self.offsets is None else np.array(self.offsets, dtype=np.int64)[at]
 
     def index_from(self, offset: int) -> int:
         """The index of the first record at or behind an offset."""

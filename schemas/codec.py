@@ -1,7 +1,7 @@
 """Bytes to predictions and labels and back; the only reader of what strangers send.
 
-    value ── size ── msgspec, typed ── depth, bytes of text, time ──> Prediction or Label
-                         │ anything wrong
+    values ── size ── msgspec, typed ── depth, bytes of text, times ──> what was sent, in columns of a batch
+                         │ anything wrong                                └──> Prediction or Label, one by one
                          └── diagnosis, slow and exact ──> Rejected(reason, message)
 
 Invariants: nothing but `Rejected` ever comes out of bad input, whatever the bytes; every text that
@@ -10,10 +10,14 @@ comes out can be written as UTF-8; of a key that stands twice in an object the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+import dataclasses
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from schemas.classes import class_name, regression_value
@@ -30,19 +34,20 @@ from schemas.errors import Reason, Rejected, shown
 from schemas.label import Label, SentLabel
 from schemas.limits import MAX_NESTING, NAME_BYTES, RECORD_BYTES, REQUEST_ID_BYTES
 from schemas.prediction import Answer, Prediction, SentPrediction
-from schemas.times import EARLIEST_MS, event_time_ms, format_time, parse_time_ms
+from schemas.times import EARLIEST_MS, event_time_ms, format_time, parse_time_ms, parse_times_ms
 
 __all__ = [
+    "Decoded",
     "class_name",
     "cloud_event_headers",
+    "decode_labels",
+    "decode_predictions",
     "encode",
     "event_time_ms",
     "format_time",
     "read_features",
     "read_label",
-    "read_labels",
     "read_prediction",
-    "read_predictions",
     "regression_value",
 ]
 
@@ -53,13 +58,27 @@ _decode_features = msgspec.json.Decoder(dict[str, Any]).decode
 _BACKSLASH, _BRACE, _BRACKET = b"\\{["
 _LARGEST_FLOAT = int(1.7976931348623157e308)
 
-_Record = TypeVar("_Record", Prediction, Label)
+_Sent = TypeVar("_Sent", SentPrediction, SentLabel)
 _Entry = TypeVar("_Entry")
 
 
-def read_predictions(
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded(Generic[_Sent]):
+    """A batch, read.
+
+    `records` are the good ones as they were sent, `indexes` their places in the batch, `times_ms` their event
+    times. `rejected` are the others with their places.
+    """
+
+    records: Sequence[_Sent]
+    indexes: Sequence[int]
+    times_ms: npt.NDArray[np.int64]
+    rejected: Sequence[tuple[int, Rejected]]
+
+
+def decode_predictions(
     values: Sequence[bytes | None], timestamps_ms: Sequence[int], *, now_ms: int, max_future_skew_ms: int
-) -> list[Prediction | Rejected]:
+) -> Decoded[SentPrediction]:
     """Read a batch of predictions; a bad one does not disturb its neighbours.
 
     Args:
@@ -67,17 +86,15 @@ def read_predictions(
         timestamps_ms: the Kafka timestamp of each, milliseconds since 1970; the default event time.
         now_ms: the reader's clock.
         max_future_skew_ms: how far an event time may be ahead of either clock.
-
-    Returns: for each value, in order, the prediction or why it is refused.
     """
-    return _read_all(_prediction, SentPrediction, values, timestamps_ms, now_ms, max_future_skew_ms)
+    return _timed(_read_all(_prediction, SentPrediction, values), timestamps_ms, now_ms, max_future_skew_ms)
 
 
-def read_labels(
+def decode_labels(
     values: Sequence[bytes | None], timestamps_ms: Sequence[int], *, now_ms: int, max_future_skew_ms: int
-) -> list[Label | Rejected]:
-    """Read a batch of labels; arguments and result as in `read_predictions`."""
-    return _read_all(_label, SentLabel, values, timestamps_ms, now_ms, max_future_skew_ms)
+) -> Decoded[SentLabel]:
+    """Read a batch of labels; arguments and result as in `decode_predictions`."""
+    return _timed(_read_all(_label, SentLabel, values), timestamps_ms, now_ms, max_future_skew_ms)
 
 
 def read_prediction(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_future_skew_ms: int) -> Prediction:
@@ -85,7 +102,24 @@ def read_prediction(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_
 
     Raises: Rejected; the record is for the dead letters, trying again cannot help.
     """
-    return _one(read_predictions([value], [timestamp_ms], now_ms=now_ms, max_future_skew_ms=max_future_skew_ms))
+    decoded = decode_predictions([value], [timestamp_ms], now_ms=now_ms, max_future_skew_ms=max_future_skew_ms)
+    sent, time_ms = _one(decoded)
+    return Prediction(
+        sent.request_id,
+        sent.model,
+        time_ms,
+        sent.instance or 0,
+        sent.model_version or "",
+        sent.prediction,
+        sent.score,
+        None if sent.probabilities is None else _without_nulls(sent.probabilities),
+        sent.features if bytes(sent.features)[:1] == b"{" else None,
+        _without_nulls(sent.segment) if sent.segment else {},
+        _without_nulls(sent.signals) if sent.signals else {},
+        sent.latency_ms,
+        sent.status or "ok",
+        sent.error,
+    )
 
 
 def read_label(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_future_skew_ms: int) -> Label:
@@ -93,7 +127,8 @@ def read_label(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_futur
 
     Raises: Rejected; the record is for the dead letters, trying again cannot help.
     """
-    return _one(read_labels([value], [timestamp_ms], now_ms=now_ms, max_future_skew_ms=max_future_skew_ms))
+    sent, time_ms = _one(decode_labels([value], [timestamp_ms], now_ms=now_ms, max_future_skew_ms=max_future_skew_ms))
+    return Label(sent.request_id, sent.label, time_ms, sent.instance or 0, sent.model, sent.source)
 
 
 def read_features(prediction: Prediction) -> dict[str, Any]:
@@ -135,19 +170,20 @@ def cloud_event_headers(kind: str, *, event_id: str, source: str, time_ms: int) 
     ]
 
 
+def _one(decoded: Decoded[_Sent]) -> tuple[_Sent, int]:
+    if decoded.rejected:
+        raise decoded.rejected[0][1]
+    return decoded.records[0], int(decoded.times_ms[0])
+
+
 def _read_all(
-    read: Callable[[bytes | None, int, int], _Record],
-    sent_type: type[msgspec.Struct],
-    values: Sequence[bytes | None],
-    timestamps_ms: Sequence[int],
-    now_ms: int,
-    max_future_skew_ms: int,
-) -> list[_Record | Rejected]:
-    outcomes: list[_Record | Rejected] = []
-    for value, timestamp_ms in zip(values, timestamps_ms, strict=True):
-        latest_ms = (timestamp_ms if timestamp_ms < now_ms else now_ms) + max_future_skew_ms
+    read: Callable[[bytes | None, bool], _Sent], sent_type: type[_Sent], values: Sequence[bytes | None]
+) -> list[_Sent | Rejected]:
+    outcomes: list[_Sent | Rejected] = []
+    are_plain = _are_plain(values)
+    for value in values:
         try:
-            outcomes.append(read(value, timestamp_ms, latest_ms))
+            outcomes.append(read(value, are_plain))
         except Rejected as rejected:
             # Its traceback holds this frame, and this frame the whole batch.
             outcomes.append(rejected.with_traceback(None))
@@ -158,20 +194,13 @@ def _read_all(
     return outcomes
 
 
-def _one(outcomes: list[_Record | Rejected]) -> _Record:
-    outcome = outcomes[0]
-    if isinstance(outcome, Rejected):
-        raise outcome
-    return outcome
-
-
-def _prediction(value: bytes | None, timestamp_ms: int, latest_ms: int) -> Prediction:
+def _prediction(value: bytes | None, is_plain: bool) -> SentPrediction:
     if value is None:
         raise tombstone()
-    if len(value) > RECORD_BYTES:
+    if not is_plain and len(value) > RECORD_BYTES:
         raise too_large(value)
     sent = _decode_prediction(value)
-    if not _is_plain(value):
+    if not is_plain and not _is_plain(value):
         _check_texts(value, request_id=sent.request_id, model=sent.model, model_version=sent.model_version)
         _check_answer_bytes("prediction", sent.prediction)
         for text in (sent.segment or {}).values():
@@ -182,44 +211,90 @@ def _prediction(value: bytes | None, timestamp_ms: int, latest_ms: int) -> Predi
             raise missing_field("prediction")
     elif answer.__class__ is int or answer.__class__ is list:
         _check_magnitude("prediction", answer)
-    return Prediction(
-        sent.request_id,
-        sent.model,
-        _event_time_ms(sent.event_time, timestamp_ms, latest_ms),
-        sent.instance or 0,
-        sent.model_version or "",
-        answer,
-        sent.score,
-        None if sent.probabilities is None else _without_nulls(sent.probabilities),
-        _object(sent.features) if sent.features else None,
-        _without_nulls(sent.segment) if sent.segment else {},
-        _without_nulls(sent.signals) if sent.signals else {},
-        sent.latency_ms,
-        sent.status or "ok",
-        sent.error,
-    )
+    if sent.features and bytes(sent.features)[0] != _BRACE and bytes(sent.features) != b"null":
+        raise bad_field("features", bytes(sent.features), Reason.WRONG_TYPE)
+    return sent
 
 
-def _label(value: bytes | None, timestamp_ms: int, latest_ms: int) -> Label:
+def _label(value: bytes | None, is_plain: bool) -> SentLabel:
     if value is None:
         raise tombstone()
-    if len(value) > RECORD_BYTES:
+    if not is_plain and len(value) > RECORD_BYTES:
         raise too_large(value)
     sent = _decode_label(value)
-    if not _is_plain(value):
+    if not is_plain and not _is_plain(value):
         _check_texts(value, request_id=sent.request_id, model=sent.model)
         _check_answer_bytes("label", sent.label)
-    answer = sent.label
-    if answer.__class__ is int or answer.__class__ is list:
-        _check_magnitude("label", answer)
-    return Label(
-        sent.request_id,
-        answer,
-        _event_time_ms(sent.event_time, timestamp_ms, latest_ms),
-        sent.instance or 0,
-        sent.model,
-        sent.source,
+    if sent.label.__class__ is int or sent.label.__class__ is list:
+        _check_magnitude("label", sent.label)
+    return sent
+
+
+def _timed(
+    outcomes: Sequence[_Sent | Rejected], timestamps_ms: Sequence[int], now_ms: int, max_future_skew_ms: int
+) -> Decoded[_Sent]:
+    """Add the event times, and refuse records whose time is none or cannot be true."""
+    rejected: list[tuple[int, Rejected]]
+    rejected = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
+    records: Sequence[Any] = outcomes
+    indexes: Sequence[int] = range(len(outcomes))
+    if rejected:
+        refused = {index for index, _ in rejected}
+        indexes = [index for index in indexes if index not in refused]
+        records = [outcomes[index] for index in indexes]
+        timestamps_ms = [timestamps_ms[index] for index in indexes]
+    times_ms, bad = _event_times_ms([sent.event_time for sent in records], timestamps_ms, now_ms, max_future_skew_ms)
+    if bad:
+        rejected += [(indexes[at], why) for at, why in bad.items()]
+        rejected.sort(key=operator.itemgetter(0))
+        good = [at for at in range(len(records)) if at not in bad]
+        records, indexes, times_ms = [records[at] for at in good], [indexes[at] for at in good], times_ms[good]
+    return Decoded(records=records, indexes=indexes, times_ms=times_ms, rejected=rejected)
+
+
+def _event_times_ms(
+    texts: Sequence[str | None], timestamps_ms: Sequence[int], now_ms: int, max_future_skew_ms: int
+) -> tuple[npt.NDArray[np.int64], Mapping[int, Rejected]]:
+    """Of all records, and by index why some have none."""
+    bad: dict[int, Rejected] = {}
+    times_ms = None if None in texts else parse_times_ms(cast("Sequence[str]", texts))
+    if times_ms is None:
+        times_ms = np.zeros(len(texts), dtype=np.int64)
+        for index, (text, timestamp_ms) in enumerate(zip(texts, timestamps_ms, strict=True)):
+            try:
+                times_ms[index] = timestamp_ms if text is None else parse_time_ms(text)
+            except Rejected as rejected:
+                bad[index] = rejected.with_traceback(None)
+    clocks_ms = np.minimum(np.array(timestamps_ms, dtype=np.int64), now_ms)
+    possible = (times_ms >= EARLIEST_MS) & (times_ms - max_future_skew_ms <= clocks_ms)
+    for index in np.flatnonzero(~possible).tolist():
+        if index not in bad:
+            ahead_ms = int(times_ms[index]) - int(clocks_ms[index]) - max_future_skew_ms
+            bad[index] = _implausible(texts[index], timestamps_ms[index], int(times_ms[index]), ahead_ms)
+    return times_ms, bad
+
+
+def _implausible(text: str | None, timestamp_ms: int, time_ms: int, ahead_ms: int) -> Rejected:
+    named = f"the record's timestamp {timestamp_ms} ms" if text is None else f"event_time {shown(text)}"
+    if time_ms < EARLIEST_MS:
+        return Rejected(Reason.IMPLAUSIBLE_TIME, f"{named} is before the year 2000; check the sender's clock and unit")
+    return Rejected(
+        Reason.IMPLAUSIBLE_TIME,
+        f"{named} is {ahead_ms} ms beyond max_future_skew; correct the sender's clock or zone",
     )
+
+
+def _are_plain(values: Sequence[bytes | None]) -> bool:
+    """Whether no value of a batch needs a look at size, nesting or text, as each would by `_is_plain`."""
+    if None in values:
+        return False
+    contents = cast("Sequence[bytes]", values)
+    joined = b"".join(contents)
+    if not joined.isascii() or _BACKSLASH in joined or max(map(len, contents), default=0) > RECORD_BYTES:
+        return False
+    least_bytes = MAX_NESTING * (len("[]") if _BRACKET in joined else len('{"":}'))
+    suspects = [value for value in contents if len(value) > least_bytes]
+    return all(value.count(_BRACE) + value.count(_BRACKET) <= MAX_NESTING for value in suspects)
 
 
 def _is_plain(value: bytes) -> bool:
@@ -258,28 +333,6 @@ def _check_magnitude(field: str, answer: Answer) -> None:
     for number in answer if isinstance(answer, list) else (answer,):
         if isinstance(number, int) and not -_LARGEST_FLOAT <= number <= _LARGEST_FLOAT:
             raise bad_field(field, number, Reason.OUT_OF_BOUNDS)
-
-
-def _event_time_ms(text: str | None, timestamp_ms: int, latest_ms: int) -> int:
-    time_ms = timestamp_ms if text is None else parse_time_ms(text)
-    if EARLIEST_MS <= time_ms <= latest_ms:
-        return time_ms
-    named = f"the record's timestamp {timestamp_ms} ms" if text is None else f"event_time {shown(text)}"
-    if time_ms < EARLIEST_MS:
-        raise Rejected(Reason.IMPLAUSIBLE_TIME, f"{named} is before the year 2000; check the sender's clock and unit")
-    raise Rejected(
-        Reason.IMPLAUSIBLE_TIME,
-        f"{named} is {time_ms - latest_ms} ms beyond max_future_skew; correct the sender's clock or zone",
-    )
-
-
-def _object(features: msgspec.Raw) -> msgspec.Raw | None:
-    text = bytes(features)
-    if text.startswith(b"{"):
-        return features
-    if text == b"null":
-        return None
-    raise bad_field("features", text, Reason.WRONG_TYPE)
 
 
 def _without_nulls(by_name: dict[str, _Entry | None]) -> dict[str, _Entry]:

@@ -13,10 +13,14 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.errors import Reason, Rejected, shown
 
-__all__ = ["EARLIEST_MS", "event_time_ms", "format_time", "parse_time_ms"]
+__all__ = ["EARLIEST_MS", "event_time_ms", "format_time", "parse_time_ms", "parse_times_ms"]
 
 EARLIEST_MS = 946_684_800_000
 """The year 2000: an earlier event time is a clock that was never set, or seconds sent as milliseconds."""
@@ -28,6 +32,15 @@ _MINUTE_MS = 60_000
 _SECOND_CHARACTERS = len("2026-11-23T12:00:00")
 _CACHED_CHARACTERS = 40
 """Longer texts are read without the cache: a fraction of a million digits must not stay in memory."""
+
+_USUAL = np.frombuffer(b"0000-00-00T00:00:00.000Z", dtype=np.uint8)
+_USUAL_CHARACTERS = len(_USUAL)
+_USUAL_DIGITS = np.flatnonzero(_USUAL == ord("0"))
+_USUAL_OTHERS = np.flatnonzero(_USUAL != ord("0"))
+_USUAL_WEIGHTS = np.zeros((len(_USUAL_DIGITS), 5), dtype=np.int64)
+"""Digits times these are the date as one number, hour, minute, second, milliseconds."""
+for _first, _count, _field in ((0, 8, 0), (8, 2, 1), (10, 2, 2), (12, 2, 3), (14, 3, 4)):
+    _USUAL_WEIGHTS[_first : _first + _count, _field] = 10 ** np.arange(_count)[::-1]
 
 _TO_THE_SECOND = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _FRACTION_AND_ZONE = re.compile(r"(?:\.([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
@@ -81,6 +94,35 @@ def format_time(time_ms: int) -> str:
     time = _EPOCH + time_ms * _MILLISECOND
     precision = "milliseconds" if time_ms % 1000 else "seconds"
     return time.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def parse_times_ms(texts: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Read many times at once if all are written in the usual way, `2026-11-23T12:00:00.120Z`.
+
+    Returns: what `parse_time_ms` says of each; None if one of them is written in another way, or is no time.
+
+    >>> parse_times_ms(["1970-01-01T00:00:01.001Z", "1970-01-02T00:00:00.000Z"]).tolist()
+    [1001, 86400000]
+    """
+    joined = "".join(texts)
+    if set(map(len, texts)) != {_USUAL_CHARACTERS} or not joined.isascii():
+        return None
+    characters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, _USUAL_CHARACTERS)
+    digits = characters[:, _USUAL_DIGITS] - ord("0")
+    if (digits > 9).any() or (characters[:, _USUAL_OTHERS] != _USUAL[_USUAL_OTHERS]).any():
+        return None
+    fields = digits @ _USUAL_WEIGHTS
+    date, hour, minute, second, milliseconds = fields.T
+    if (hour > 23).any() or (minute > 59).any() or (second > 59).any():
+        return None
+    dates, of_date = np.unique(date, return_inverse=True)
+    try:
+        days = [datetime.date(day // 10_000, day // 100 % 100, day % 100).toordinal() for day in dates.tolist()]
+    except ValueError:
+        return None
+    day_minutes = (np.array(days, dtype=np.int64)[of_date] - _EPOCH.toordinal()) * 1440
+    times_ms: npt.NDArray[np.int64] = ((day_minutes + hour * 60 + minute) * 60 + second) * 1000 + milliseconds
+    return times_ms
 
 
 # Neighbouring records share their second, and there are few fractions of three digits. Both halves

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ __all__ = [
     "model_version_name",
     "registry_group",
     "request_key",
+    "request_keys",
     "segment_hash",
     "segment_name",
     "shard_of",
@@ -56,6 +57,12 @@ SUM = b"+"
 """In the place of a cell's label: the count is a sum of `streams.pair_sums`, and the cell's prediction its name."""
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID = "00000000-0000-0000-0000-000000000000"
+_UUID_HYPHENS = [at for at, character in enumerate(_UUID) if character == "-"]
+_UUID_DIGITS = [at for at, character in enumerate(_UUID) if character != "-"]
+_HEX_DIGIT = np.full(256, 255, dtype=np.uint8)
+"""By character, what a lower-case hexadecimal digit is worth; 255 for all others."""
+_HEX_DIGIT[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = range(16)
 _MIX = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -113,6 +120,22 @@ def request_key(request_id: str, instance: int = 0) -> bytes:
         return bytes.fromhex(request_id.replace("-", ""))
     text = b"%d:%s" % (instance, request_id.encode())
     return hashlib.blake2b(text, digest_size=KEY_BYTES, person=b"request").digest()
+
+
+def request_keys(request_ids: Sequence[str], instances: Sequence[int | None]) -> bytes:
+    """The keys of many requests behind each other; no instance is instance 0."""
+    keys = np.empty((len(request_ids), KEY_BYTES), dtype=np.uint8)
+    joined = "".join(request_ids)
+    others: Sequence[int] = range(len(request_ids))
+    if set(map(len, request_ids)) == {len(_UUID)} and joined.isascii():
+        texts = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, len(_UUID))
+        digits = _HEX_DIGIT[texts[:, _UUID_DIGITS]]
+        keys[:] = digits[:, ::2] << 4 | digits[:, 1::2]
+        is_other = (digits > 15).any(axis=1) | (texts[:, _UUID_HYPHENS] != ord("-")).any(axis=1)
+        others = np.flatnonzero(is_other | [bool(instance) for instance in instances]).tolist()
+    for index in others:
+        keys[index] = np.frombuffer(request_key(request_ids[index], instances[index] or 0), dtype=np.uint8)
+    return keys.tobytes()
 
 
 def shard_of(key: bytes, *, shards: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,10 @@ STOP_SECONDS = 9.0
 """SIGTERM leaves ten seconds; a task that ignores being cancelled does not get more."""
 
 
+GARBAGE_THRESHOLD = 100_000
+"""Objects: some ten batches make so many; memory stays flat."""
+
+
 @click.command()
 @click.option(
     "--until-caught-up",
@@ -42,11 +47,19 @@ def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
         raise click.UsageError("--close needs --until-caught-up")
     settings = invocation.settings()
     set_up_logging(is_member=True)
+    _calm_the_garbage_collector()
     code = asyncio.run(_run(settings, until_caught_up=until_caught_up, close=close))
     # Threads of libraries that still wait for a broker must not hold the process back.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _calm_the_garbage_collector() -> None:
+    """A batch makes thousands of objects that all live until it is packed; by default every 700 are searched for
+    cycles, again and again. That is a third of the time of packing."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
 
 
 async def _run(settings: Settings, *, until_caught_up: bool, close: bool) -> int:

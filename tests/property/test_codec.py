@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.classes import class_name
-from schemas.codec import encode, read_features, read_label, read_labels, read_prediction, read_predictions
+from schemas.codec import decode_labels, decode_predictions, encode, read_features, read_label, read_prediction
 from schemas.diagnosis import nests_too_deep
 from schemas.errors import Reason, Rejected
 from schemas.label import Label
@@ -82,22 +83,33 @@ def check(outcome: Prediction | Label | Rejected) -> None:
             read_features(outcome)
 
 
-@unhurried
-@given(st.lists(values, max_size=5))
-def test_reading_predictions_gives_one_sound_outcome_for_each_value(batch: list[bytes | None]) -> None:
-    outcomes = read_predictions(batch, [NOW_MS] * len(batch), now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
-    assert len(batch) == len(outcomes)
-    for outcome in outcomes:
-        check(outcome)
+def outcome_of(read: Callable[..., Prediction | Label], value: bytes | None) -> Prediction | Label | Rejected:
+    try:
+        return read(value, timestamp_ms=NOW_MS, now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
+    except Rejected as rejected:
+        return rejected
 
 
 @unhurried
-@given(st.lists(values, max_size=5))
-def test_reading_labels_gives_one_sound_outcome_for_each_value(batch: list[bytes | None]) -> None:
-    outcomes = read_labels(batch, [NOW_MS] * len(batch), now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
-    assert len(batch) == len(outcomes)
-    for outcome in outcomes:
+@given(
+    st.lists(values, max_size=5), st.sampled_from([(decode_predictions, read_prediction), (decode_labels, read_label)])
+)
+def test_each_value_has_one_sound_outcome_whatever_its_neighbours_are(
+    batch: list[bytes | None], readers: tuple[Callable[..., Any], Callable[..., Prediction | Label]]
+) -> None:
+    decode, read = readers
+    decoded = decode(batch, [NOW_MS] * len(batch), now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
+    good = dict(zip(decoded.indexes, zip(decoded.records, decoded.times_ms.tolist(), strict=True), strict=True))
+    rejected = dict(decoded.rejected)
+    assert sorted([*good, *rejected]) == list(range(len(batch)))
+    for index, value in enumerate(batch):
+        outcome = outcome_of(read, value)
         check(outcome)
+        if isinstance(outcome, Rejected):
+            assert (outcome.reason, outcome.message) == (rejected[index].reason, rejected[index].message)
+        else:
+            sent, time_ms = good[index]
+            assert (outcome.request_id, outcome.event_time_ms) == (sent.request_id, time_ms)
 
 
 @unhurried
@@ -134,5 +146,5 @@ def test_nesting_is_measured_exactly(levels: int, brackets: tuple[str, str]) -> 
 
 @pytest.mark.parametrize("levels", [64, 65])
 def test_every_level_of_the_limit_can_be_used_and_no_more(levels: int) -> None:
-    outcome = read_labels([nested(levels)], [NOW_MS], now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)[0]
+    outcome = outcome_of(read_label, nested(levels))
     assert (levels > 64) == isinstance(outcome, Rejected)

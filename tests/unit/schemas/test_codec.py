@@ -10,11 +10,11 @@ import pytest
 from schemas.codec import (
     class_name,
     cloud_event_headers,
+    decode_predictions,
     encode,
     read_features,
     read_label,
     read_prediction,
-    read_predictions,
     regression_value,
 )
 from schemas.errors import Reason, Rejected
@@ -112,20 +112,22 @@ def test_record_timestamp_obeys_the_same_bounds_when_it_is_the_event_time(timest
 
 
 def test_bad_record_does_not_disturb_its_neighbours_in_a_batch() -> None:
-    outcomes = read_predictions(
+    decoded = decode_predictions(
         [LEAST.encode(), None, b"{", LEAST.encode()],
         [NOW_MS, NOW_MS, NOW_MS, NOW_MS + 1],
         now_ms=NOW_MS,
         max_future_skew_ms=SKEW_MS,
     )
-    seen = [o.reason if isinstance(o, Rejected) else o.event_time_ms for o in outcomes]
-    assert [NOW_MS, Reason.TOMBSTONE, Reason.MALFORMED_JSON, NOW_MS + 1] == seen
+    assert ([0, 3], [NOW_MS, NOW_MS + 1]) == (decoded.indexes, decoded.times_ms.tolist())
+    refused = [(index, rejected.reason) for index, rejected in decoded.rejected]
+    assert [(1, Reason.TOMBSTONE), (2, Reason.MALFORMED_JSON)] == refused
 
 
 def test_refusals_of_a_batch_keep_no_frames_alive() -> None:
     bad = [None, b"", b"{}", timed("never").encode(), b'{"request_id":"r","model":"m"}']
-    outcomes = read_predictions(bad, [NOW_MS] * 5, now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
-    assert all(isinstance(o, Rejected) and o.__traceback__ is None for o in outcomes)
+    decoded = decode_predictions(bad, [NOW_MS] * 5, now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
+    assert list(range(5)) == [index for index, _ in decoded.rejected]
+    assert all(rejected.__traceback__ is None for _, rejected in decoded.rejected)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+"""Packed batches, row by row, against the same records read and packed one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import pytest
+
+from agents.name_registry import NameLimits, NameRegistry
+from agents.outages import Outages
+from agents.packing import PackedRun, Packer, PackingSettings
+from agents.record_batch import Envelope, RecordBatch
+from schemas.codec import class_name, read_label, read_prediction, regression_value
+from schemas.errors import Reason, Rejected
+from streams.identity import ABSENT, class_hash, model_hash, request_key, segment_hash, shard_of
+from streams.ledger.parts import LabelRow, PredictionRow, Role, Source, pack_labels, pack_predictions
+from streams.ledger.reference import ReferenceLedger
+from streams.ledger.terms import Terms
+from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
+from tests.support.publishing import FakeClock
+
+SHARDS = 4
+LATENESS_MS = 10 * MINUTE_MS
+SKEW_MS = 5 * MINUTE_MS
+NOW_MS = 1_795_435_200_000
+BASE = 1_000
+MODELS = {
+    model.name: model
+    for model in (
+        MonitoredModel(
+            name="fraud",
+            task=Task.BINARY,
+            positive_class="fraud",
+            class_aliases={"1": "fraud", "0": "ok", "fraud": "never"},
+            segments=("country", "plan"),
+            cross=(("country", "plan"),),
+        ),
+        MonitoredModel(name="topic", segments=("country",)),
+        MonitoredModel(name="plain"),
+        MonitoredModel(name="price", task=Task.REGRESSION),
+    )
+}
+SETTINGS = PackingSettings(
+    shards=SHARDS,
+    lateness_ms=LATENESS_MS,
+    max_future_skew_ms=SKEW_MS,
+    dead_letters="dead-letters",
+    predicts_numbers=True,
+    model=lambda name: MODELS.get(name) or MonitoredModel(name=name),
+)
+
+
+def drawn_id(rng: random.Random) -> str:
+    digits = f"{rng.getrandbits(128):032x}"
+    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return rng.choice([uuid, uuid, uuid, uuid.upper(), digits, "order-7", "é" * 36, uuid[:-1], "a" + uuid])
+
+
+def drawn_time(rng: random.Random) -> str | None:
+    at = f"2026-11-2{rng.randrange(1, 3)}T{rng.randrange(24):02d}:{rng.randrange(60):02d}:{rng.randrange(60):02d}"
+    return rng.choice([f"{at}.{rng.randrange(1000):03d}Z", f"{at}.123Z", f"{at}Z", f"{at}.5+01:00", None, "yesterday"])
+
+
+def drawn(rng: random.Random, role: Role) -> bytes | None:
+    answer = rng.choice(["fraud", "ok", "1", 1, 0, 1.0, True, False, -0.0, 2.5, "é", [1], None, 1e13])
+    record: dict[str, Any] = {"request_id": drawn_id(rng), "event_time": drawn_time(rng)}
+    if rng.random() < 0.2:
+        record["instance"] = rng.choice([0, 1, None])
+    if role is Role.LABELS:
+        record |= {"label": answer, "model": rng.choice([None, None, *MODELS])}
+    else:
+        record |= {
+            "model": rng.choice([*MODELS, "other"]),
+            "prediction": answer,
+            "model_version": rng.choice([None, "2"]),
+        }
+        record["status"] = rng.choice([None, None, "ok", "error"])
+        record["score"] = rng.choice([None, 0.25, 0, 1])
+        record["probabilities"] = rng.choice([None, {}, {"1": 0.75, "0": 0.25}, {"ok": 0.5}])
+        record["segment"] = rng.choice([None, {}, {"country": "DE"}, {"country": None, "plan": "x", "else": "y"}])
+        record["features"] = rng.choice([None, {"a": 1}, []])
+    value = json.dumps({name: each for name, each in record.items() if each is not None}).encode()
+    return rng.choice([value] * 20 + [None, b"{", b"\xff"])
+
+
+def slices_of(model: MonitoredModel, segment: dict[str, str]) -> tuple[bytes, ...]:
+    crosses = (*((name,) for name in model.segments), *model.cross)
+    return tuple(segment_hash({name: segment.get(name, "__missing__") for name in cross}) for cross in crosses)
+
+
+def value_of(prediction: Any, model: MonitoredModel) -> float | None:
+    if prediction.status != "ok":
+        return None
+    if model.task is Task.REGRESSION:
+        return regression_value(prediction.prediction)
+    if prediction.score is not None or not prediction.probabilities:
+        return None if prediction.score is None else float(prediction.score)
+    if sum(prediction.probabilities.values()) != 1:
+        return math.nan
+    named = {model.class_aliases.get(name, name): share for name, share in prediction.probabilities.items()}
+    return float(named.get(model.positive_class or class_name(prediction.prediction, model.class_aliases), 0.0))
+
+
+def one_by_one(values: list[bytes | None], timestamps_ms: list[int], role: Role) -> tuple[list[Any], list[Any]]:
+    """Rows with offsets, and offsets with reasons, by the plainest way there is."""
+    rows: list[Any] = []
+    refused = []
+    high_ms = 0
+    for number, (value, timestamp_ms) in enumerate(zip(values, timestamps_ms, strict=True)):
+        times = {"timestamp_ms": timestamp_ms, "now_ms": NOW_MS, "max_future_skew_ms": SKEW_MS}
+        try:
+            row, at_ms = (prediction_row if role is Role.PREDICTIONS else label_row)(value, times, high_ms)
+        except Rejected as rejected:
+            refused.append((BASE + number, rejected.reason))
+            continue
+        high_ms = max(high_ms, at_ms)
+        rows.append((BASE + number, row))
+    return rows, refused
+
+
+def prediction_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple[PredictionRow, int]:
+    prediction = read_prediction(value, **times)
+    model = SETTINGS.model(prediction.model)
+    name = "" if prediction.prediction is None else class_name(prediction.prediction, model.class_aliases)
+    if model.task is Task.REGRESSION and prediction.prediction is not None:
+        regression_value(prediction.prediction)
+    row = PredictionRow(
+        key=request_key(prediction.request_id, prediction.instance),
+        time_ms=prediction.event_time_ms,
+        arrival_ms=max(prediction.event_time_ms, high_ms - LATENESS_MS),
+        terms=Terms.of(model, prediction.model_version).hash,
+        predicted=class_hash(name),
+        failed=prediction.status != "ok",
+        slices=slices_of(model, prediction.segment),
+        value=value_of(prediction, model),
+    )
+    return row, prediction.event_time_ms
+
+
+def label_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple[LabelRow, int]:
+    label = read_label(value, **times)
+    model = None if label.model is None else SETTINGS.model(label.model)
+    if model is not None and model.task is Task.REGRESSION:
+        regression_value(label.label)
+    try:
+        number = regression_value(label.label)
+    except Rejected:
+        number = math.nan
+    row = LabelRow(
+        key=request_key(label.request_id, label.instance),
+        time_ms=label.event_time_ms,
+        arrival_ms=max(label.event_time_ms, high_ms - LATENESS_MS),
+        label=class_hash(class_name(label.label, {} if model is None else model.class_aliases)),
+        model=ABSENT if label.model is None else model_hash(label.model),
+        value=number,
+    )
+    return row, label.event_time_ms
+
+
+async def packed(values: list[bytes | None], timestamps_ms: list[int], role: Role, *, start: int = BASE) -> PackedRun:
+    ledger = ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
+    packer = Packer(NameRegistry(ledger, Outages(FakeClock(NOW_MS)), limits=NameLimits()), SETTINGS)
+    batch = RecordBatch(
+        topic="t",
+        partition=0,
+        base=BASE,
+        next=BASE + len(values),
+        values=values,
+        timestamps_ms=timestamps_ms,
+        offsets=None,
+        envelope=lambda _: Envelope(None, ()),
+    )
+    return await packer.pack(batch, Source(role, 0), start=start, high_ms=0, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize("role", [Role.PREDICTIONS, Role.LABELS])
+@pytest.mark.parametrize("seed", range(20))
+async def test_batch_is_packed_as_its_records_are_one_by_one(role: Role, seed: int) -> None:
+    rng = random.Random(seed)
+    values = [drawn(rng, role) for _ in range(rng.choice([0, 1, 30, 200]))]
+    timestamps_ms = [NOW_MS - rng.randrange(DAY_MS) for _ in values]
+    run = await packed(values, timestamps_ms, role)
+    rows, refused = one_by_one(values, timestamps_ms, role)
+    for shard in range(SHARDS):
+        mine = [row for _, row in rows if shard_of(row.key, shards=SHARDS) == shard]
+        [part] = run.parts(shard, start=BASE, max_rows=1_000)
+        is_prediction = role is Role.PREDICTIONS
+        expected = pack_predictions(mine, words=part.words) if is_prediction else pack_labels(mine, words=1)
+        assert expected == part.rows
+    assert [offset for offset, _ in rows] == run.run.offsets.tolist()
+    letters = [(offset, dict(letter.headers)["latelabel-reason"].decode()) for offset, letter in run.dead_letters]
+    assert [(offset, str(reason)) for offset, reason in refused] == letters
+
+
+async def test_what_stands_before_the_wanted_offset_is_left_out() -> None:
+    values = [json.dumps({"request_id": f"r{number}", "label": "ok"}).encode() for number in range(5)]
+    values[3] = b"nonsense"
+    run = await packed([*values], [NOW_MS] * 5, Role.LABELS, start=BASE + 2)
+    assert [BASE + 2, BASE + 4] == run.run.offsets.tolist()
+    assert [BASE + 3] == [offset for offset, _ in run.dead_letters]
+    [(_, letter)] = run.dead_letters
+    assert (b"nonsense", Reason.MALFORMED_JSON.encode()) == (letter.value, dict(letter.headers)["latelabel-reason"])
