@@ -54,10 +54,11 @@ POLL_SECONDS = 0.2
 FULL_SECONDS = 0.005
 COMMIT_SECONDS = 10.0
 """A commit must not hold the consumer's thread while the group's coordinator is away."""
+REQUEST_SECONDS = 40.0
+SEEK_SECONDS = 20.0
+"""What moving the reader may take once it is known where to; nothing but a dead thread takes so long."""
 IS_RAW = raw_fetch.is_possible()
 """Whether batches are taken from below aiokafka's public interface."""
-SEEK_SHARE = 0.5
-"""Of `broker_request_timeout`. Past the whole of it Faust goes on without consuming and without saying so."""
 
 StartOffsets = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 """Told all partitions that are assigned now, answers with the offset wanted next of each."""
@@ -114,7 +115,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_bytes=FETCH_MAX_BYTES,
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            request_timeout_ms=int(REQUEST_SECONDS * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -263,9 +264,11 @@ class _Consumer(driver.Consumer):
         return newest + 1
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        async with asyncio.timeout(self.app.conf.broker_request_timeout * SEEK_SHARE):
-            assigned = frozenset(TopicPartition(*tp) for tp in self.assignment())
+        assigned, offsets = None, {}
+        # The answer takes as long as the ledger is away, and others may be asking meanwhile: the last one must know.
+        while assigned != (assigned := frozenset(TopicPartition(*tp) for tp in self.assignment())):
             offsets = await cast("Any", self.app).start_offsets(assigned)
+        async with asyncio.timeout(SEEK_SECONDS):
             await self._thread.seek_wait(dict(offsets))
         return {TP(*tp): offset for tp, offset in offsets.items()}
 

@@ -22,6 +22,8 @@ ENVIRONMENT_PREFIX = "_NOT_BY_ENVIRONMENT"
 """Faust lets its environment variables override arguments; none begins like this."""
 SESSION_TIMEOUT_SECONDS = 15.0
 """After this long without a heartbeat a worker is taken for dead, and others take over what it read."""
+SEEK_PATIENCE_SECONDS = 24 * 60 * 60.0
+"""How long Faust waits for `start_offsets`; past it, it goes on without consuming and without saying so."""
 BUFFERED_BATCHES = 4
 """Before the agent; beyond it a partition is not fetched."""
 MAX_PARTITION_FETCH_BYTES = 1024 * 1024
@@ -95,7 +97,7 @@ def build_faust_app(
         broker_session_timeout=session_timeout_seconds,
         broker_heartbeat_interval=session_timeout_seconds / 5,
         broker_rebalance_timeout=60.0,
-        broker_request_timeout=40.0,
+        broker_request_timeout=SEEK_PATIENCE_SECONDS,
         broker_commit_interval=5.0,
         consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
         stream_buffer_maxsize=BUFFERED_BATCHES,
