@@ -15,14 +15,14 @@ from typing import Any
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from agents.redis_url import RedisUrl
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
-__all__ = ["RedisClient", "connect", "redis_failures"]
+__all__ = ["RedisClient", "connect", "execute", "redis_failures"]
 
 RedisClient = Any
 """`redis.asyncio.Redis` or `RedisCluster`: they share the commands used here, but no base class with types.
@@ -92,6 +92,21 @@ def connect(redis_url: str) -> RedisClient:
         return redis.Redis(unix_socket_path=url.socket_path, **options)
     host, port = url.nodes[0]
     return redis.Redis(host=host, port=port, **options)
+
+
+async def execute(pipeline: Any) -> list[Any]:
+    """Run a pipeline and return its replies.
+
+    When a node fails it, a cluster's client looks for its nodes again before the next call; by itself it does so
+    after single commands only, and would ask a master that died for ever.
+    """
+    try:
+        replies: list[Any] = await pipeline.execute()
+    except (redis_errors.ConnectionError, redis_errors.TimeoutError):
+        if isinstance(pipeline, ClusterPipeline):
+            pipeline.cluster_client._initialize = True  # noqa: SLF001
+        raise
+    return replies
 
 
 def _tls_options(url: RedisUrl) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
-from agents.redis_connection import RedisClient, connect, redis_failures
+from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
@@ -160,7 +160,7 @@ class RedisLedger:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hget(f"{key}:settings", LEDGER_ID)
             pipeline.hgetall(f"{key}:sources")
-            stored_id, packed = await pipeline.execute()
+            stored_id, packed = await execute(pipeline)
         if stored_id is None:
             return None
         ledger_id = stored_id.decode()
@@ -193,7 +193,7 @@ class RedisLedger:
                 pipeline.execute_command("UNLINK", f"{key}:cells:".encode() + window)
             for name in SHARD_KEYS:
                 pipeline.execute_command("UNLINK", f"{key}:{name}")
-            await pipeline.execute()
+            await execute(pipeline)
 
     async def drop_charter(self) -> None:
         async with redis_failures(self._address):
@@ -272,7 +272,7 @@ class RedisLedger:
             pipeline = self._client.pipeline(transaction=False)
             for window in windows:
                 pipeline.hgetall(prefix + _WINDOW.pack(*window))
-            replies = await pipeline.execute()
+            replies = await execute(pipeline)
         return [{_cell(packed): int(count) for packed, count in reply.items()} for reply in replies]
 
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import redis.exceptions
 
-from agents.redis_connection import RedisClient, redis_failures
+from agents.redis_connection import RedisClient, execute, redis_failures
 from streams.ports import Claim, LastReport
 
 __all__ = ["RedisReports"]
@@ -68,7 +68,7 @@ class RedisReports:
                 pipeline.set(f"{key}:evaluator", evaluator, get=True)
                 pipeline.get(f"{key}:watermark")
                 pipeline.zrangebyscore(f"{key}:due", "-inf", watermark_ms)
-            replies = await pipeline.execute()
+            replies = await execute(pipeline)
         return [
             Claim(undisturbed=before == evaluator, watermark_ms=int(reached or 0), due=tuple(due))
             for before, reached, due in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
@@ -81,7 +81,7 @@ class RedisReports:
             pipeline = self._client.pipeline(transaction=False)
             for model_version in model_versions:
                 pipeline.zcount(f"{self._key(model_version)}:due", "-inf", watermark_ms)
-            return sum(await pipeline.execute())
+            return sum(await execute(pipeline))
 
     async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
         async with redis_failures(self._address):
@@ -92,7 +92,7 @@ class RedisReports:
                     pipeline.hmget(f"{self._key(model_version)}:last", keys)
                     asked += keys
                     pipeline.zmscore(f"{self._key(model_version)}:due", keys)
-            replies = await pipeline.execute() if asked else []
+            replies = await execute(pipeline) if asked else []
         packed = itertools.chain.from_iterable(replies[::2])
         due = itertools.chain.from_iterable(replies[1::2])
         return {
@@ -126,7 +126,7 @@ class RedisReports:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hdel(f"{key}:last", *keys)
             pipeline.zrem(f"{key}:due", *keys)
-            await pipeline.execute()
+            await execute(pipeline)
 
     def _key(self, model_version: bytes) -> str:
         return f"{{{self._prefix}:reports:{model_version.hex()}}}"

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from agents.redis_connection import RedisClient, connect, redis_failures
+from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import RedisSettings
 from streams.dead_letter_limits import Excess, Stop
 from streams.ledger.parts import Source
@@ -73,7 +73,7 @@ class RedisStops:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hdel(self._stopped, str(source))
             pipeline.hdel(self._accepted, str(source))
-            await pipeline.execute()
+            await execute(pipeline)
 
     async def accept(self, source: Source, *, until: int) -> None:
         async with redis_failures(self._address):

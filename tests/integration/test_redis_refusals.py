@@ -348,6 +348,16 @@ async def test_cluster_that_lost_a_node_refuses_until_it_is_back() -> None:
             await ledger.goes_on()
 
 
+async def test_cluster_that_promotes_a_replica_for_a_master_that_died_is_counted_on_in() -> None:
+    with RedisClusterServers() as cluster:
+        async with half_read(f"redis+cluster://{cluster.addresses}") as ledger:
+            replica = await asyncio.to_thread(cluster.add_replica, 1)
+            cluster.nodes[1].kill()
+            await until(lambda: operate(replica, "ROLE")[0] == "master", what="the replica to be promoted")
+            await until(lambda: not knows_that_it_is_broken(cluster.nodes[0]), what="the cluster to be whole")
+            await ledger.goes_on()
+
+
 def knows_that_it_is_broken(node: RedisServer) -> bool:
     """Whether a node refuses because others do not serve their slots."""
     return bool(operate(node, "CLUSTER INFO")["cluster_state"] == "fail")

@@ -33,7 +33,7 @@ USER_RULES = (
 
 
 class RedisClusterServers:
-    """Three or more masters that share all slots, without replicas.
+    """Three or more masters that share all slots, without replicas until `add_replica`.
 
     Args:
         options: of every node, as for `RedisServer`.
@@ -42,6 +42,7 @@ class RedisClusterServers:
     def __init__(self, nodes: int = 3, *, options: Mapping[str, str] | None = None) -> None:
         self._bus_ports = [free_port() for _ in range(nodes)]
         self.nodes = [RedisServer(options={**_cluster_options(port), **(options or {})}) for port in self._bus_ports]
+        self.replicas: list[RedisServer] = []
 
     @property
     def addresses(self) -> str:
@@ -64,6 +65,28 @@ class RedisClusterServers:
             what=f"the cluster to be whole as {node.address} sees it",
         )
 
+    def add_replica(self, number: int) -> RedisServer:
+        """Start a replica of node `number`; returns it once it holds all that the node holds."""
+        bus_port = free_port()
+        replica = RedisServer(options=_cluster_options(bus_port))
+        self.replicas.append(replica)
+        replica.start()
+        master = self.nodes[number]
+        operate(self.nodes[0], "CLUSTER MEET", "127.0.0.1", replica.port, bus_port)
+        master_id = operate(master, "CLUSTER MYID")
+        wait_until(lambda: master_id in str(operate(replica, "CLUSTER NODES")), what="the replica to know its master")
+        operate(replica, "CLUSTER REPLICATE", master_id)
+        wait_until(
+            lambda: "master_link_status:up" in str(operate(replica, "INFO replication")),
+            what="the replica to hold what its master holds",
+        )
+        for node in self.nodes:
+            wait_until(
+                lambda node=node: operate(replica, "CLUSTER MYID") in str(operate(node, "CLUSTER NODES")),  # type: ignore[misc]
+                what="every master to know the replica",
+            )
+        return replica
+
     def __enter__(self) -> Self:
         try:
             for node in self.nodes:
@@ -82,7 +105,7 @@ class RedisClusterServers:
 
     def close(self) -> None:
         """End every node and remove its folder."""
-        for node in self.nodes:
+        for node in (*self.nodes, *self.replicas):
             node.close()
 
     def __exit__(self, *_: object) -> None:
