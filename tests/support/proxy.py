@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import threading
+from collections.abc import Iterator
 from typing import Self
 
-__all__ = ["Fault", "Proxy"]
+__all__ = ["Fault", "Proxy", "proxy_in_a_thread"]
 
 CHUNK_BYTES = 65_536
 
@@ -17,7 +19,7 @@ class Fault(enum.Enum):
 
     NONE = enum.auto()
     SILENT = enum.auto()
-    """Half open: everything is accepted, nothing is passed on."""
+    """Half open: everything is accepted, nothing is passed on, not even that the target is gone."""
     LOSE_REPLIES = enum.auto()
     """Requests arrive; instead of the answer the client gets the end of its connection."""
     CUT = enum.auto()
@@ -30,7 +32,7 @@ class Proxy:
     Attributes:
         fault: may be changed at any time.
         delay_seconds: added to every chunk, in both directions.
-        requests: everything that clients sent.
+        requests: what clients sent first.
     """
 
     def __init__(self, target: str, *, host: str = "127.0.0.1") -> None:
@@ -70,7 +72,11 @@ class Proxy:
         self._connections.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._connect(reader, writer)
+                with contextlib.suppress(OSError):
+                    await self._connect(reader, writer)
+                if self.fault is Fault.SILENT:
+                    while await reader.read(CHUNK_BYTES):
+                        pass
         finally:
             self._connections.discard(task)
             writer.transport.abort()
@@ -93,7 +99,7 @@ class Proxy:
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_reply: bool) -> None:
         while chunk := await source.read(CHUNK_BYTES):
-            if not is_reply:
+            if not is_reply and len(self.requests) < CHUNK_BYTES:
                 self.requests += chunk
             if self.fault is Fault.CUT or (self.fault is Fault.LOSE_REPLIES and is_reply):
                 return
@@ -102,3 +108,27 @@ class Proxy:
             await asyncio.sleep(self.delay_seconds)
             target.write(chunk)
             await target.drain()
+
+
+@contextlib.contextmanager
+def proxy_in_a_thread(target: str) -> Iterator[Proxy]:
+    """A proxy with an event loop of its own, for tests that have none. `cut` must not be called."""
+    proxy = Proxy(target)
+    loop = asyncio.new_event_loop()
+    stopping = asyncio.Event()
+    ready = threading.Event()
+
+    async def run() -> None:
+        async with proxy:
+            ready.set()
+            await stopping.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), name="proxy", daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+        loop.close()

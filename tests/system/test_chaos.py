@@ -19,12 +19,17 @@ from deploy.servers import KafkaServer, RedisServer
 from tests.support.chaos import faults
 from tests.support.chaos.arena import Arena, arena
 from tests.support.chaos.faults import ORDINARY_SESSION_SECONDS
+from tests.support.proxy import Proxy, proxy_in_a_thread
 
 pytestmark = pytest.mark.timeout(240)
 
 TRAFFIC_SECONDS = 15.0
+REDIS_AWAY_SECONDS = 60.0
+BROKER_AWAY_SECONDS = 20.0
 SOAK_SECONDS = 60.0
 LONG_SOAK_SECONDS = 600.0
+BUSY_PER_SECOND = 2_500
+"""Requests; with their labels about 5,000 records."""
 RSS_BYTES = 300 * 2**20
 
 REPEATED_REPORTS = 150
@@ -113,6 +118,27 @@ def test_redis_that_is_killed_again_and_again_loses_no_count_for_good(judged: Ju
             faults.kill_redis(run)
 
 
+@pytest.mark.timeout(400)
+def test_workers_ride_out_a_minute_without_redis_and_a_while_without_the_broker_in_little_memory_and_few_lines(
+    judged: Judged, store: RedisServer
+) -> None:
+    with _behind_a_proxy(judged, store) as (run, proxy):
+        faults.leave_redis_away(run, proxy, seconds=REDIS_AWAY_SECONDS)
+        faults.leave_the_broker_away(run, seconds=BROKER_AWAY_SECONDS)
+    assert 1 == run.workers.ended.total(), "nobody ends but the one that was killed"
+
+
+@contextlib.contextmanager
+def _behind_a_proxy(judged: Judged, store: RedisServer, **options: Any) -> Iterator[tuple[Arena, Proxy]]:
+    """Much traffic and three ordinary workers, the second of which reaches Redis through a proxy."""
+    options |= {"per_second": BUSY_PER_SECOND, "is_breakable": False, "workers": 3}
+    with (
+        proxy_in_a_thread(store.address) as proxy,
+        judged(redis_urls=[store.url, f"redis://{proxy.address}/0", store.url], **options) as run,
+    ):
+        yield run, proxy
+
+
 def test_redis_whose_log_is_cut_at_a_random_byte_twice_in_a_row_is_healed_from_kafka(judged: Judged) -> None:
     with judged(readings=3) as run:
         faults.cut_the_log_of_redis_twice(run)
@@ -182,3 +208,10 @@ def test_ten_minutes_of_all_faults_at_random_change_no_count(seed: int, judged: 
         until = time.monotonic() + LONG_SOAK_SECONDS
         while time.monotonic() < until:
             run.rng.choice(chosen)(run)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_ten_minutes_without_redis_change_no_count(seed: int, judged: Judged, store: RedisServer) -> None:
+    with _behind_a_proxy(judged, store, seed=seed) as (run, proxy):
+        faults.leave_redis_away(run, proxy, seconds=LONG_SOAK_SECONDS)

@@ -14,7 +14,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +101,19 @@ class Arena:
         self.traffic.stop()
         self.workers.stop()
         # A worker that was killed is a member until its session ends.
-        wait_until(lambda: self._members() == 0, what="the group to be empty")
+        wait_until(lambda: not self.members(), what="the group to be empty")
         self.latelabel("worker", "--until-caught-up", "--close")
 
     def gather(self) -> None:
         """Wait until every worker is a member of the group, so that a fault meets one that has work."""
-        wait_until(lambda: self._members() == len(self.workers.slots), what="all workers to join")
+        wait_until(lambda: len(self.members()) == len(self.workers.slots), what="all workers to join")
         self.steady()
 
-    def _members(self) -> int:
+    def members(self) -> frozenset[str]:
+        """The group's members, each under the name that it was given when it joined."""
         admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
         described = admin.describe_consumer_groups([self.name], request_timeout=STEADY_SECONDS)
-        return len(described[self.name].result().members)
+        return frozenset(member.member_id for member in described[self.name].result().members)
 
     def latelabel(self, *arguments: str) -> str:
         """Run a command to its end, without error, and return what it printed."""
@@ -171,6 +172,7 @@ def arena(
     is_breakable: bool = True,
     is_blind: bool = False,
     workers: int = 2,
+    redis_urls: Sequence[str] = (),
 ) -> Iterator[Arena]:
     """A run with steady traffic and workers; whatever happens, nothing is left running.
 
@@ -180,19 +182,26 @@ def arena(
         per_second: requests; as many labels come with them.
         is_breakable: workers that can be told to break themselves; else those that everybody starts.
         is_blind: their commit script ignores the stored offset.
+        redis_urls: where the worker of each slot finds Redis, if not all of them where it is.
     """
     name = unique_name("chaos")
     topics = {role: f"{name}-{role.replace('_', '-')}" for role in ROLES}
-    configuration = write_configuration(
-        folder / "latelabel.yaml",
-        brokers=kafka.address,
-        redis_url=redis.url,
-        name=name,
-        topics=topics,
-        partitions=PARTITIONS,
-        shards=SHARDS,
-        web_port=0,
-    )
+    configuration, *_ = [
+        write_configuration(
+            folder / file,
+            brokers=kafka.address,
+            redis_url=url,
+            name=name,
+            topics=topics,
+            partitions=PARTITIONS,
+            shards=SHARDS,
+            web_port=0,
+        )
+        for file, url in (
+            ("latelabel.yaml", redis.url),
+            *((f"worker-{slot}.yaml", url) for slot, url in enumerate(redis_urls or [redis.url] * workers)),
+        )
+    ]
     environment = {"CHAOS_FOLDER": str(folder), "CHAOS_SESSION_SECONDS": str(SESSION_SECONDS)}
     if is_blind:
         environment["CHAOS_BLIND"] = "1"
@@ -206,7 +215,10 @@ def arena(
         rng=random.Random(seed),
         traffic=Traffic(kafka.address, topics, seed=seed, per_second=per_second, partitions=PARTITIONS),
         workers=Supervisor(
-            [*program, "--config", str(configuration), "worker"], folder=folder, count=workers, environment=environment
+            [*program, "--config", str(folder / "worker-{slot}.yaml"), "worker"],
+            folder=folder,
+            count=workers,
+            environment=environment,
         ),
         progress=Progress(redis.url, prefix=name, shards=SHARDS),
         configuration=configuration,

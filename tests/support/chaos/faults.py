@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from redis import Redis
 
 from tests.support.chaos.arena import SESSION_SECONDS, Arena
+from tests.support.proxy import Fault, Proxy
 from tests.support.waiting import wait_until
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "kill_redis",
     "kill_somewhere",
     "kill_the_broker",
+    "leave_redis_away",
+    "leave_the_broker_away",
     "move_workers",
     "stop_the_broker",
 ]
@@ -42,6 +46,9 @@ ORDINARY_SESSION_SECONDS = 15.0
 MOST_CUT_BYTES = 4 * 2**20
 GRACE_SECONDS = 5.0
 """What a crash may cost beyond the session timeout, after which the group knows of it."""
+LINE_SECONDS = 3.0
+LINES_MORE = 5
+"""An outage may be worth a line every few seconds, and a few when it begins and ends."""
 
 
 def kill_at(run: Arena, points: Mapping[int, str]) -> None:
@@ -138,6 +145,54 @@ def kill_redis(run: Arena) -> None:
     run.redis.kill()
     run.redis.start()
     run.recover("Redis killed and started", since, began=began)
+
+
+def leave_redis_away(run: Arena, proxy: Proxy, *, seconds: float) -> None:
+    """Stop Redis for a while; who reaches it through the proxy hears nothing, not even that it is gone.
+
+    The last worker dies with it, so that meanwhile others have to take over what they cannot look up.
+    """
+    run.gather()
+    since = run.steady()
+    with _quiet_logs(run):
+        proxy.fault = Fault.SILENT
+        run.redis.stop()
+        members = run.members()
+        run.workers.kill(run.workers.slots[-1])
+        until = time.monotonic() + seconds
+        wait_until(lambda: run.members() < members, what="the group to know of the death")
+        members = run.members()
+        while time.monotonic() < until:
+            assert members == run.members(), "a worker has left its group"
+            time.sleep(1)
+        proxy.fault = Fault.NONE
+        began = time.monotonic()
+        run.redis.start()
+        run.recover(f"Redis away for {seconds:g} s", since, began=began)
+    assert members <= run.members()
+
+
+def leave_the_broker_away(run: Arena, *, seconds: float) -> None:
+    """Kill the broker and leave it away for a while."""
+    since = run.steady()
+    with _quiet_logs(run):
+        run.kafka.kill()
+        time.sleep(seconds)
+        began = time.monotonic()
+        run.kafka.start()
+        run.recover(f"the broker away for {seconds:g} s", since, began=began)
+
+
+@contextlib.contextmanager
+def _quiet_logs(run: Arena) -> Iterator[None]:
+    before = {slot: len(run.workers.log(slot).splitlines()) for slot in run.workers.slots}
+    began = time.monotonic()
+    yield
+    lines = {slot: run.workers.log(slot).splitlines()[count:] for slot, count in before.items()}
+    print(f"    lines in the logs meanwhile: {[len(each) for each in lines.values()]}")
+    most = (time.monotonic() - began) / LINE_SECONDS + LINES_MORE
+    for each in lines.values():
+        assert len(each) <= most, "\n".join(each)
 
 
 def cut_the_log_of_redis_twice(run: Arena) -> None:
