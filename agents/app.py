@@ -81,7 +81,7 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
             health = serve_health(
                 settings.web,
                 unready=lambda: "waiting for Kafka and Redis" if worker is None else worker.unready(),
-                metrics=lambda: () if worker is None else worker_metrics(worker.intake, worker.house),
+                metrics=lambda: () if worker is None else worker_metrics(worker.intake, worker.house, worker.outages),
             )
             await stack.enter_async_context(health)
         stack.push_async_callback(redis.aclose)

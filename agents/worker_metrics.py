@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from agents.exposition import Kind, Metric
 from agents.housekeeping import Housekeeping
 from agents.intake import Intake
+from agents.outages import Outages
 from streams.ledger.idleness import applied_to
 from streams.ledger.parts import Source
 
 __all__ = ["worker_metrics"]
 
 
-def worker_metrics(intake: Intake, house: Housekeeping) -> Iterator[Metric]:
+def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages) -> Iterator[Metric]:
     """All of them, as they stand now."""
     owned = sorted(intake.partitions)
     stopped = [source for source in owned if intake.partitions[source].is_stopped]
@@ -49,14 +50,21 @@ def worker_metrics(intake: Intake, house: Housekeeping) -> Iterator[Metric]:
         "Of those, not fetched at present: stopped, or read too far ahead of the lowest one.",
         len(intake.paused()),
     )
+    yield Metric("latelabel_outage", Kind.GAUGE, "1 while Kafka or Redis does not answer.", int(outages.is_on))
     seen = house.seen
+    if seen is None:
+        return
+    yield Metric(
+        "latelabel_watermark_timestamp_seconds",
+        Kind.GAUGE,
+        "Event time before which nothing more is expected, in the shard that is furthest behind; 0 until known.",
+        min(state.watermark_ms for state in seen.states) / 1000,
+    )
     yield Metric(
         "latelabel_lag_offsets",
         Kind.GAUGE,
         "From what every shard has counted of an owned partition to its end, as last looked at.",
-        {_labels(source): max(seen.ends[source] - applied_to(source, seen.states), 0) for source in owned}
-        if seen is not None
-        else {},
+        {_labels(source): max(seen.ends.get(source, 0) - applied_to(source, seen.states), 0) for source in owned},
     )
 
 

@@ -62,6 +62,9 @@ def test_a_worker_is_ready_once_it_reads_and_counts_what_it_does(installation: _
         assert "latelabel_partitions_owned 2\n" in metrics
         assert "latelabel_conservation_failures_total 0\n" in metrics
         assert re.search(r"latelabel_commits_total [1-9]", metrics)
+        assert "latelabel_outage 0\n" in metrics
+        # Labels may still come at any time, so nothing is known to be over.
+        assert "latelabel_watermark_timestamp_seconds 0.0\n" in metrics
 
 
 def test_a_worker_that_waits_for_redis_lives_but_is_not_ready(installation: _OnPort) -> None:
