@@ -203,6 +203,7 @@ def _connect(
     evaluation = EvaluationSettings(
         models={model.name: model for model in settings.models},
         interval_ms=settings.evaluation_interval_ms,
+        lateness_ms=settings.allowed_lateness_ms,
         keep_windows_ms=settings.keep_windows_ms,
         confidence_level=settings.confidence_level,
         config_hash=config_hash(settings),

@@ -2,6 +2,7 @@
 
     survey    watermark, losses, change marks, names; claim the model versions, find the reports that are due
     choose    the report windows that may be published now (streams.evaluation)
+    look back what past windows of the same models had
     read      base windows that changed, larger ones summed level by level
     publish   reports whose content is news, until all are acknowledged
     save      what was published, and when it is due again
@@ -20,8 +21,9 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from agents.past_windows import PastWindows
 from agents.window_counts import WindowCounts
 from schemas.window_report import WindowReport
 from streams.errors import TemporaryFailure
@@ -36,6 +38,7 @@ from streams.evaluation import (
 from streams.ledger.parts import ShardState
 from streams.losses import NO_LOSSES, Losses, may_touch
 from streams.monitored_model import MonitoredModel
+from streams.past_coverage import PastCoverage
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings, Subject, reports_of, revision_of
 from streams.reports import SliceCounts
@@ -69,6 +72,7 @@ class _Round:
     due: dict[ReportWindow, set[bytes]] = dataclasses.field(default_factory=dict)
     outdated: dict[bytes, list[bytes]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     chosen: list[ReportWindow] = dataclasses.field(default_factory=list)
+    past: Mapping[str, PastCoverage] = dataclasses.field(default_factory=dict)
     postponed: set[ReportWindow] = dataclasses.field(default_factory=set)
     disputed: set[bytes] = dataclasses.field(default_factory=set)
     elsewhere: list[bytes] = dataclasses.field(default_factory=list)
@@ -110,6 +114,7 @@ class Evaluator:
         self._owns = owns
         self._token = uuid.uuid4().bytes
         self._counts = WindowCounts(ledger)
+        self._past = PastWindows(self._counts)
         self._publications: dict[bytes, dict[ReportWindow, Publication]] = collections.defaultdict(dict)
         self._told: dict[bytes, Losses] = {}
         self._offsets: dict[tuple[int, str], int] = {}
@@ -132,6 +137,7 @@ class Evaluator:
         try:
             if await self._survey(found):
                 await self._choose(found, everything=everything)
+                await self._look_back(found)
                 for chunk in self._chunks(found):
                     await self._publish(found, chunk)
                 await self._finish(found)
@@ -240,6 +246,15 @@ class Evaluator:
             else:
                 found.postponed.add(window)
 
+    async def _look_back(self, found: _Round) -> None:
+        found.past = await self._past.read(
+            found.subjects,
+            {found.model(window).name for window in found.chosen},
+            watermark_ms=found.watermark_ms,
+            losses=found.losses,
+            stamps=found.marks,
+        )
+
     def _may_revise(self, found: _Round, window: ReportWindow, now_ms: int) -> bool:
         return may_revise(
             window,
@@ -319,7 +334,13 @@ class Evaluator:
             gone = [(segment_of_key(key), SliceCounts({})) for key in found.due.get(window, ())]
             slices = gone + slices
         return reports_of(
-            window, slices, subject, watermark_ms=found.watermark_ms, settings=self._settings, missing=missing
+            window,
+            slices,
+            subject,
+            watermark_ms=found.watermark_ms,
+            settings=self._settings,
+            past=found.past[subject.model.name],
+            missing=missing,
         )
 
     def _due_ms(self, found: _Round, window: ReportWindow) -> int:
@@ -359,9 +380,11 @@ class Evaluator:
     def _forget(self, model_version: bytes) -> None:
         self._told.pop(model_version, None)
         self._counts.forget(model_version)
+        self._past.forget(model_version)
         self._publications.pop(model_version, None)
 
     def _forget_all(self) -> None:
         self._told.clear()
         self._counts.forget_all()
+        self._past.forget_all()
         self._publications.clear()

@@ -118,7 +118,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     never_labelled: int
     coverage: float | None
-    coverage_expected: CoverageExpected | UnsetType = UNSET
+    coverage_expected: CoverageExpected | None
     label_delay_seconds: LabelDelay | None
     confusion: Confusion | None
     metrics: Mapping[str, Metric]

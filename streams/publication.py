@@ -14,6 +14,7 @@ from schemas.codec import cloud_event_headers, encode
 from schemas.window_report import WindowReport
 from streams.evaluation import ReportWindow, is_declared
 from streams.monitored_model import MonitoredModel
+from streams.past_coverage import NO_PAST, PastCoverage
 from streams.ports import LastReport, OutgoingMessage
 from streams.reports import ReportKey, SliceCounts, revise, window_report
 
@@ -25,12 +26,13 @@ class EvaluationSettings:
     """What the evaluator needs of the configuration.
 
     `models` holds the listed ones by name; others have the defaults. `interval_ms` spaces the revisions of one
-    window. `topic` is where reports go, `source` the URI reference that names this sender, `config_hash` the
-    settings that figures depend on.
+    window. `lateness_ms` is how far a watermark stands behind what was read. `topic` is where reports go, `source` the
+    URI reference that names this sender, `config_hash` the settings that figures depend on.
     """
 
     models: Mapping[str, MonitoredModel]
     interval_ms: int
+    lateness_ms: int
     keep_windows_ms: int
     confidence_level: float
     config_hash: str
@@ -85,6 +87,7 @@ def reports_of(
     *,
     watermark_ms: int,
     settings: EvaluationSettings,
+    past: PastCoverage = NO_PAST,
     missing: Collection[str] = (),
 ) -> dict[bytes, WindowReport]:
     """The content of the report of each slice that the model declares, by Kafka key.
@@ -95,8 +98,14 @@ def reports_of(
         subject: whose counts they are.
         watermark_ms: the one the counts were read at.
         settings: of intervals.
+        past: of the model.
         missing: what input of the window was lost, one phrase each.
     """
+    expected = past.expected(
+        window,
+        horizon_ms=subject.model.label_horizon_ms,
+        read_up_to_ms=watermark_ms + settings.lateness_ms,
+    )
     reports = {}
     for segment, counts in slices:
         if is_declared(segment, subject.model):
@@ -108,6 +117,7 @@ def reports_of(
                 watermark_ms=watermark_ms,
                 confidence_level=settings.confidence_level,
                 config_hash=settings.config_hash,
+                coverage_expected=expected,
                 missing=missing,
             )
     return reports

@@ -19,6 +19,7 @@ from schemas.times import format_time, parse_time_ms
 from schemas.window_report import (
     ClassFigures,
     Confusion,
+    CoverageExpected,
     LabelDelay,
     Metric,
     Window,
@@ -111,6 +112,7 @@ def window_report(
     watermark_ms: int | None,
     confidence_level: float,
     config_hash: str,
+    coverage_expected: CoverageExpected | None = None,
     missing: Collection[str] = (),
 ) -> WindowReport:
     """Return the content of the report: revision 0, without event id and time of production.
@@ -122,6 +124,7 @@ def window_report(
         watermark_ms: smallest over all input partitions, None while unknown.
         confidence_level: of the intervals, e.g. 0.95.
         config_hash: names the settings that the figures depend on.
+        coverage_expected: what past windows had.
         missing: what input was lost, one phrase each; makes the report `incomplete`.
     """
     end_ms, horizon_ms = key.window_end_ms, model.label_horizon_ms
@@ -148,6 +151,7 @@ def window_report(
         labelled=labelled,
         never_labelled=predictions - labelled if settled else 0,
         coverage=labelled / predictions if predictions else None,
+        coverage_expected=coverage_expected,
         label_delay_seconds=_label_delay(counts.delays),
         confusion=confusion,
         metrics={name: _metric(figure) for name, figure in figures.items()},

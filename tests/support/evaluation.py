@@ -87,6 +87,7 @@ class EvaluatedWorld:
         return EvaluationSettings(
             models={model.name: model for model in self.models},
             interval_ms=10_000,
+            lateness_ms=0,
             keep_windows_ms=self.keep_windows_ms,
             confidence_level=0.95,
             config_hash="config",

@@ -76,6 +76,7 @@ def test_report_has_the_documented_shape() -> None:
         "labelled": 640,
         "never_labelled": 0,
         "coverage": 0.64,
+        "coverage_expected": None,
         "label_delay_seconds": {"p50": 1.008, "p90": 60.416, "p99": 60.416},
         "confusion": {"classes": ["fraud", "ok"], "counts": [[40, 9], [6, 585]]},
         "metrics": value["metrics"],
