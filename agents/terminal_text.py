@@ -36,5 +36,5 @@ def fit(text: str, cells: int, *, right: bool = False) -> str:
     """
     width = cell_len(text)
     if width > cells:
-        return set_cell_size(text, cells - 1) + "…" if cells else ""
+        return set_cell_size(text, cells - 1) + "…" if cells > 0 else ""
     return " " * (cells - width) + text if right else text + " " * (cells - width)

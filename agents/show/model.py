@@ -21,7 +21,7 @@ __all__ = ["ModelView", "model_screen"]
 
 WINDOWS_SHOWN = 10
 SMALLEST_BAR, WIDEST_BAR = 8, 60
-VERSIONS_SHOWN = 5
+NAMES_SHOWN = 5
 INDENT = GAP = "  "
 
 
@@ -52,10 +52,10 @@ def model_screen(view: ModelView, *, width: int, glyphs: Glyphs) -> list[Text]:
     parts: list[Iterable[Text]] = [
         _title(view, width),
         _windows(view, width, glyphs),
-        _labels(judged, width),
+        [*_labels(judged, width), *_still_possible(judged, view.metric)],
         confusion_lines(judged.confusion, width - len(INDENT)) if judged.confusion else [],
         _metrics(judged, width),
-        _undefined(judged, width),
+        [*_undefined(judged, width), *_left_out(judged, width)],
         _others(view.others, width),
     ]
     lines: list[Text] = []
@@ -154,6 +154,16 @@ def _labels(report: WindowReport, width: int) -> Iterator[Text]:
             yield from _wrapped(f"missing: {printable(phrase)}", width)
 
 
+def _still_possible(report: WindowReport, asked: str | None) -> Iterator[Text]:
+    """Where the main metric can end, in numbers, as long as labels are due."""
+    name = main_metric(report, asked)
+    metric = report.metrics.get(name or "")
+    is_due = report.labelled + report.never_labelled < report.predictions
+    if name is not None and metric is not None and isinstance(metric.possible, tuple) and is_due:
+        low, high = metric.possible
+        yield Text(f"{INDENT}{printable(name)} can still end anywhere from {number(low)} to {number(high)}")
+
+
 def _seconds(seconds: float) -> str:
     """A duration by its two largest units, which is as exact as a quantile is.
 
@@ -195,11 +205,26 @@ def _undefined(report: WindowReport, width: int) -> Iterator[Text]:
         yield from _wrapped(f"undefined, {printable(why)}: {', '.join(metrics)}", width)
 
 
+def _left_out(report: WindowReport, width: int) -> Iterator[Text]:
+    """Averages that have no term for some classes, by those classes."""
+    names: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
+    for name, metric in report.metrics.items():
+        if isinstance(metric.classes_left_out, tuple):
+            names[metric.classes_left_out].append(printable(name))
+    for classes, metrics in names.items():
+        shown = _some([_cut(printable(each), width // 3) for each in classes])
+        yield from _wrapped(f"without {shown}: {', '.join(metrics)}", width)
+
+
 def _others(versions: Sequence[str], width: int) -> Iterator[Text]:
     if versions:
-        more = f" and {len(versions) - VERSIONS_SHOWN:,} more" if len(versions) > VERSIONS_SHOWN else ""
-        named = ", ".join(_cut(printable(version), width // 3) or '""' for version in versions[:VERSIONS_SHOWN])
-        yield from _wrapped(f"Other versions (--model-version): {named}{more}", width, indent="")
+        named = _some([_cut(printable(version), width // 3) or '""' for version in versions])
+        yield from _wrapped(f"Other versions (--model-version): {named}", width, indent="")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _wrapped(text: str, width: int, *, indent: str = INDENT) -> Iterator[Text]:

@@ -139,6 +139,7 @@ accuracy, newest windows first, UTC
   1,000 predictions: 640 labelled (64.0%), 360 due, 0 never; 2 more failed
   past windows: 66.0% labelled at this age, 97.0% at last
   label delay: half within 41s, 90 % within 5m10s, 99 % within 15m
+  accuracy can still end anywhere from 0.625 to 0.985
 
   label \\ prediction  fraud   ok
   fraud                  40    9
@@ -220,6 +221,12 @@ def test_only_the_newest_ten_windows_are_drawn() -> None:
     assert "\n11-23 02:00  " not in text
 
 
+def test_averages_say_which_classes_they_leave_out() -> None:
+    lines = plain(screen(report_on(CHURN, {("a", "a"): 9, ("a", "b"): 1, ("c", "a"): 1}))).splitlines()
+    assert "  without b: balanced_accuracy, recall_macro" in lines
+    assert "  without c: precision_macro, precision_weighted" in lines
+
+
 def test_many_other_versions_are_counted() -> None:
     text = plain(screen(*fraud_reports(), others=tuple(map(str, range(100)))))
     assert text.endswith("Other versions (--model-version): 0, 1, 2, 3, 4 and 95 more\n")
@@ -263,6 +270,12 @@ def test_names_neither_break_columns_nor_are_taken_for_commands(name: str, width
 
 def _states(lines: list[Text]) -> list[tuple[Text, str]]:
     return [(lines[2], "State"), (lines[4], "input lost"), (lines[6], "labels due")]
+
+
+@pytest.mark.parametrize("width", range(1, 80, 6))
+def test_terminal_may_be_narrow(width: int) -> None:
+    assert fleet(fraud_reports(), width=width)
+    assert screen(*fraud_reports(), width=width, others=("2",))
 
 
 @pytest.mark.parametrize("text", [HOSTILE["markup"], HOSTILE["emoji code"]])
