@@ -4,7 +4,7 @@
     a partition    that has passed the ceiling known then asks again, until it may go on
     the transport  does not fetch what is ahead meanwhile
 
-What is held up behind a partition that does not move is said once, because its cause lies elsewhere.
+Who waits long for the same partition is told of once, and once more if that one stands still: the cause lies elsewhere.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["ASK_AGAIN_SECONDS", "ReadAheadWatch"]
 _log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 0.05
-STANDSTILL_SECONDS = 30.0
-"""After this long without a move of the partition that others wait for, it is named."""
+TELL_AFTER_SECONDS = 30.0
+"""While catching up partitions wait for each other all the time; who waits for the same one so long is told of."""
 
 
 class ReadAheadWatch:
@@ -42,9 +42,11 @@ class ReadAheadWatch:
         self._decided = ReadAhead()
         self._asking = asyncio.Lock()
         self._asked_seconds = float("-inf")
-        self._standing: tuple[Source | None, int] = (None, 0)
-        self._stands_since_seconds = 0.0
-        self._is_told = False
+        self._lowest: Source | None = None
+        self._waits_since_seconds = 0.0
+        self._offsets: Sequence[int] = ()
+        self._moved_seconds = 0.0
+        self._told: set[bool] = set()
 
     @property
     def ahead(self) -> frozenset[Source]:
@@ -69,7 +71,7 @@ class ReadAheadWatch:
         """Take note of all shards, the ends of all logs and which partitions are idle."""
         self._excused = idle | empty_sources(states, ends)
         self._decide(states)
-        self._notice_standstill(states)
+        self._tell_who_waits(states)
 
     async def is_ahead(self, source: Source, high_ms: int) -> bool:
         """Whether a partition that was read up to an event time has to wait now."""
@@ -92,19 +94,22 @@ class ReadAheadWatch:
                 states, excused=self._excused, lateness_ms=self._lateness_ms, max_ahead_ms=self._max_ahead_ms
             )
 
-    def _notice_standstill(self, states: Sequence[ShardState]) -> None:
+    def _tell_who_waits(self, states: Sequence[ShardState]) -> None:
         lowest, now = self._decided.lowest, self._clock.monotonic_seconds()
         offsets = [state.sources[lowest].next for state in states if lowest in state.sources] if lowest else []
-        standing = (lowest, sum(offsets))
-        if standing != self._standing or not self.ahead:
-            self._standing, self._stands_since_seconds, self._is_told = standing, now, False
-        elif now - self._stands_since_seconds >= STANDSTILL_SECONDS and not self._is_told:
-            self._is_told = True
-            _log.warning(
-                "%d partitions wait for %s, which stands at offset %d and is more than max_read_ahead (%d s) behind"
-                " them. They go on when it does, or when its end is reached; `latelabel doctor` says what keeps it",
-                len(self.ahead),
-                lowest,
-                min(offsets),
-                self._max_ahead_ms // 1000,
-            )
+        if lowest != self._lowest or not self.ahead:
+            self._lowest, self._waits_since_seconds, self._told = lowest, now, set()
+        if offsets != self._offsets:
+            self._offsets, self._moved_seconds = offsets, now
+        stands = now - self._moved_seconds >= TELL_AFTER_SECONDS
+        if now - self._waits_since_seconds < TELL_AFTER_SECONDS or stands in self._told:
+            return
+        self._told.add(stands)
+        _log.log(
+            logging.WARNING if stands else logging.INFO,
+            "%d partitions wait for %s, whose event times are more than max_read_ahead (%d s) behind theirs. %s",
+            len(self.ahead),
+            lowest,
+            self._max_ahead_ms // 1000,
+            f"It stands at offset {min(offsets)}; `latelabel doctor` says what keeps it" if stands else "It is moving",
+        )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from agents import intake as intake_module
 from agents.intake import Intake
-from agents.read_ahead import STANDSTILL_SECONDS, ReadAheadWatch
+from agents.read_ahead import TELL_AFTER_SECONDS, ReadAheadWatch
 from streams.ledger.parts import Role, ShardState, Source, SourceState
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.support.intake_world import NOW_MS, IntakeWorld, Records, batch_of, label, prediction
@@ -44,10 +44,10 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def deliver_all(world: IntakeWorld, intake: Intake, source: Source, *, batch_records: int = 5) -> None:
-    """Hand over a partition's log as the transport would: what was sought back to comes again once it is not paused."""
+    """Hand over a partition's log as the transport would, until it is counted: what was sought back to comes again."""
     log = world.logs[source]
-    while (base := world.positions[source]) < len(log):
-        if source not in intake.paused():
+    while intake.partitions[source].position < len(log):
+        if (base := world.positions[source]) < len(log) and source not in intake.paused():
             batch = batch_of(source, log[base : base + batch_records], base=base)
             world.positions[source] = batch.next
             await intake.put(source, batch, functools.partial(world.acknowledged.append, (source, batch.next)))
@@ -124,15 +124,29 @@ async def test_partitions_that_wait_make_room_for_the_one_they_wait_for(monkeypa
     assert PAIRS == (await world.fates())["predictions:read"]
 
 
-async def test_a_partition_that_stops_everybody_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+def told(caplog: pytest.LogCaptureFixture, offsets: Sequence[int]) -> list[str]:
+    """What is logged while one partition waits for another that is at these offsets, half a minute apart."""
     world = IntakeWorld({})
     watch = ReadAheadWatch(
         world.ledger, world.ports.outages, world.clock, lateness_ms=10 * MINUTE_MS, max_ahead_ms=HOUR_MS
     )
-    state = ShardState("one", {FIRST: SourceState(7, START_MS), SECOND: SourceState(9, START_MS + DAY_MS)})
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+    with caplog.at_level(logging.INFO):
+        for offset in offsets:
+            state = ShardState("one", {FIRST: SourceState(offset, START_MS), SECOND: SourceState(9, START_MS + DAY_MS)})
             watch.observe([state], {FIRST: 90, SECOND: 90}, frozenset())
-            world.clock.seconds += STANDSTILL_SECONDS
-    assert 1 == len(caplog.messages)
-    assert "1 partitions wait for predictions/0, which stands at offset 7" in caplog.messages[0]
+            world.clock.seconds += TELL_AFTER_SECONDS
+    return caplog.messages
+
+
+async def test_a_partition_that_stops_everybody_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    (message,) = told(caplog, [7, 7, 7, 7])
+    assert message.startswith("1 partitions wait for predictions/0, whose event times are more than")
+    assert "It stands at offset 7" in message
+
+
+async def test_a_partition_that_everybody_waits_for_is_named_once_while_it_moves_and_again_when_it_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    moving, standing = told(caplog, [5, 6, 7, 7, 7])
+    assert moving.endswith("It is moving")
+    assert "It stands at offset 7" in standing
