@@ -18,11 +18,15 @@ from pathlib import Path
 
 from deploy.servers import KafkaServer, RedisServer
 from tests.bench.errors import BenchError
+from tests.bench.intervals import coverage_rows
+from tests.bench.intervals import table as interval_table
 from tests.bench.joining import join_cost
 
 __all__ = ["Figure", "main"]
 
 MIB = 2**20
+INTERVAL_WINDOWS = 1_000
+"""Simulated for each figure of `deploy/guides/intervals.md`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def main() -> int:
     if arguments.json is not None:
         lines = [{"what": each.what, "value": each.value, "unit": each.unit, "bar": each.bar} for each in figures]
         arguments.json.write_text(json.dumps(lines, indent=2) + "\n")
+    print(interval_table(list(coverage_rows(windows=INTERVAL_WINDOWS))))
     missed = sum(not figure.is_reached for figure in figures)
     print(f"{sum(figure.bar is not None for figure in figures)} bars, {missed} missed")
     return 0
