@@ -182,8 +182,13 @@ async def _enqueue(producer: AIOKafkaProducer, message: OutgoingMessage) -> Ackn
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Stop a producer at once. `stop` alone waits for its batches, and without a broker waits for ever."""
-    producer._message_accumulator.fail_all(KafkaError("the producer was stopped"))  # noqa: SLF001
-    # The sender may find a batch failed under its hands; all that matters is that it ends.
+    sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
+    if sender.sender_task is not None:
+        # It may find batches failed under its hands, and aiokafka would complain of that at length.
+        sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+        sender.sender_task.add_done_callback(_take_outcome)
+    accumulator.fail_all(KafkaError("the producer was stopped"))
+    accumulator._batches.clear()  # noqa: SLF001
     with contextlib.suppress(Exception):
         await producer.client.close()
         await producer.stop()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 
@@ -14,6 +15,8 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from tests.support.services import create_topic, unique_name
 
 MEBIBYTE = 1024 * 1024
+COMPLAINTS = ("asyncio", "aiokafka.producer.sender")
+"""Loggers that say at length what a producer that was given up makes of it."""
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ async def test_topic_that_does_not_exist_is_a_temporary_failure_that_names_it(ka
     await publisher.stop()
 
 
-async def test_broker_that_was_away_gets_what_is_sent_again_when_it_is_back() -> None:
+async def test_broker_that_was_away_gets_what_is_sent_again_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     with KafkaServer() as server:
         topic = create_topic(server.address, unique_name("metrics"))
         publisher = KafkaPublisher({"bootstrap_servers": server.address}, delivery_timeout_seconds=2)
@@ -123,6 +126,8 @@ async def test_broker_that_was_away_gets_what_is_sent_again_when_it_is_back() ->
         await publisher.stop()
         values = [record.value for record in await read(server, topic, count=2)]
         assert [b"before", b"after"] == values
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [] == [record.message for record in errors if record.name in COMPLAINTS]
 
 
 async def test_caller_that_is_cancelled_costs_others_nothing(kafka: KafkaServer, publisher: KafkaPublisher) -> None:
