@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
-from tests.support.services import unique_name
+from tests.support.topics import read_topic
 from tests.support.traffic import POISON_RECORDS, Traffic, draw_traffic, produce
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
@@ -44,21 +43,6 @@ def records_read(installation: Installation) -> int:
     return fates.get("predictions:read", 0) + fates.get("labels:read", 0)
 
 
-def read_topic(installation: Installation, role: str) -> list[tuple[bytes | None, bytes | None]]:
-    """Keys and values of an output topic, as far as it is written now."""
-    consumer = Consumer({"bootstrap.servers": installation.brokers, "group.id": unique_name("reader")})
-    start = TopicPartition(installation.topics[role], 0, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=10)
-    consumer.assign([start])
-    messages: list[tuple[bytes | None, bytes | None]] = []
-    while len(messages) < end:
-        message = consumer.poll(10)
-        assert message is not None
-        messages.append((message.key(), message.value()))
-    consumer.close()
-    return messages
-
-
 async def test_a_backlog_with_poison_ends_in_equal_cells(installation: Installation) -> None:
     traffic = draw(1, count=2000)
     send(installation, traffic)
@@ -73,7 +57,7 @@ async def test_a_backlog_with_poison_ends_in_equal_cells(installation: Installat
     for role in ("predictions", "labels"):
         of_role = [count for fate, count in fates.items() if fate.startswith(f"{role}:") and not fate.endswith(":read")]
         assert fates[f"{role}:read"] == sum(of_role)
-    letters = [value for _, value in read_topic(installation, "dead_letters")]
+    letters = [value for _, value in read_topic(installation.brokers, installation.topics["dead_letters"])]
     assert traffic.poison == len(letters)
     assert set(letters) <= set(POISON_RECORDS)
     assert [] == list(installation.folder.iterdir())
@@ -87,7 +71,7 @@ async def test_closing_makes_the_reports_of_all_windows_final_that_have_ended(in
         code, log = finish(process)
     assert 0 == code, log
     newest: dict[bytes | None, dict[str, Any]] = {}
-    for key, value in read_topic(installation, "metrics"):
+    for key, value in read_topic(installation.brokers, installation.topics["metrics"]):
         newest[key] = json.loads(value or b"{}")
     last_start = max(start for _, start, _, _ in traffic.cells)
     ended = [report for report in newest.values() if report["window"]["end"] <= last_start]

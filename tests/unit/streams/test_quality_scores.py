@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import doctest
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -16,28 +14,11 @@ from streams.pair_sums.contribution import score_contribution
 from streams.quality import average_precision
 from streams.quality.figure import Figure
 from streams.quality.scores import SCORE_METRICS, binary_score_figures, multiclass_score_figures
+from tests.support.car_loan import PUBLISHED, THRESHOLD, loans_by_chunk
 from tests.support.pair_sums import added, sums_of_scores
 
 Scores = npt.NDArray[np.float64]
 Events = npt.NDArray[np.bool_]
-
-CAR_LOAN = pathlib.Path(__file__).parents[2] / "support" / "car_loan_scores.csv"
-"""NannyML's synthetic car loan (Apache-2.0), analysis period: labels by chunk of 5,000 and score in hundredths."""
-PUBLISHED_AUC = (0.970962, 0.970248, 0.976282, 0.967721, 0.969886, 0.960050, 0.958530, 0.959041, 0.963094, 0.957556)
-PUBLISHED_COUNTS = (
-    (2406, 2305, 109, 180),
-    (2271, 2440, 102, 187),
-    (2279, 2472, 99, 150),
-    (2296, 2422, 96, 186),
-    (2331, 2374, 113, 182),
-    (2260, 2313, 190, 237),
-    (2270, 2308, 167, 255),
-    (2257, 2315, 182, 246),
-    (2249, 2363, 155, 233),
-    (2318, 2243, 198, 241),
-)
-"""True positives, true negatives, false positives, false negatives by chunk."""
-CAR_LOAN_THRESHOLD = 65
 
 
 def figures_of(scores: Scores, happened: Events) -> dict[str, Figure]:
@@ -139,16 +120,10 @@ def test_auc_of_fraud_like_scores_is_known_to_half_a_hundredth(name: str) -> Non
 
 
 def test_car_loan_equals_the_published_table() -> None:
-    chunks: list[list[tuple[int, int, int]]] = [[] for _ in PUBLISHED_AUC]
-    with CAR_LOAN.open(newline="") as rows:
-        for row in csv.DictReader(rows):
-            cell = (int(row["score"]), int(row["not_repaid"]), int(row["repaid"]))
-            chunks[int(row["chunk"])].append(cell)
-
-    for chunk, auc, counts in zip(chunks, PUBLISHED_AUC, PUBLISHED_COUNTS, strict=True):
-        high = [cell for cell in chunk if cell[0] >= CAR_LOAN_THRESHOLD]
-        low = [cell for cell in chunk if cell[0] < CAR_LOAN_THRESHOLD]
-        assert counts == (
+    for chunk, published in zip(loans_by_chunk(), PUBLISHED, strict=True):
+        high = [cell for cell in chunk if cell[0] >= THRESHOLD]
+        low = [cell for cell in chunk if cell[0] < THRESHOLD]
+        assert published.counts == (
             sum(cell[2] for cell in high),
             sum(cell[1] for cell in low),
             sum(cell[1] for cell in high),
@@ -165,7 +140,7 @@ def test_car_loan_equals_the_published_table() -> None:
 
         lowest, highest = bracket_of(figure)
         assert lowest == highest
-        assert pytest.approx(auc, abs=5e-7) == figure.value
+        assert pytest.approx(published.figures["roc_auc"], abs=5e-7) == figure.value
         assert 5_000 == figure.n
 
 
