@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -187,6 +188,8 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         # It may find batches failed under its hands, and aiokafka would complain of that at length.
         sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
         sender.sender_task.add_done_callback(_take_outcome)
+    for batch in [*itertools.chain(*accumulator._batches.values()), *accumulator._pending_batches]:  # noqa: SLF001
+        batch._drain_waiter.add_done_callback(_take_outcome)  # noqa: SLF001
     accumulator.fail_all(KafkaError("the producer was stopped"))
     accumulator._batches.clear()  # noqa: SLF001
     with contextlib.suppress(Exception):
