@@ -30,6 +30,7 @@ from streams.errors import TemporaryFailure
 from streams.evaluation import (
     Publication,
     ReportWindow,
+    is_final_published,
     may_revise,
     segment_of_key,
     touched_windows,
@@ -232,19 +233,23 @@ class Evaluator:
         windows = set(found.due)
         for base in found.marks:
             windows.update(found.touched(base))
-        await self._recall(found, windows - found.due.keys())
+        old = {window for window in windows if found.watermark_ms >= self._forgotten_ms(found, window)}
+        await self._recall(found, (windows - found.due.keys()) | old)
         now_ms = self._clock.now_ms()
         for window in sorted(windows):
             model = found.model(window)
-            kept_until_ms = window.forgotten_after_ms(
-                horizon_ms=model.label_horizon_ms, keep_windows_ms=self._settings.keep_windows_ms
-            )
-            if found.watermark_ms > kept_until_ms or window.size_ms not in model.report_windows_ms:
+            last = self._publications[window.model_version].get(window)
+            is_done = window in old and is_final_published(window, last, horizon_ms=model.label_horizon_ms)
+            if is_done or window.size_ms not in model.report_windows_ms:
                 found.outdated[window.model_version] += found.due.get(window, ())
             elif everything or window in found.due or self._may_revise(found, window, now_ms):
                 found.chosen.append(window)
             else:
                 found.postponed.add(window)
+
+    def _forgotten_ms(self, found: _Round, window: ReportWindow) -> int:
+        horizon_ms, keep_windows_ms = found.model(window).label_horizon_ms, self._settings.keep_windows_ms
+        return window.forgotten_after_ms(horizon_ms=horizon_ms, keep_windows_ms=keep_windows_ms) + 1
 
     async def _look_back(self, found: _Round) -> None:
         found.past = await self._past.read(
@@ -370,12 +375,18 @@ class Evaluator:
                 for shard, window in marks:
                     clearable[shard].append(window)
         await asyncio.gather(*(self._ledger.clear_changed(shard, windows) for shard, windows in clearable.items()))
+        await self._note_reported(found)
         for changed in found.due:
             # What changed status is not likely to be revised soon again; it is read again when it is.
             self._publications[changed.model_version].pop(changed, None)
         self._told.update(dict.fromkeys(found.subjects, found.losses))
         for model_version in found.disputed:
             self._forget(model_version)
+
+    async def _note_reported(self, found: _Round) -> None:
+        """Everything that was due is published: what is past being kept may be dropped."""
+        reported = dict.fromkeys(found.subjects.keys() - found.disputed, found.watermark_ms)
+        await asyncio.gather(*(self._ledger.note_reported(shard, reported) for shard in range(self._ledger.shards)))
 
     def _forget(self, model_version: bytes) -> None:
         self._told.pop(model_version, None)

@@ -42,7 +42,19 @@ __all__ = ["RedisLedger", "shard_tag"]
 CLUSTER_SLOTS = 16384
 CELL_BYTES = 3 * HASH_BYTES
 """Of the field of a count; the names of sums are shorter."""
-SHARD_KEYS = ("sources", "entries", "overdue", "windows", "changes", "fates", "names", "terms", "lists", "gaps")
+SHARD_KEYS = (
+    "sources",
+    "entries",
+    "overdue",
+    "windows",
+    "changes",
+    "fates",
+    "names",
+    "terms",
+    "lists",
+    "gaps",
+    "reported",
+)
 LEDGER_ID = "ledger"
 """Field of the settings hash: which ledger the shard belongs to."""
 
@@ -263,6 +275,11 @@ class RedisLedger:
             arguments += (_WINDOW.pack(window.model_version, window.start_ms), window.mark)
         async with redis_failures(self._address):
             await self._clear_changes.run(self._client, self._keys[shard], *arguments)
+
+    async def note_reported(self, shard: int, watermarks: Mapping[bytes, int]) -> None:
+        if watermarks:
+            async with redis_failures(self._address):
+                await self._client.hset(f"{self._keys[shard]}:reported", mapping=dict(watermarks))
 
     async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
         if not windows:

@@ -27,6 +27,7 @@ __all__ = [
     "Publication",
     "ReportWindow",
     "is_declared",
+    "is_final_published",
     "may_revise",
     "segment_of_key",
     "slice_counts",
@@ -132,6 +133,11 @@ def may_revise(
         # A clock that was set back must not hold a window for as long as it was wrong.
         or now_ms < last.published_ms - interval_ms
     )
+
+
+def is_final_published(window: ReportWindow, last: Publication | None, *, horizon_ms: int) -> bool:
+    """Say whether the window's last report was its final one: a watermark that leaps leaves no time for it before."""
+    return last is not None and last.watermark_ms >= window.end_ms + horizon_ms
 
 
 def is_declared(segment: Mapping[str, str], model: MonitoredModel) -> bool:

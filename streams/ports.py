@@ -115,6 +115,12 @@ class Ledger(Protocol):
     async def clear_changed(self, shard: int, windows: Sequence[ChangedWindow]) -> None:
         """Forget the marks, each only if its window has not changed since."""
 
+    async def note_reported(self, shard: int, watermarks: Mapping[bytes, int]) -> None:
+        """Note, by model version, the watermark at which all its reports that were due have been published.
+
+        Windows are dropped only behind it, so that a watermark that leaps takes none before its final report.
+        """
+
     async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
         """The counts of (model version, base window start) pairs, in order."""
 

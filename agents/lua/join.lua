@@ -8,6 +8,7 @@
 --   <shard>:overdue:<minute>   list   request keys
 --   <shard>:windows            zset   window (model version 8, start 8 bytes) -> when it is final
 --   <shard>:changes            zset   window -> mark of its last change
+--   <shard>:reported           hash   model version -> watermark at which all its reports that were due are published
 --   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count; slice and name of a sum -> sum
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to
@@ -518,13 +519,19 @@ end
 
 -- Forgetting -----------------------------------------------------------------------------------------------
 
+-- A few at a time, so that no commit takes long, and none before its last report: a watermark may leap.
 local function drop_windows(keep_windows_ms)
   local before = '(' .. number(watermark_ms - keep_windows_ms)
-  local windows = call('ZRANGEBYSCORE', shard .. ':windows', '-inf', before, 'LIMIT', 0, WINDOWS_DROPPED_AT_ONCE)
-  for _, window in ipairs(windows) do
-    call('UNLINK', shard .. ':cells:' .. window)
-    call('ZREM', shard .. ':windows', window)
-    call('ZREM', shard .. ':changes', window)
+  local windows = call('ZRANGEBYSCORE', shard .. ':windows', '-inf', before, 'WITHSCORES',
+    'LIMIT', 0, WINDOWS_DROPPED_AT_ONCE)
+  for at = 1, #windows, 2 do
+    local window = windows[at]
+    local reported_ms = tonumber(call('HGET', shard .. ':reported', sub(window, 1, 8)) or 0)
+    if reported_ms > tonumber(windows[at + 1]) + keep_windows_ms then
+      call('UNLINK', shard .. ':cells:' .. window)
+      call('ZREM', shard .. ':windows', window)
+      call('ZREM', shard .. ':changes', window)
+    end
   end
 end
 

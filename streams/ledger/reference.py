@@ -66,6 +66,7 @@ class ReferenceShard:
     window_finality_ms: dict[Window, int] = dataclasses.field(default_factory=dict)
     changes: dict[Window, int] = dataclasses.field(default_factory=dict)
     mark: int = 0
+    reported_ms: dict[bytes, int] = dataclasses.field(default_factory=dict)
     fates: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     names: dict[bytes, str] = dataclasses.field(default_factory=dict)
     terms: dict[bytes, Terms] = dataclasses.field(default_factory=dict)
@@ -115,10 +116,11 @@ class ReferenceShard:
         return visited
 
     def _drop_windows(self, watermark_ms: int) -> None:
-        """A few at a time, so that no commit takes long."""
+        """A few at a time, so that no commit takes long, and none before its last report: a watermark may leap."""
         by_finality = sorted((finality_ms, window) for window, finality_ms in self.window_finality_ms.items())
         for finality_ms, window in by_finality[:WINDOWS_DROPPED_AT_ONCE]:
-            if watermark_ms > finality_ms + self.keep_windows_ms:
+            reported_ms = self.reported_ms.get(window[0], NEVER_MS)
+            if min(watermark_ms, reported_ms) > finality_ms + self.keep_windows_ms:
                 del self.window_finality_ms[window], self.cells[window]
                 self.changes.pop(window, None)
 
@@ -404,6 +406,9 @@ class ReferenceLedger:
             key = (window.model_version, window.start_ms)
             if changes.get(key) == window.mark:
                 del changes[key]
+
+    async def note_reported(self, shard: int, watermarks: Mapping[bytes, int]) -> None:
+        self.parts[shard].reported_ms.update(watermarks)
 
     async def cells(self, shard: int, windows: Sequence[Window]) -> Sequence[WindowCells]:
         return [dict(self.parts[shard].cells.get(window, {})) for window in windows]

@@ -23,8 +23,6 @@ from tests.support.workers import Installation, finish, worker
 START_MS = parse_time_ms("2018-10-30T00:00:00Z")
 LATEST_LABEL_DAYS = 30
 REPEATED = 0.02
-KEEP_WINDOWS = "90d"
-"""Closing moves the watermark by the horizon at once; windows must not be forgotten before their final report."""
 MODEL = {
     "name": "car-loan",
     "task": "binary",
@@ -68,7 +66,7 @@ def records() -> tuple[list[bytes | None], list[bytes | None]]:
 def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Installation:
     installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
     installation.create_topics()
-    (tmp_path / "latelabel.yaml").write_text(yaml.safe_dump({"keep_windows": KEEP_WINDOWS, "models": [MODEL]}))
+    (tmp_path / "latelabel.yaml").write_text(yaml.safe_dump({"models": [MODEL]}))
     return installation
 
 

@@ -616,6 +616,13 @@ async def test_windows_leave_when_they_are_no_longer_kept(writer: Writer) -> Non
     await writer.ledger.forget(0, limit=10)
     assert len(await writer.ledger.windows(0)) == 1
     await writer.raise_all(final_ms + 24 * HOUR_MS + 1)
+    assert 1 == len(await writer.ledger.windows(0))
+    reported = {model_version_hash("m", "1"): final_ms + 24 * HOUR_MS}
+    await writer.ledger.note_reported(0, reported)
+    await writer.raise_all(final_ms + 24 * HOUR_MS + 2)
+    assert 1 == len(await writer.ledger.windows(0))
+    await writer.ledger.note_reported(0, {name: at_ms + 1 for name, at_ms in reported.items()})
+    await writer.raise_all(final_ms + 24 * HOUR_MS + 3)
     await writer.ledger.forget(0, limit=10)
     assert await writer.ledger.windows(0) == []
     assert await writer.ledger.changed_windows(0) == []

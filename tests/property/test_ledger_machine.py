@@ -179,6 +179,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def what_is_overdue_is_forgotten(self, shard: int, limit: int) -> None:
         self._do("forget", lambda: self.sides.forget(shard, limit=limit))
 
+    @rule(shard=shards)
+    def reports_are_published(self, shard: int) -> None:
+        self._do("report", lambda: self.sides.report(shard))
+
     # Store --------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.sides.sent) > self.sent_when_kept)

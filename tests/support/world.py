@@ -306,6 +306,12 @@ class SideBySide:
         await self.check(shard)
         return visited[0]
 
+    async def report(self, shard: int) -> None:
+        """All reports that are due at the shard's watermark have been published."""
+        reported = {model_version_hash(name, "1"): self.state(shard).watermark_ms for name in self.packer.models}
+        for each in self.ledgers:
+            await each.ledger.note_reported(shard, reported)
+
     def restart(self) -> None:
         """A worker that starts believes nothing."""
         self.believed.clear()

@@ -282,6 +282,28 @@ async def test_last_report_is_forgotten_with_its_window_and_not_before() -> None
     assert [[b"300", b"3600", b"86400"], [b"300", b"3600", b"86400"], [b"3600", b"86400"]] == sizes
 
 
+@pytest.mark.parametrize("was_published_before", [False, True])
+async def test_final_report_is_published_also_when_the_watermark_leaps_past_what_is_kept(
+    *, was_published_before: bool
+) -> None:
+    world = await EvaluatedWorld(keep_windows_ms=DAY_MS).start()
+    evaluator = world.evaluator()
+    request_id = await world.predict("ok", at_ms=NOON_MS)
+    if was_published_before:
+        await evaluator.evaluate()
+    await world.label(request_id, "ok", at_ms=NOON_MS)
+    await world.advance(NOON_MS + 9 * DAY_MS)
+    await evaluator.evaluate()
+    newest = [world.newest(size_ms=size_ms) for size_ms in FRAUD.report_windows_ms]
+    assert [("final", 1)] * 3 == [(report.status, report.labelled) for report in newest]
+    published = len(world.publisher.sent)
+    await world.advance(NOON_MS + 9 * DAY_MS + 1)
+    await evaluator.evaluate()
+    assert published == len(world.publisher.sent)
+    assert not any(world.store.reports.values())
+    assert not any(shard.cells for shard in world.ledger.parts)
+
+
 async def test_nothing_happens_before_every_shard_belongs_to_the_ledger() -> None:
     world = EvaluatedWorld()
     evaluated = await world.evaluator().evaluate()
