@@ -127,12 +127,10 @@ local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
   end
   local start_ms, predicted_in_slices = predicted_ms - predicted_ms % terms.base_window_ms, sub(entry, 16, size)
   local label = sub(label_item, 7)
-  if flags == HAS_VALUE then
-    if not terms.counts_classes then return false end
-    local contribution = contribution_of(terms, (unpack_from('>d', entry, size + 1)), sub(entry, 16, 23), label)
-    tally_sums(terms, start_ms, sub(entry, 25, size), contribution, 1)
-  end
-  tally_delay(terms, start_ms, sub(entry, 25, size), delay_ms, 1)
+  local value = flags == HAS_VALUE and unpack_from('>d', entry, size + 1) or nil
+  if value and not terms.counts_classes then return false end
+  local happened = label == event_of(terms, sub(entry, 16, 23))
+  log_pair(terms, start_ms, sub(entry, 25, size), delay_ms, value, happened, nil, 1)
   tally(terms, start_ms, predicted_in_slices, ABSENT, -1)
   tally(terms, start_ms, predicted_in_slices, label, 1)
   fate('predictions:waiting', -1)

@@ -10,6 +10,7 @@
 --   <shard>:changes            zset   window -> mark of its last change
 --   <shard>:reported           hash   model version -> watermark at which all its reports that were due are published
 --   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count; slice and name of a sum -> sum
+--   <shard>:pairs:<window>     list   labelled predictions that are not in the sums yet
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to
 --   <shard>:gaps               list   what was lost before it could be read
@@ -44,13 +45,14 @@ local HAS_VALUE, HAS_WINNERS_VALUE, LABEL_HAS_VALUE = 16, 32, 128
 local RANKS = {[0] = 'labels:held', 'labels:out_of_range', 'labels:duplicate_label', 'labels:corrected_label',
   'labels:matched'}
 local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
+local IS_TAKEN_BACK, HAS_SCORE, HAS_HAPPENED = 1, 2, 4
 local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
 
 -- What the call decides, kept apart until nothing can hold it back. An entry is a string as it is stored, '' where
 -- there is none, until something looks inside.
 local label_hold_ms, watermark_ms
 local entries, touched = {}, {}
-local cells, finality, fates = {}, {}, {}
+local cells, logs, finality, fates = {}, {}, {}, {}
 local overdue = {}
 local unknown_terms, undecided = {}, {}
 local terms_of, list_of = {}, {}
@@ -115,7 +117,7 @@ end
 -- Terms and name lists -------------------------------------------------------------------------------------
 
 local function read_terms(packed)
-  local terms, flags, count, at = {aliases = {}, tally = {}, delays = {}}, nil, nil, nil
+  local terms, flags, count, at = {aliases = {}, tally = {}, pairs = {}}, nil, nil, nil
   terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.positive_class, terms.horizon_ms,
     terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
@@ -181,43 +183,32 @@ local function counts_of(window)
   return counts
 end
 
--- Tallied by terms, window, slices as an entry holds them, and bucket.
-local function tally_delay(terms, start_ms, slices, delay_ms, delta)
-  local window = terms.delays[start_ms]
-  if not window then window = {}; terms.delays[start_ms] = window end
-  local buckets = window[slices]
-  if not buckets then buckets = {}; window[slices] = buckets end
-  local bucket = delay_bucket(delay_ms)
-  buckets[bucket] = (buckets[bucket] or 0) + delta
-end
-
--- What a labelled prediction with a value adds to the sums of its window.
-local function tally_sums(terms, start_ms, slices, contribution, delta)
-  local counts = counts_of(terms.counted_as .. pack('>I8', start_ms))
-  for name, increment in pairs(contribution) do
-    local key = EVERYTHING .. name
-    counts[key] = (counts[key] or 0) + delta * increment
-    for at = 1, #slices, 8 do
-      key = sub(slices, at, at + 7) .. name
-      counts[key] = (counts[key] or 0) + delta * increment
-    end
+-- A labelled prediction as the log of its window has it (see agents/pair_log.py), by terms, window and slices.
+local function log_pair(terms, start_ms, slices, delay_ms, value, happened, label_value, delta)
+  local window = terms.pairs[start_ms]
+  if not window then window = {}; terms.pairs[start_ms] = window end
+  local rows = window[slices]
+  if not rows then rows = {}; window[slices] = rows end
+  local flags = (delta < 0 and IS_TAKEN_BACK or 0) + (value and HAS_SCORE or 0) + (happened and HAS_HAPPENED or 0)
+  if delay_ms < 0 then delay_ms = 0 end
+  if terms.counts_classes then
+    rows[#rows + 1] = pack('>BI6d', flags, delay_ms, value or 0)
+  else
+    if value and not label_value then flags = flags - HAS_SCORE end
+    rows[#rows + 1] = pack('>BI6dd', flags, delay_ms, value or 0, label_value or 0)
   end
 end
 
-local function contribution_of(terms, value, predicted, label, label_value)
-  if not terms.counts_classes then return label_value and regression_contribution(value, label_value) or {} end
-  local event = terms.positive_class ~= ABSENT and terms.positive_class or predicted
-  return score_contribution(value, label == event)
+local function event_of(terms, predicted)
+  return terms.positive_class ~= ABSENT and terms.positive_class or predicted
 end
 
 local function count(held, terms, delta)
   local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
   if held.winner ~= ABSENT then
-    tally_delay(terms, start_ms, held.slices, held.winner_ms - held.time_ms, delta)
-    if held.value then
-      local contribution = contribution_of(terms, held.value, held.predicted, held.winner, held.winner_value)
-      tally_sums(terms, start_ms, held.slices, contribution, delta)
-    end
+    local happened = held.winner == event_of(terms, held.predicted)
+    local delay_ms = held.winner_ms - held.time_ms
+    log_pair(terms, start_ms, held.slices, delay_ms, held.value, happened, held.winner_value, delta)
   end
   local predicted_in_slices = held.predicted .. string.char(#held.slices / 8) .. held.slices
   tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or held.winner, delta)
@@ -238,16 +229,10 @@ local function fold_window(terms, window, predicted_in_slices, labels)
   end
 end
 
-local function fold_delays(window, slices, buckets)
-  local counts = counts_of(window)
-  for bucket, delta in pairs(buckets) do
-    local name = 'd' .. bucket
-    counts[EVERYTHING .. name] = (counts[EVERYTHING .. name] or 0) + delta
-    for at = 1, #slices, 8 do
-      local key = sub(slices, at, at + 7) .. name
-      counts[key] = (counts[key] or 0) + delta
-    end
-  end
+local function fold_pairs(window, terms, slices, rows)
+  local log = logs[window]
+  if not log then log = {}; logs[window] = log end
+  log[#log + 1] = pack('>BBI4', terms.counts_classes and 0 or 1, #slices / 8, #rows) .. slices .. concat(rows)
 end
 
 local function fold()
@@ -255,8 +240,8 @@ local function fold()
     for start_ms, window in pairs(terms and terms.tally or {}) do
       local name = terms.counted_as .. pack('>I8', start_ms)
       for predicted_in_slices, labels in pairs(window) do fold_window(terms, name, predicted_in_slices, labels) end
-      for slices, buckets in pairs(terms.delays[start_ms] or {}) do fold_delays(name, slices, buckets) end
-      terms.delays[start_ms] = nil
+      for slices, rows in pairs(terms.pairs[start_ms] or {}) do fold_pairs(name, terms, slices, rows) end
+      terms.pairs[start_ms] = nil
       local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
       if finality_ms > (finality[name] or 0) then finality[name] = finality_ms end
       terms.tally[start_ms] = nil
@@ -457,7 +442,16 @@ local function call_in_chunks(command, key, arguments)
   end
 end
 
-local function number(value) return string.format('%.0f', value) end
+-- Most numbers of a call are small and the same; printing one costs more than all else about it.
+local printed = {}
+local function number(value)
+  local text = printed[value]
+  if not text then
+    text = string.format('%.0f', value)
+    printed[value] = text
+  end
+  return text
+end
 
 local function write_entries()
   local kept, gone = {}, {}
@@ -479,17 +473,26 @@ local function write_entries()
   end
 end
 
-local function write_cells()
-  local mark
-  for window, counts in pairs(cells) do
-    local is_changed = false
-    for key, delta in pairs(counts) do
-      if delta ~= 0 then
-        is_changed = true
-        if call('HINCRBY', shard .. ':cells:' .. window, key, number(delta)) == 0 then
-          call('HDEL', shard .. ':cells:' .. window, key)
-        end
+local function write_counts(window, counts)
+  local is_changed = false
+  for key, delta in pairs(counts) do
+    if delta ~= 0 then
+      is_changed = true
+      if call('HINCRBY', shard .. ':cells:' .. window, key, number(delta)) == 0 then
+        call('HDEL', shard .. ':cells:' .. window, key)
       end
+    end
+  end
+  return is_changed
+end
+
+local function write_windows()
+  local mark
+  for window, finality_ms in pairs(finality) do
+    local is_changed = write_counts(window, cells[window] or {})
+    if logs[window] then
+      call('RPUSH', shard .. ':pairs:' .. window, concat(logs[window]))
+      is_changed = true
     end
     if is_changed then
       if not mark then
@@ -498,7 +501,7 @@ local function write_cells()
         mark = number(now[1] * 1000000 + now[2])
       end
       call('ZADD', shard .. ':changes', mark, window)
-      call('ZADD', shard .. ':windows', 'GT', number(finality[window]), window)
+      call('ZADD', shard .. ':windows', 'GT', number(finality_ms), window)
     end
   end
 end
@@ -512,9 +515,9 @@ end
 local function write()
   fold()
   write_entries()
-  write_cells()
+  write_windows()
   write_fates()
-  entries, touched, overdue, cells, finality, fates = {}, {}, {}, {}, {}, {}
+  entries, touched, overdue, cells, logs, finality, fates = {}, {}, {}, {}, {}, {}, {}
 end
 
 -- Forgetting -----------------------------------------------------------------------------------------------
@@ -528,7 +531,7 @@ local function drop_windows(keep_windows_ms)
     local window = windows[at]
     local reported_ms = tonumber(call('HGET', shard .. ':reported', sub(window, 1, 8)) or 0)
     if reported_ms > tonumber(windows[at + 1]) + keep_windows_ms then
-      call('UNLINK', shard .. ':cells:' .. window)
+      call('UNLINK', shard .. ':cells:' .. window, shard .. ':pairs:' .. window)
       call('ZREM', shard .. ':windows', window)
       call('ZREM', shard .. ':changes', window)
     end

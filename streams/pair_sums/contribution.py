@@ -5,12 +5,12 @@ a function of the two values alone, the same to the last bit wherever it is comp
 every window keeps them.
 
 A score is the probability of an *event*: that the label is the positive class (binary), or that the
-prediction is right (multiclass). At most 8 names a pair:
+prediction is right (multiclass). At most 9 names a pair:
 
     p<bin>, n<bin>      pairs of a score bin whose event happened, or did not
-    l:, lr:             log loss, and roughly its squares
-    b:                  Brier score
-    c<decile>:          scores, by tenths of their range
+    l:, lr:             log loss, and its squares, to 2 ** -56
+    b:                  Brier score, to 2 ** -56
+    c<decile>:          scores, by tenths of their range, to 2 ** -56
     x                   pairs whose score is no probability; nothing else is known of them
 
 Of a regression model at most 24, where error = prediction - label:
@@ -30,7 +30,7 @@ See `exact_sum` for what follows the colon.
 
 from __future__ import annotations
 
-from streams.pair_sums.exact_sum import add, add_rough, square
+from streams.pair_sums.exact_sum import add, add_fixed, add_rough, square
 from streams.pair_sums.logarithm import log, log1p_ratio
 from streams.pair_sums.score_bins import decile, score_bin
 
@@ -52,18 +52,18 @@ def score_contribution(score: float, *, happened: bool) -> dict[str, int]:
         happened: whether the label says that the event happened.
 
     >>> sorted(score_contribution(0.75, happened=True))
-    ['b:-4', 'c7:-4', 'l:-4', 'l:-8', 'lr:-4', 'p442']
+    ['b:-3', 'c7:-3', 'l:-3', 'l:-7', 'lr:-3', 'lr:-7', 'p442']
     """
     if not 0.0 <= score <= 1.0:
         return {"x": 1}
     increments = {f"{'p' if happened else 'n'}{score_bin(score)}": 1}
     probability = score if happened else 1.0 - score
     loss = -log(min(1.0 - SMALLEST_CERTAINTY, max(SMALLEST_CERTAINTY, probability)))
-    add(increments, "l", loss)
-    add_rough(increments, "lr", loss * loss)
+    add_fixed(increments, "l", loss)
+    add_fixed(increments, "lr", loss * loss)
     gap = score - happened
-    add(increments, "b", gap * gap)
-    add(increments, f"c{decile(score)}", score)
+    add_fixed(increments, "b", gap * gap)
+    add_fixed(increments, f"c{decile(score)}", score)
     return increments
 
 

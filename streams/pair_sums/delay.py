@@ -14,7 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["DELAY_PREFIX", "bucket_delay_ms", "delay_bucket", "delay_name", "delay_quantiles_ms"]
+__all__ = [
+    "BUCKETS_PER_DOUBLING",
+    "DELAY_PREFIX",
+    "bucket_delay_ms",
+    "delay_bucket",
+    "delay_name",
+    "delay_quantiles_ms",
+]
 
 DELAY_PREFIX = "d"
 """The sum of a bucket is named `d<bucket>`."""

@@ -11,7 +11,8 @@ total is put together once, at the end. Digits are below 2 ** 32 in size: a sign
 of them whatever they are.
 
 A *rough* sum keeps the first digit alone, one name instead of two, short by less than 2 ** -24 of each value.
-It is for second moments, which only decide how wide an interval is.
+It is for second moments, which only decide how wide an interval is. A *fixed* sum is cut at the same unit for all
+values: what is lost is below that unit.
 
     >>> increments = {}
     >>> add(increments, "x", 2.5)
@@ -28,7 +29,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-__all__ = ["DIGIT_BITS", "PLACE_BITS", "add", "add_rough", "square", "total", "totals"]
+__all__ = ["DIGIT_BITS", "PLACE_BITS", "add", "add_fixed", "add_rough", "square", "total", "totals"]
 
 PLACE_BITS = 8
 """Between neighbouring places. Small enough that two digits hold 53 bits wherever the first one begins, large
@@ -52,6 +53,18 @@ def add(increments: dict[str, int], name: str, value: float) -> None:
     digit, rest, place = _cut(value)
     _increase(increments, name, place, digit)
     _increase(increments, name, place - _PLACES_PER_DIGIT, int(rest * _DIGIT))
+
+
+def add_fixed(increments: dict[str, int], name: str, value: float) -> None:
+    """Add `value`, from 0 to 2 ** 20, to the sum `name`, cut to units of 2 ** -56.
+
+    Values of every size share two names, so that a window keeps few of them.
+    """
+    place = 1 - _PLACES_PER_DIGIT
+    scaled = math.ldexp(value, -place * PLACE_BITS)
+    digit = math.floor(scaled)
+    _increase(increments, name, place, digit)
+    _increase(increments, name, place - _PLACES_PER_DIGIT, math.floor((scaled - digit) * _DIGIT))
 
 
 def add_rough(increments: dict[str, int], name: str, value: float) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["log", "log1p_ratio"]
+__all__ = ["LARGEST_S", "LN2_HIGH", "LN2_LOW", "ODDS", "SQRT_HALF", "log", "log1p_ratio"]
 
 SQRT_HALF = 0.7071067811865476
 LN2_HIGH = 0.6931471803691238
 """ln 2 with its last 21 bits left out, so that its product with an exponent is exact."""
 LN2_LOW = 1.9082149292705877e-10
+ODDS = (21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0)
 LARGEST_S = 0.17157287525380990
 """(sqrt 2 - 1) / (sqrt 2 + 1)."""
 
@@ -40,6 +41,6 @@ def _twice_artanh(s: float) -> float:
     """2 (s + s**3 / 3 + s**5 / 5 + ...) up to s**21, for |s| <= 0.172: the next term is below 2 ** -60."""
     square = s * s
     series = 0.0
-    for odd in (21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0):
+    for odd in ODDS:
         series = (series + 1.0 / odd) * square
     return 2.0 * s + 2.0 * s * series

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import msgspec
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.monitored_model import MonitoredModel, Task
 from streams.pair_sums.contribution import LARGEST_VALUE, regression_contribution, score_contribution
+from streams.pair_sums.delay import delay_name
 from streams.pair_sums.exact_sum import add, total
+from streams.pair_sums.many import delay_sums, regression_sums, score_sums
 from streams.pair_sums.score_bins import BIN_EDGES, score_bin
 from streams.reports import ReportKey, SliceCounts, window_report
 from tests.support.pair_sums import added
@@ -78,3 +83,39 @@ def test_score_lies_between_the_ends_of_its_bin(score: float) -> None:
     lowest, highest = BIN_EDGES[score_bin(score)]
 
     assert lowest * (1 - 1e-15) <= score <= highest * (1 + 1e-15)
+
+
+signs = st.sampled_from([1, -1])
+
+
+def taken(contributions: Iterable[tuple[Mapping[str, int], int]]) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for contribution, sign in contributions:
+        for name, increment in contribution.items():
+            sums[name] += sign * increment
+    return {name: total for name, total in sums.items() if total}
+
+
+@given(st.lists(st.tuples(scores | st.sampled_from([math.nan, -0.5, 1.5]), st.booleans(), signs), max_size=40))
+def test_many_scores_add_what_each_adds(pairs: list[tuple[float, bool, int]]) -> None:
+    values, happened, of_pairs = ([pair[at] for pair in pairs] for at in range(3))
+    expected = taken((score_contribution(score, happened=event), sign) for score, event, sign in pairs)
+    assert expected == score_sums(
+        np.array(values, dtype=np.float64), np.array(happened, dtype=np.bool_), np.array(of_pairs, dtype=np.int64)
+    )
+
+
+@given(st.lists(st.tuples(numbers, numbers, signs) | st.tuples(st.just(0.0), st.just(-0.0), signs), max_size=40))
+def test_many_numbers_add_what_each_adds(pairs: list[tuple[float, float, int]]) -> None:
+    predicted, labels, of_pairs = ([pair[at] for pair in pairs] for at in range(3))
+    expected = taken((regression_contribution(predicted=number, label=label), sign) for number, label, sign in pairs)
+    assert expected == regression_sums(
+        np.array(predicted, dtype=np.float64), np.array(labels, dtype=np.float64), np.array(of_pairs, dtype=np.int64)
+    )
+
+
+@given(st.lists(st.tuples(st.integers(-(10**6), 2**45), signs), max_size=40))
+def test_many_delays_add_what_each_adds(pairs: list[tuple[int, int]]) -> None:
+    expected = taken(({delay_name(delay_ms): 1}, sign) for delay_ms, sign in pairs)
+    delays_ms, of_pairs = (np.array([pair[at] for pair in pairs], dtype=np.int64) for at in range(2))
+    assert expected == delay_sums(delays_ms, of_pairs)

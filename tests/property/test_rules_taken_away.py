@@ -315,7 +315,7 @@ def scripts_without(rule: Rule, client: Redis, *, prefix: str) -> RedisLedger:
     """The Redis ledger with scripts that lack the rule."""
     ledger = RedisLedger(client, address="the test's Redis", prefix=prefix, shards=SHARDS, **SETTINGS)
     for script, last in ((ledger._commit, "commit"), (ledger._forget, "forget")):
-        names = ("pair_sums", "join", last)
+        names = ("join", last)
         texts = {name: resources.files("agents.lua").joinpath(f"{name}.lua").read_text() for name in names}
         if rule.module in texts:
             texts[rule.module] = rule.take_away(texts[rule.module])

@@ -167,7 +167,7 @@ def test_pair_takes_few_fields_whatever_its_values() -> None:
         scored = score_contribution(generator.random(), happened=generator.random() < 0.5)
         regression = regression_contribution(predicted=predicted, label=label)
 
-        assert len(scored) <= 8
+        assert len(scored) <= 9
         assert len(regression) <= 24
         assert all(abs(increment) * 2**30 < INT64 for increment in (*scored.values(), *regression.values()))
 

@@ -1,0 +1,175 @@
+"""The contributions of many pairs at once: to the last bit the sum of what `contribution` and `delay` say of each.
+
+The same arithmetic in the same order, on arrays: IEEE additions, multiplications and divisions give the same bits
+one by one and by the thousand. Signs are 1 for pairs that are added and -1 for those that are taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.pair_sums.contribution import SMALLEST_CERTAINTY
+from streams.pair_sums.delay import BUCKETS_PER_DOUBLING, DELAY_PREFIX
+from streams.pair_sums.exact_sum import DIGIT_BITS, PLACE_BITS
+from streams.pair_sums.logarithm import LARGEST_S, LN2_HIGH, LN2_LOW, ODDS, SQRT_HALF
+from streams.pair_sums.score_bins import deciles, score_bins
+
+__all__ = ["delay_sums", "regression_sums", "score_sums"]
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_PLACES_PER_DIGIT = DIGIT_BITS // PLACE_BITS
+_DIGIT = 2.0**DIGIT_BITS
+_HALF_OF_A_DOUBLE = 2.0**27 + 1.0
+
+
+def delay_sums(delays_ms: Integers, signs: Integers) -> Mapping[str, int]:
+    """What labels add that came so long after their predictions."""
+    mantissas, exponents = np.frexp(np.maximum(delays_ms, 0).astype(np.float64))
+    parts = np.floor((mantissas - 0.5) * 2 * BUCKETS_PER_DOUBLING).astype(np.int64)
+    buckets = BUCKETS_PER_DOUBLING * exponents.astype(np.int64) + parts + BUCKETS_PER_DOUBLING
+    buckets[delays_ms <= 0] = 0
+    sums = _Sums()
+    sums.count_each(DELAY_PREFIX, buckets, signs)
+    return sums.increments
+
+
+def score_sums(scores: Doubles, happened: npt.NDArray[np.bool_], signs: Integers) -> Mapping[str, int]:
+    """What labelled predictions with scores add; see `contribution.score_contribution`."""
+    sums = _Sums()
+    are_probabilities = (scores >= 0.0) & (scores <= 1.0)
+    sums.count("x", signs[~are_probabilities])
+    scores, happened, signs = scores[are_probabilities], happened[are_probabilities], signs[are_probabilities]
+    bins = score_bins(scores)
+    sums.count_each("p", bins[happened], signs[happened])
+    sums.count_each("n", bins[~happened], signs[~happened])
+    probabilities = np.where(happened, scores, 1.0 - scores)
+    losses = -_log(np.minimum(1.0 - SMALLEST_CERTAINTY, np.maximum(SMALLEST_CERTAINTY, probabilities)))
+    sums.add_fixed("l", losses, signs)
+    sums.add_fixed("lr", losses * losses, signs)
+    gaps = scores - happened
+    sums.add_fixed("b", gaps * gaps, signs)
+    tenths = deciles(bins)
+    for tenth in np.unique(tenths).tolist():
+        sums.add_fixed(f"c{tenth}", scores[tenths == tenth], signs[tenths == tenth])
+    return sums.increments
+
+
+def regression_sums(predicted: Doubles, labels: Doubles, signs: Integers) -> Mapping[str, int]:
+    """What labelled numbers add; see `contribution.regression_contribution`."""
+    sums = _Sums()
+    sums.count("n", signs)
+    errors = predicted - labels
+    squared = errors * errors
+    is_above = errors > 0.0
+    sums.add("o", np.abs(errors[is_above]), signs[is_above])
+    sums.add("u", np.abs(errors[~is_above]), signs[~is_above])
+    sums.add("q", squared, signs)
+    sums.add_rough("qr", squared * squared, signs)
+    products, lacks = _square(labels)
+    sums.add("y", labels, signs)
+    sums.add("yy", products, signs)
+    sums.add("yy", lacks, signs)
+    sums.add("yyy", products * labels, signs)
+    sums.add("yyyy", products * products, signs)
+    sums.add_rough("qy", squared * labels, signs)
+    sums.add_rough("qyy", squared * products, signs)
+    is_zero = labels == 0.0
+    sums.count("z", signs[is_zero])
+    ratios = np.abs(errors[~is_zero]) / np.maximum(np.abs(labels[~is_zero]), SMALLEST_CERTAINTY)
+    sums.add("a", ratios, signs[~is_zero])
+    sums.add_rough("ar", ratios * ratios, signs[~is_zero])
+    is_negative = (predicted < 0.0) | (labels < 0.0)
+    sums.count("g", signs[is_negative])
+    differences = _log1p_ratio(predicted[~is_negative], labels[~is_negative])
+    log_squared = differences * differences
+    sums.add("s", log_squared, signs[~is_negative])
+    sums.add_rough("sr", log_squared * log_squared, signs[~is_negative])
+    return sums.increments
+
+
+class _Sums:
+    """Increments by name; those that are zero are left out."""
+
+    def __init__(self) -> None:
+        self.increments: dict[str, int] = {}
+
+    def increase(self, name: str, increment: int) -> None:
+        total = self.increments.get(name, 0) + increment
+        if total:
+            self.increments[name] = total
+        else:
+            self.increments.pop(name, None)
+
+    def count(self, name: str, signs: Integers) -> None:
+        self.increase(name, int(signs.sum()))
+
+    def count_each(self, prefix: str, numbers: Integers, signs: Integers) -> None:
+        found, which = np.unique(numbers, return_inverse=True)
+        counts = np.zeros(len(found), dtype=np.int64)
+        np.add.at(counts, which, signs)
+        for number, count in zip(found.tolist(), counts.tolist(), strict=True):
+            self.increase(f"{prefix}{number}", count)
+
+    def add_fixed(self, name: str, values: Doubles, signs: Integers) -> None:
+        scaled = np.ldexp(values, (_PLACES_PER_DIGIT - 1) * PLACE_BITS)
+        digits = np.floor(scaled)
+        rests = np.floor((scaled - digits) * _DIGIT)
+        self.increase(f"{name}:{1 - _PLACES_PER_DIGIT}", int(digits.astype(np.int64) @ signs))
+        self.increase(f"{name}:{1 - 2 * _PLACES_PER_DIGIT}", int(rests.astype(np.int64) @ signs))
+
+    def add(self, name: str, values: Doubles, signs: Integers) -> None:
+        digits, rests, places = _cut(values)
+        self._add_places(name, digits, places, signs)
+        self._add_places(name, np.trunc(rests * _DIGIT), places - _PLACES_PER_DIGIT, signs)
+
+    def add_rough(self, name: str, values: Doubles, signs: Integers) -> None:
+        digits, _, places = _cut(values)
+        self._add_places(name, digits, places, signs)
+
+    def _add_places(self, name: str, digits: Doubles, places: Integers, signs: Integers) -> None:
+        for place in np.unique(places).tolist():
+            mine = places == place
+            self.increase(f"{name}:{place}", int(digits[mine].astype(np.int64) @ signs[mine]))
+
+
+def _cut(values: Doubles) -> tuple[Doubles, Doubles, Integers]:
+    _, exponents = np.frexp(values)
+    places = np.ceil((exponents - DIGIT_BITS) / PLACE_BITS).astype(np.int64)
+    scaled = np.ldexp(values, -places * PLACE_BITS)
+    digits = np.trunc(scaled)
+    return digits, scaled - digits, places
+
+
+def _square(values: Doubles) -> tuple[Doubles, Doubles]:
+    products = values * values
+    shifted = _HALF_OF_A_DOUBLE * values
+    highs = shifted - (shifted - values)
+    lows = values - highs
+    return products, ((highs * highs - products) + 2.0 * highs * lows) + lows * lows
+
+
+def _log(values: Doubles) -> Doubles:
+    mantissas, exponents = np.frexp(values)
+    is_small = mantissas < SQRT_HALF
+    mantissas = np.where(is_small, mantissas * 2.0, mantissas)
+    powers = (exponents - is_small).astype(np.float64)
+    return powers * LN2_HIGH + (_twice_artanh((mantissas - 1.0) / (mantissas + 1.0)) + powers * LN2_LOW)
+
+
+def _log1p_ratio(a: Doubles, b: Doubles) -> Doubles:
+    s = (a - b) / (2.0 + a + b)
+    is_near = (-LARGEST_S <= s) & (s <= LARGEST_S)
+    return np.where(is_near, _twice_artanh(s), _log((1.0 + a) / (1.0 + b)))
+
+
+def _twice_artanh(s: Doubles) -> Doubles:
+    square = s * s
+    series = np.zeros_like(s)
+    for odd in ODDS:
+        series = (series + 1.0 / odd) * square
+    return 2.0 * s + 2.0 * s * series
