@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 __all__ = ["Entry", "read_topic"]
 
-READ_SECONDS = 60.0
+READ_SECONDS = 300.0
 AT_ONCE = 5_000
 
 
