@@ -11,6 +11,7 @@ the outage.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -68,7 +69,7 @@ async def serve_health(
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            await _listen(runner, settings)
         except OSError as error:
             raise PermanentFailure(
                 f"cannot listen on {settings.host}:{settings.port} (web.host, web.port): {error.strerror}. Stop what "
@@ -79,6 +80,16 @@ async def serve_health(
         yield port
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: WebSettings) -> None:
+    """On the port of the settings. Where nobody chose one, workers side by side take what is free."""
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or settings.port != WebSettings().port:
+            raise
+        await web.TCPSite(runner, settings.host, 0).start()
 
 
 def _answer(complaint: str | None) -> web.Response:

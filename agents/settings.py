@@ -130,8 +130,8 @@ class WebSettings:
 
     host: str = setting("127.0.0.1", text("a host name or address"), "Address to listen on; local by default, "
                         "since without `token_file` whoever reaches it may read.")  # fmt: skip
-    port: int = setting(6066, whole_number(0, 65535), "Port to listen on; each worker of a machine needs its own. 0:"
-                        " any that is free; the log says which.")  # fmt: skip
+    port: int = setting(6066, whole_number(0, 65535), "Port to listen on. 0, or 6066 where it is in use: any that"
+                        " is free; the log says which.")  # fmt: skip
     token_file: Path | None = setting(
         None,
         optional(file_name),

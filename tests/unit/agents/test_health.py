@@ -83,3 +83,12 @@ async def test_a_port_in_use_is_named_with_the_remedy() -> None:
         with pytest.raises(PermanentFailure, match=rf"127\.0\.0\.1:{port} .*0 takes any that is free"):
             async with second:
                 pass
+
+
+async def test_workers_side_by_side_need_no_ports_of_their_own() -> None:
+    async with (
+        serve_health(WebSettings(), unready=no_complaint, metrics=one_metric) as first,
+        serve_health(WebSettings(), unready=no_complaint, metrics=one_metric) as second,
+    ):
+        assert first != second
+        assert [(200, "ok\n")] * 2 == [await get(port, "/healthz") for port in (first, second)]
