@@ -101,10 +101,16 @@ class EvaluatedWorld:
         owns: Callable[[str], bool] = lambda _: True,
         publisher: Publisher | None = None,
         store: ReportStore | None = None,
+        ledger: Ledger | None = None,
     ) -> Evaluator:
         """One more worker's evaluator on the same ledger and store."""
         return Evaluator(
-            self._port, store or self.store, publisher or self.publisher, self.settings(), self.clock, owns
+            ledger or self._port,
+            store or self.store,
+            publisher or self.publisher,
+            self.settings(),
+            self.clock,
+            owns,
         )
 
     async def predict(
