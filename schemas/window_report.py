@@ -55,7 +55,7 @@ class CoverageExpected(msgspec.Struct, frozen=True):
 
 
 class LabelDelay(msgspec.Struct, frozen=True):
-    """Percentiles of label time minus prediction time in seconds, to within 3 %; 0 for labels that came before."""
+    """Percentiles of label time minus prediction time in seconds, to within 6 %; 0 for labels that came before."""
 
     p50: float
     p90: float

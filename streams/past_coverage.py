@@ -51,9 +51,9 @@ class PastCoverage:
             horizon_ms: no label takes longer.
             read_up_to_ms: event time up to which records have been read.
 
-        >>> past = PastCoverage(100, {207: 90})  # 90 of 100 labels came, after about two seconds
+        >>> past = PastCoverage(100, {103: 90})  # 90 of 100 labels came, after about two seconds
         >>> past.expected(ReportWindow(b"", 10_000, 0), horizon_ms=60_000, read_up_to_ms=7_000)
-        CoverageExpected(now=0.641, final=0.9)
+        CoverageExpected(now=0.645, final=0.9)
         """
         if not self.predictions:
             return None

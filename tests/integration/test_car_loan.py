@@ -109,4 +109,4 @@ def test_car_loan_equals_the_published_table_to_the_printed_digit(installation: 
         # Labels came evenly over thirty days.
         delay = report.label_delay_seconds
         assert delay is not None
-        assert pytest.approx((15 * 86_400, 27 * 86_400, 29.7 * 86_400), rel=0.05) == (delay.p50, delay.p90, delay.p99)
+        assert pytest.approx((15 * 86_400, 27 * 86_400, 29.7 * 86_400), rel=0.08) == (delay.p50, delay.p90, delay.p99)
