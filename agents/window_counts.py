@@ -16,8 +16,9 @@ from streams.window_sums import WindowSums
 
 __all__ = ["WindowCounts"]
 
-KEPT_CELLS = 300_000
-"""Counts kept between evaluations, about 40 MB; beyond it larger windows are read again."""
+KEPT_CELLS = 800_000
+"""Counts and sums kept between evaluations, at most about 80 MB: days of a hundred models with three slices and label
+delays. Beyond it base windows of larger ones are read again."""
 
 _NAMELESS = frozenset({ABSENT, EVERYTHING, FAILED})
 
