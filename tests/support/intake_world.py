@@ -226,12 +226,12 @@ class IntakeWorld:
                 return
         raise AssertionError("the intake keeps seeking back")
 
-    async def settle(self, intake: Intake) -> None:
-        """Return when everything that was handed in is done, or the intake has failed."""
+    async def settle(self, intake: Intake, *, pause_seconds: float = 0.0) -> None:
+        """Return when everything that was handed in is done, or the intake has failed; looks as often as told."""
         while not all(partition.is_quiet for partition in intake.partitions.values()):
             if intake.failure.done():
                 intake.failure.result()
-            await asyncio.sleep(0)
+            await asyncio.sleep(pause_seconds)
 
     async def cells(self) -> dict[tuple[str, ...], int]:
         """All counts by name: model version, slice, label, prediction; windows added up. Without label delays."""
