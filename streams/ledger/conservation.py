@@ -14,7 +14,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from streams.identity import ABSENT, EVERYTHING, FAILED
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.parts import Role
 from streams.ports import WindowCells
@@ -74,6 +74,8 @@ def _broken_by_cells(cells: Iterable[WindowCells], fates: Mapping[str, int]) -> 
     counted: collections.Counter[str] = collections.Counter()
     for window in cells:
         for (piece, label, _), count in window.items():
+            if label == SUM:
+                continue
             if count < 0:
                 yield Violation("no cell is negative", str(count))
             if piece == EVERYTHING:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streams.identity import ABSENT, EVERYTHING, FAILED, class_hash, segment_hash
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM, class_hash, segment_hash
 from streams.ledger.conservation import broken_by_cells, broken_by_fates
 from streams.ports import Cell
 
@@ -68,3 +68,8 @@ def test_cells_beyond_the_fates_are_found() -> None:
 
 def test_negative_cell_is_found() -> None:
     assert ["no cell is negative"] == rules(broken_by_cells([{(GERMANY, OK, OK): -1}], FATES))
+
+
+def test_sums_are_no_predictions_and_may_be_negative() -> None:
+    sums: dict[Cell, int] = {(EVERYTHING, SUM, b"d191"): 3, (EVERYTHING, SUM, b"y:-4"): -7}
+    assert () == broken_by_cells([CELLS | sums], FATES)
