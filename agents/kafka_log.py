@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from agents.partition_intake import LogBounds
@@ -16,6 +17,9 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.parts import Role, Source
 
 __all__ = ["KafkaLog"]
+
+COORDINATOR_TRIES = 40
+COORDINATOR_RETRY_SECONDS = 0.25
 
 
 class KafkaLog:
@@ -120,25 +124,13 @@ class KafkaLog:
 
     async def has_committed(self) -> bool:
         """Whether the group has ever committed an offset of an input topic."""
-        with self._failures():
-            admin = AIOKafkaAdminClient(**self._connection)
-            try:
-                await admin.start()
-                committed = await admin.list_consumer_group_offsets(self._group)
-            finally:
-                await admin.close()
+        committed = await self._ask_coordinator(lambda admin: admin.list_consumer_group_offsets(self._group))
         names = set(self.topics.values())
         return any(at.topic in names and offset.offset >= 0 for at, offset in committed.items())
 
     async def members(self) -> Sequence[str]:
         """The client ids of the group's members."""
-        with self._failures():
-            admin = AIOKafkaAdminClient(**self._connection)
-            try:
-                await admin.start()
-                (described,) = await admin.describe_consumer_groups([self._group])
-            finally:
-                await admin.close()
+        (described,) = await self._ask_coordinator(lambda admin: admin.describe_consumer_groups([self._group]))
         return [member["client_id"] for group in described.to_object()["groups"] for member in group["members"]]
 
     async def commit(self, offsets: Mapping[Source, int]) -> None:
@@ -152,6 +144,20 @@ class KafkaLog:
                 await consumer.commit({at: OffsetAndMetadata(offset, "") for at, offset in positions.items()})
             finally:
                 await consumer.stop()
+
+    async def _ask_coordinator(self, question: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+        """Ask until it answers: a new broker makes the topic of its groups when it is first asked about one."""
+        with self._failures():
+            admin = AIOKafkaAdminClient(**self._connection)
+            try:
+                await admin.start()
+                for _ in range(COORDINATOR_TRIES):
+                    with contextlib.suppress(GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+                        return await question(admin)
+                    await asyncio.sleep(COORDINATOR_RETRY_SECONDS)
+                return await question(admin)
+            finally:
+                await admin.close()
 
     @property
     def _address(self) -> str:
