@@ -227,7 +227,7 @@ class Evaluator:
                     base = ReportWindow(window.model_version, subject.model.base_window_ms, window.start_ms)
                     found.marks[base] = (*found.marks.get(base, ()), (shard, window))
         for base, marks in found.marks.items():
-            self._counts.drop_changed(base, found.model(base), stamp=marks)
+            self._counts.drop_changed(base, stamp=marks)
 
     async def _choose(self, found: _Round, *, everything: bool) -> None:
         windows = set(found.due)

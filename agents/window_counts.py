@@ -61,8 +61,8 @@ class WindowCounts:
         shards = range(self._ledger.shards)
         by_shard = await asyncio.gather(*(self._ledger.cells(shard, places) for shard in shards))
         hashes: set[bytes] = set()
-        for (base, model), cells in zip(bases.items(), zip(*by_shard, strict=True), strict=True):
-            self._sums.put(base, cells, model, stamp=stamps.get(base))
+        for base, cells in zip(bases, zip(*by_shard, strict=True), strict=True):
+            self._sums.put(base, cells, stamp=stamps.get(base))
             for shard_cells in cells:
                 for piece, label, prediction in shard_cells:
                     hashes.update((piece,) if label == SUM else (piece, label, prediction))

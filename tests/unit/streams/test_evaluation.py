@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from streams.evaluation import (
@@ -13,6 +15,7 @@ from streams.evaluation import (
 )
 from streams.identity import ABSENT, EVERYTHING, FAILED, class_hash
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+from streams.ports import WindowCells
 from streams.publication import Subject
 from streams.reports import SliceCounts
 from streams.window_sums import WindowSums
@@ -129,7 +132,7 @@ DAY = ReportWindow(VERSION, DAY_MS, NOON_MS - 12 * HOUR_MS)
 
 def filled(sums: WindowSums, window: ReportWindow, count: int = 1) -> WindowSums:
     for missing in list(sums.missing(window, MODEL)):
-        sums.put(missing, [{(EVERYTHING, ABSENT, OK): count}, {(EVERYTHING, ABSENT, OK): count}], MODEL)
+        sums.put(missing, [{(EVERYTHING, ABSENT, OK): count}, {(EVERYTHING, ABSENT, OK): count}])
     return sums
 
 
@@ -142,7 +145,7 @@ def test_sum_of_a_window_is_that_of_its_base_windows_over_all_shards() -> None:
 def test_only_what_changed_is_read_again_and_every_sum_around_it_follows() -> None:
     sums = filled(WindowSums(limit_cells=10_000), DAY)
     sums.sum_of(DAY, MODEL)
-    sums.drop_changed(base(5), MODEL, stamp="changed")
+    sums.drop_changed(base(5), stamp="changed")
     assert [base(5)] == list(sums.missing(DAY, MODEL))
     filled(sums, DAY, count=10)
     assert {EVERYTHING: {(ABSENT, OK): 2 * 287 + 20}} == sums.sum_of(DAY, MODEL)
@@ -150,20 +153,65 @@ def test_only_what_changed_is_read_again_and_every_sum_around_it_follows() -> No
 
 def test_window_that_was_read_with_the_same_stamp_is_not_read_again() -> None:
     sums = WindowSums(limit_cells=10_000)
-    sums.put(base(0), [{}], MODEL, stamp="mark 1")
-    sums.drop_changed(base(0), MODEL, stamp="mark 1")
+    sums.put(base(0), [{}], stamp="mark 1")
+    sums.drop_changed(base(0), stamp="mark 1")
     assert [] == list(sums.missing(base(0), MODEL))
-    sums.drop_changed(base(0), MODEL, stamp="mark 2")
+    sums.drop_changed(base(0), stamp="mark 2")
     assert [base(0)] == list(sums.missing(base(0), MODEL))
 
 
 def test_outer_sum_is_dropped_though_the_changed_base_window_itself_was_trimmed() -> None:
-    sums = filled(WindowSums(limit_cells=2), HOUR)
+    sums = filled(WindowSums(limit_cells=3), HOUR)
     sums.sum_of(HOUR, MODEL)
     sums.trim()
     assert [] == list(sums.missing(HOUR, MODEL))
-    sums.drop_changed(base(5), MODEL, stamp="changed")
+    sums.drop_changed(base(5), stamp="changed")
     assert 12 == len(list(sums.missing(HOUR, MODEL)))
+
+
+def test_sums_cannot_be_had_before_what_changed_was_read_again() -> None:
+    sums = filled(WindowSums(limit_cells=10_000), DAY)
+    sums.sum_of(DAY, MODEL)
+    sums.drop_changed(base(5), stamp="changed")
+    for window in (base(5), HOUR, DAY):
+        with pytest.raises(KeyError):
+            sums.sum_of(window, MODEL)
+    assert {EVERYTHING: {(ABSENT, OK): 2}} == sums.sum_of(base(0), MODEL)
+
+
+@pytest.mark.parametrize("limit_cells", [3, 40, 10_000])
+@pytest.mark.parametrize("seed", range(10))
+def test_sums_equal_those_made_anew_after_any_changes_and_whatever_was_trimmed(seed: int, limit_cells: int) -> None:
+    rng = random.Random(seed)
+    sums, counted = WindowSums(limit_cells=limit_cells), dict[ReportWindow, WindowCells]()
+    for stamp in range(60):
+        for _ in range(rng.randrange(4)):
+            changed = base(5 * rng.randrange(30))
+            counted[changed] = {
+                (piece, label, OK): rng.choice((-1, 1, 2))
+                for piece in (EVERYTHING, b"DE......")
+                for label in (ABSENT, OK)
+                if rng.random() < 0.5
+            }
+            sums.drop_changed(changed, stamp=stamp)
+        window = rng.choice((base(5 * rng.randrange(30)), HOUR, DAY))
+        for missing in list(sums.missing(window, MODEL)):
+            sums.put(missing, [counted.get(missing, {})], stamp=stamp)
+        fresh = WindowSums(limit_cells=10_000)
+        for missing in list(fresh.missing(window, MODEL)):
+            fresh.put(missing, [counted.get(missing, {})])
+        assert fresh.sum_of(window, MODEL) == sums.sum_of(window, MODEL)
+        if rng.random() < 0.5:
+            sums.trim()
+
+
+def test_oldest_windows_of_each_model_version_are_forgotten_first() -> None:
+    sums = filled(WindowSums(limit_cells=12), HOUR)
+    other = ReportWindow(b"another.", BASE_MS, NOON_MS - DAY_MS)
+    filled(sums, other)
+    sums.trim()
+    assert [base(5 * number) for number in range(8)] == list(sums.missing(HOUR, MODEL))
+    assert [] == list(sums.missing(other, MODEL))
 
 
 def test_model_version_that_is_forgotten_leaves_the_others() -> None:
