@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -158,6 +159,32 @@ async def test_revision_waits_for_its_interval_and_its_mark_stays(world: Evaluat
     assert (0, 3) == ((early := await evaluator.evaluate()).published, early.pending)
     world.clock.wall_ms += 1
     assert (3, 0) == ((later := await evaluator.evaluate()).published, later.pending)
+
+
+async def test_labels_that_come_all_the_time_for_a_week_revise_a_window_when_its_age_has_grown_by_a_hundredth() -> None:
+    slow = dataclasses.replace(FRAUD, report_windows_ms=(FIVE_MINUTES_MS,), label_horizon_ms=7 * DAY_MS, segments=())
+    world = await EvaluatedWorld(models=(slow,), shards=1).start()
+    evaluator = world.evaluator()
+    step_ms = 10 * MINUTE_MS
+    waiting = [await world.predict("ok", at_ms=NOON_MS, model=slow) for _ in range(1, 7 * DAY_MS // step_ms)]
+    await evaluator.evaluate()
+    expected, published_ms = ["open"], NOON_MS
+    for now_ms, request_id in enumerate(waiting, start=1):
+        now_ms = NOON_MS + step_ms * now_ms
+        await world.label(request_id, "ok", at_ms=now_ms)
+        await world.advance(now_ms)
+        world.clock.wall_ms = now_ms
+        await evaluator.evaluate()
+        if now_ms - published_ms >= (now_ms - NOON_MS - FIVE_MINUTES_MS) // 100:
+            expected.append("provisional")
+            published_ms = now_ms
+    await world.advance(NOON_MS + FIVE_MINUTES_MS + 7 * DAY_MS)
+    await evaluator.evaluate()
+    expected.append("final")
+    # Each of 1,007 labels would be one; ln(10) / ln(1.01) + 100 is the least that a hundredth of the age allows for.
+    assert len(expected) < 335
+    assert expected == [report.status for report in world.reports()]
+    assert len(waiting) == world.newest().labelled
 
 
 async def test_everything_ignores_the_interval(world: EvaluatedWorld) -> None:

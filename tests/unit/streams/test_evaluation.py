@@ -122,6 +122,30 @@ def test_class_without_a_name_is_an_error_that_tells_its_hash() -> None:
     assert (b"unknown!",) == error.value.args
 
 
+def test_reports_a_minute_grow_with_the_logarithm_of_how_long_labels_take() -> None:
+    """A model with hourly windows, every one of which gets labels every minute for seven days."""
+    horizon_ms, reports = 7 * DAY_MS, 0
+    published: dict[ReportWindow, Publication] = {}
+    measured_ms = range(NOON_MS + horizon_ms, NOON_MS + horizon_ms + 6 * HOUR_MS, MINUTE_MS)
+    for now_ms in range(NOON_MS, measured_ms.stop, MINUTE_MS):
+        newest_ms = now_ms - now_ms % HOUR_MS
+        for start_ms in range(max(NOON_MS, newest_ms - horizon_ms), newest_ms + 1, HOUR_MS):
+            window = ReportWindow(VERSION, HOUR_MS, start_ms)
+            if may_revise(
+                window,
+                published.get(window),
+                now_ms=now_ms,
+                watermark_ms=now_ms,
+                horizon_ms=horizon_ms,
+                interval_ms=10_000,
+            ):
+                published[window] = Publication(now_ms, now_ms)
+                reports += now_ms in measured_ms
+    # An age of a hours allows for one in max(1, 0.6 a) minutes.
+    bound = sum(1 / max(1, 0.6 * hours) for hours in range(horizon_ms // HOUR_MS + 1)) + 1
+    assert reports / len(measured_ms) <= bound < 12
+
+
 def base(minutes: int) -> ReportWindow:
     return ReportWindow(VERSION, BASE_MS, NOON_MS + minutes * MINUTE_MS)
 
