@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import operator
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from deploy.servers import KafkaServer, RedisServer
 from tests.bench.errors import BenchError
+from tests.bench.evaluating import day_of_minutes_cost, many_models_cost
 from tests.bench.intervals import coverage_rows
 from tests.bench.intervals import table as interval_table
 from tests.bench.joining import join_cost
@@ -71,6 +73,16 @@ def _backlog(kafka: KafkaServer, redis: RedisServer, folder: Path, predictions: 
         yield Figure(f"backlog, {with_what}: cells compared, all right", cost.cells, "cells")
 
 
+def _evaluating(kafka: KafkaServer, redis: RedisServer) -> Iterator[Figure]:
+    many = many_models_cost(kafka, redis)
+    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: CPU", many.cpu_seconds, "s", 1)
+    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: reports", many.reports, "reports")
+    yield Figure("first evaluation of their whole day: CPU", many.first_seconds, "s")
+    day = day_of_minutes_cost(kafka, redis)
+    yield Figure("evaluation of a day over 1m base windows: CPU", 1e3 * day.cpu_seconds, "ms", 20)
+    yield Figure("first evaluation of that day: CPU", 1e3 * day.first_seconds, "ms")
+
+
 def main() -> int:
     """Run. Returns 1 if something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
@@ -80,7 +92,8 @@ def main() -> int:
     figures: list[Figure] = []
     with KafkaServer() as kafka, RedisServer() as redis, tempfile.TemporaryDirectory(prefix="latelabel-") as folder:
         try:
-            for figure in _backlog(kafka, redis, Path(folder), arguments.predictions):
+            backlog = _backlog(kafka, redis, Path(folder), arguments.predictions)
+            for figure in itertools.chain(backlog, _evaluating(kafka, redis)):
                 figures.append(figure)
                 print(figure.line(), flush=True)
         except BenchError as error:

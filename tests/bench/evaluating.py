@@ -1,0 +1,178 @@
+"""What one evaluation costs: reports of many models at once, and the report on a day that is made of minutes.
+
+Both on a real Redis and a real Kafka, with a whole day counted before. What is measured is the second evaluation,
+after the newest base window of every model has changed; processor seconds are those of this process, which does
+nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from agents.evaluator import Evaluator
+from agents.publisher import KafkaPublisher
+from agents.redis_connection import RedisClient
+from agents.redis_ledger import RedisLedger
+from agents.redis_reports import RedisReports
+from deploy.servers import KafkaServer, RedisServer
+from schemas.window_report import WindowReport
+from streams.ledger.parts import Role, Source
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
+from streams.ports import OutgoingMessage
+from streams.publication import EvaluationSettings
+from tests.bench.errors import BenchError
+from tests.support.intake_world import SHARDS, FakeClock, IntakeWorld, batch_of, label, prediction
+from tests.support.redis_ledgers import connected
+from tests.support.services import create_topic, unique_name
+
+__all__ = ["EvaluationCost", "day_of_minutes_cost", "many_models_cost"]
+
+MODELS = 100
+REGIONS = ("apac", "emea", "amer")
+DAY_START_MS = 1_795_392_000_000
+"""2026-11-23T00:00:00Z"""
+PREDICTIONS, LABELS = Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0)
+WINDOWS_A_BATCH = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationCost:
+    """Of the second evaluation; `first_seconds` of the first, which reads the whole day."""
+
+    cpu_seconds: float
+    first_seconds: float
+    reports: int
+
+
+def many_models_cost(kafka: KafkaServer, redis: RedisServer) -> EvaluationCost:
+    """100 models, each with everything and three segments, and reports of 5 minutes, an hour and a day."""
+    models = [_model(number, (5 * MINUTE_MS, HOUR_MS, DAY_MS), 5 * MINUTE_MS) for number in range(MODELS)]
+    return asyncio.run(_cost(kafka, redis, models, a_window=6))
+
+
+def day_of_minutes_cost(kafka: KafkaServer, redis: RedisServer) -> EvaluationCost:
+    """One model that reports on days alone, counted by the minute."""
+    return asyncio.run(_cost(kafka, redis, [_model(0, (DAY_MS,), MINUTE_MS)], a_window=60))
+
+
+def _model(number: int, report_windows_ms: tuple[int, ...], base_window_ms: int) -> MonitoredModel:
+    return MonitoredModel(
+        name=f"m{number}",
+        task=Task.BINARY,
+        positive_class="yes",
+        report_windows_ms=report_windows_ms,
+        base_window_ms=base_window_ms,
+        segments=("region",),
+    )
+
+
+async def _cost(
+    kafka: KafkaServer, redis: RedisServer, models: Sequence[MonitoredModel], *, a_window: int
+) -> EvaluationCost:
+    name = unique_name("evaluating")
+    create_topic(kafka.address, name)
+    publisher = _Remembering({"bootstrap_servers": kafka.address})
+    try:
+        async with connected(redis.unix_url) as client:
+            return await _measure(client, publisher, models, name=name, a_window=a_window)
+    finally:
+        await publisher.stop()
+
+
+class _Remembering(KafkaPublisher):
+    """Keeps what belongs to whole days, so that it can be checked."""
+
+    days: Sequence[OutgoingMessage] = ()
+    count: int = 0
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> None:
+        await super().send(messages)
+        self.count += len(messages)
+        self.days = [*self.days, *(message for message in messages if b",86400," in (message.key or b""))]
+
+
+async def _measure(
+    client: RedisClient, publisher: _Remembering, models: Sequence[MonitoredModel], *, name: str, a_window: int
+) -> EvaluationCost:
+    ledger = RedisLedger(
+        client, address="redis", prefix=name, shards=SHARDS, label_hold_ms=HOUR_MS, keep_windows_ms=30 * DAY_MS
+    )
+    for shard in range(SHARDS):
+        await ledger.create(shard, ledger_id=name, sources={PREDICTIONS: 0, LABELS: 0})
+    world = IntakeWorld({PREDICTIONS: (), LABELS: ()}, models=models, wrap=lambda _: ledger, max_read_ahead_ms=DAY_MS)
+    settings = EvaluationSettings(
+        models={model.name: model for model in models},
+        interval_ms=10_000,
+        lateness_ms=0,
+        keep_windows_ms=30 * DAY_MS,
+        confidence_level=0.95,
+        config_hash=name,
+        topic=name,
+        source="/latelabel/bench",
+    )
+    store = RedisReports(client, address="redis", prefix=name)
+    evaluator = Evaluator(ledger, store, publisher, settings, FakeClock(), lambda _: True)
+    base_ms = models[0].base_window_ms
+    last_ms = DAY_START_MS + DAY_MS - base_ms
+    rng = random.Random(7)
+    seconds = []
+    async with world.running() as intake:
+        offset = 0
+        for starts in (range(DAY_START_MS, last_ms + 1, base_ms), [last_ms]):
+            for values in _windows(rng, models, starts, a_window, offset):
+                for source, of_source in zip((PREDICTIONS, LABELS), values, strict=True):
+                    await intake.put(source, batch_of(source, of_source, base=offset), lambda: None)
+                offset += len(values[0])
+            await world.settle(intake, pause_seconds=0.01)
+            publisher.days, publisher.count = (), 0
+            began = time.process_time()
+            evaluated = await evaluator.evaluate(everything=True)
+            seconds.append(time.process_time() - began)
+            if evaluated.pending:
+                raise BenchError("an evaluation left windows behind")
+    _check(publisher.days, models, offset // len(models))
+    return EvaluationCost(first_seconds=seconds[0], cpu_seconds=seconds[1], reports=publisher.count)
+
+
+def _windows(
+    rng: random.Random, models: Sequence[MonitoredModel], starts: Sequence[int], count: int, offset: int
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Predictions and labels, as many of each; both of one window are in it."""
+    base_ms = models[0].base_window_ms
+    for first in range(0, len(starts), WINDOWS_A_BATCH):
+        predictions: list[bytes] = []
+        labels: list[bytes] = []
+        for start_ms in starts[first : first + WINDOWS_A_BATCH]:
+            for number in range(count):
+                at_ms = start_ms + base_ms * number // count
+                for model in models:
+                    request_id = str(offset + len(predictions))
+                    score, answer = round(rng.random(), 2), rng.random()
+                    predictions.append(
+                        prediction(
+                            request_id,
+                            "yes" if score > 0.5 else "no",
+                            at_ms=at_ms,
+                            model=model.name,
+                            score=score,
+                            segment={"region": rng.choice(REGIONS)},
+                        )
+                    )
+                    truth = "yes" if answer < score else "no"
+                    labels.append(label(request_id, truth, at_ms=at_ms + rng.randrange(HOUR_MS)))
+        yield predictions, labels
+        offset += len(predictions)
+
+
+def _check(days: Sequence[OutgoingMessage], models: Sequence[MonitoredModel], count: int) -> None:
+    """Every model's day has all that was written for it."""
+    reports = [msgspec.json.decode(message.value or b"", type=WindowReport) for message in days]
+    counts = [(report.predictions, report.labelled) for report in reports if not report.segment]
+    if counts != [(count, count)] * len(models):
+        raise BenchError("a report on a day is wrong, so no figure counts")
