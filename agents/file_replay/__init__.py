@@ -1,0 +1,1 @@
+"""Files of predictions and labels into Kafka, in the order of event time."""
