@@ -50,7 +50,9 @@ class WindowSums:
 
     A base window carries a stamp: what was known of its changes before it was read. One that has changed since is
     outdated until it is put again. Once more than `limit_cells` counts are kept, `trim` lets those windows leave
-    first that ended longest before the newest of their model version.
+    first that ended longest before the newest of their model version, in lengths of their own: base windows of the
+    last hour stay as long as hours of half a day, so that a label which comes late costs an hour to be read again
+    and not a day.
     """
 
     def __init__(self, *, limit_cells: int) -> None:
@@ -141,7 +143,7 @@ class WindowSums:
         newest_ms: dict[bytes, int] = {}
         for window in windows:
             newest_ms[window.model_version] = max(window.end_ms, newest_ms.get(window.model_version, window.end_ms))
-        windows.sort(key=lambda each: (each.end_ms - newest_ms[each.model_version], each.size_ms))
+        windows.sort(key=lambda each: ((each.end_ms - newest_ms[each.model_version]) / each.size_ms, each.size_ms))
         for window in windows:
             if self._cost <= TRIM_SHARE * self._limit_cells:
                 break

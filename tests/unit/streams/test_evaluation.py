@@ -238,6 +238,14 @@ def test_oldest_windows_of_each_model_version_are_forgotten_first() -> None:
     assert [] == list(sums.missing(other, MODEL))
 
 
+def test_hours_are_kept_for_longer_than_the_base_windows_in_them() -> None:
+    sums = filled(WindowSums(limit_cells=110), DAY)
+    sums.sum_of(DAY, MODEL)
+    sums.trim()
+    sums.drop_changed(base(5), stamp="changed")
+    assert [base(5 * number) for number in range(12)] == list(sums.missing(DAY, MODEL))
+
+
 def test_model_version_that_is_forgotten_leaves_the_others() -> None:
     sums = filled(WindowSums(limit_cells=10_000), base(0))
     other = ReportWindow(b"another.", BASE_MS, NOON_MS)
