@@ -19,12 +19,16 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from agents.settings import KafkaSettings, SecuritySettings
-from streams.errors import PermanentFailure, TemporaryFailure
+from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
-__all__ = ["connection_options", "kafka_failures"]
+__all__ = ["connection_options", "kafka_failure", "kafka_failures"]
 
 _REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
-_NOT_ALLOWED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+_RIGHTS = {
+    ClusterAuthorizationFailedError: ("the operation", "the cluster"),
+    GroupAuthorizationFailedError: ("Read", "the group"),
+    TopicAuthorizationFailedError: ("Read or Write", "the topic"),
+}
 
 ANSWER_SECONDS = 15.0
 """Of one call, connecting included: long for a broker that lives, short for somebody at a prompt."""
@@ -61,14 +65,22 @@ async def kafka_failures(address: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             yield
-    except _REFUSED as error:
-        raise PermanentFailure(f"Kafka at {address} refuses the credentials; correct kafka.security") from error
-    except _NOT_ALLOWED as error:
-        raise PermanentFailure(f"Kafka at {address} does not allow this user enough: {_said(error)}") from error
     except TimeoutError as error:
         raise TemporaryFailure(f"Kafka at {address} does not answer within {ANSWER_SECONDS:g} s") from error
     except (KafkaError, OSError) as error:
-        raise TemporaryFailure(f"Kafka at {address} does not answer: {_said(error)}") from error
+        raise kafka_failure(error, address) from error
+
+
+def kafka_failure(error: BaseException, address: str) -> LatelabelError:
+    """What an error of the client means: somebody has to let us do more, or it may pass."""
+    if isinstance(error, _REFUSED):
+        return PermanentFailure(f"Kafka at {address} refuses the credentials; correct kafka.security")
+    for kind, (right, resource) in _RIGHTS.items():
+        if isinstance(error, kind):
+            return PermanentFailure(
+                f"Kafka at {address} does not allow this user enough: {_said(error)}; grant {right} on {resource}"
+            )
+    return TemporaryFailure(f"Kafka at {address} does not answer: {_said(error)}")
 
 
 def _said(error: BaseException) -> str:

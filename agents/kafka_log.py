@@ -12,8 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from agents.kafka_connection import kafka_failure
+from agents.kafka_greeting import greet
 from agents.partition_intake import LogBounds
-from streams.errors import PermanentFailure, TemporaryFailure
+from streams.errors import PermanentFailure
 from streams.ledger.parts import Role, Source
 
 __all__ = ["KafkaLog"]
@@ -43,8 +45,9 @@ class KafkaLog:
 
         Raises:
             TemporaryFailure: no broker answers.
-            PermanentFailure: a topic does not exist.
+            PermanentFailure: the brokers do not let us in, or a topic does not exist, as far as we may see.
         """
+        await greet(self._connection)
         with self._failures():
             admin = AIOKafkaAdminClient(**self._connection)
             try:
@@ -75,8 +78,8 @@ class KafkaLog:
         missing = [topic for topic in self.topics.values() if topic not in counts]
         if missing:
             raise PermanentFailure(
-                f"Kafka at {self._address} has no topic {', '.join(missing)}; "
-                "`latelabel topics create` makes what is missing"
+                f"Kafka at {self._address} has no topic {', '.join(missing)} that this user may read; "
+                "`latelabel topics create` makes what is missing, an ACL for Read shows what is there"
             )
 
     async def stop(self) -> None:
@@ -173,6 +176,4 @@ class KafkaLog:
         try:
             yield
         except (KafkaError, OSError, TimeoutError) as error:
-            raise TemporaryFailure(
-                f"Kafka at {self._address} does not answer: {type(error).__name__} {error}".rstrip()
-            ) from error
+            raise kafka_failure(error, self._address) from error

@@ -17,6 +17,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from agents.durations import duration_text
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_greeting import greet
 from agents.settings import KafkaSettings, Settings
 from schemas.topics import TOPICS
 from streams.errors import PermanentFailure, TemporaryFailure
@@ -147,10 +148,12 @@ class KafkaTopics:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._address = kafka.address
-        self._admin = AIOKafkaAdminClient(**connection_options(kafka))
+        self._connection = connection_options(kafka)
+        self._admin = AIOKafkaAdminClient(**self._connection)
 
     async def __aenter__(self) -> KafkaTopics:
         try:
+            await greet(self._connection)
             async with kafka_failures(self._address):
                 await self._admin.start()
         except BaseException:
@@ -186,7 +189,8 @@ class KafkaTopics:
             described = await self._partitions()
         if name not in described:
             raise PermanentFailure(
-                f"Kafka at {self._address} has no topic {name}; `latelabel topics create` makes what is missing"
+                f"Kafka at {self._address} has no topic {name} that this user may read; `latelabel topics create` makes"
+                " what is missing, an ACL for Read shows what is there"
             )
         return len(described[name])
 

@@ -216,14 +216,34 @@ class Server(ABC):
 
 
 class KafkaServer(Server):
-    """Apache Kafka, one KRaft node with a heap of 512 MB, without topics and without automatic topics."""
+    """Apache Kafka, one KRaft node with a heap of 512 MB, without topics and without automatic topics.
+
+    Args:
+        folder: see `Server`.
+        listeners: names of further listeners and their security protocols, such as `{"GUARDED": "SASL_SSL"}`;
+            the one at `address` is always in the clear, for the broker itself and for operators.
+        options: further settings by their names in server.properties, those of the listeners among them.
+    """
 
     name = "kafka"
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        listeners: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(folder)
+        self.options = dict(options or {})
+        self._protocols = {"PLAINTEXT": "PLAINTEXT", **(listeners or {})}
+        self._ports = {name: self.port if name == "PLAINTEXT" else free_port() for name in self._protocols}
         self._controller_port = free_port()
         self._properties = self.folder / "server.properties"
+
+    def address_of(self, listener: str) -> str:
+        """`host:port` of one of the listeners."""
+        return f"127.0.0.1:{self._ports[listener]}"
 
     def _prepare(self) -> None:
         _require("java", package="default-jre-headless")
@@ -231,13 +251,18 @@ class KafkaServer(Server):
             raise StackError(f"Kafka's jars are not in {KAFKA_LIBS}; run `make setup`")
         data = self.folder / "data"
         template = (ROOT / "deploy/kafka/server.properties").read_text()
+        listeners = ",".join(f"{name}://{self.address_of(name)}" for name in self._protocols)
+        protocols = ",".join(f"{name}:{protocol}" for name, protocol in self._protocols.items())
         for name, value in {
-            "@BROKER_PORT@": str(self.port),
+            "@LISTENERS@": listeners,
+            "@PROTOCOLS@": protocols,
             "@CONTROLLER_PORT@": str(self._controller_port),
             "@DATA@": str(data),
         }.items():
             template = template.replace(name, value)
-        self._properties.write_text(template)
+        # Of a name that stands twice the last line counts.
+        options = "".join(f"{name}={value}\n" for name, value in self.options.items())
+        self._properties.write_text(f"{template}\n{options}")
         if not (data / "meta.properties").exists():
             self._format()
 
