@@ -246,6 +246,14 @@ def test_hours_are_kept_for_longer_than_the_base_windows_in_them() -> None:
     assert [base(5 * number) for number in range(12)] == list(sums.missing(DAY, MODEL))
 
 
+def test_sums_around_a_base_window_that_is_put_after_it_was_forgotten_are_made_again() -> None:
+    sums = filled(WindowSums(limit_cells=3), HOUR)
+    sums.sum_of(HOUR, MODEL)
+    sums.trim()
+    sums.put(base(5), [{(EVERYTHING, ABSENT, OK): 7}])
+    assert 11 == len(list(sums.missing(HOUR, MODEL)))
+
+
 def test_model_version_that_is_forgotten_leaves_the_others() -> None:
     sums = filled(WindowSums(limit_cells=10_000), base(0))
     other = ReportWindow(b"another.", BASE_MS, NOON_MS)
