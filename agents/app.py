@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -190,6 +190,11 @@ def _connect(
     def paused() -> frozenset[TopicPartition]:
         return frozenset(map(log.position_of, intake.paused()))
 
+    def out_of_range(lost: Collection[TopicPartition]) -> None:
+        for at in lost:
+            if partition := intake.partitions.get(log.source_of(at.topic, at.partition)):
+                partition.check()
+
     app: FaustApp = build_faust_app(
         group=settings.kafka.group,
         client_id=CLOSING_CLIENT_ID if is_closing else CLIENT_ID,
@@ -197,6 +202,7 @@ def _connect(
         topics=list(log.topics.values()),
         start_offsets=start_offsets,
         paused=paused,
+        out_of_range=out_of_range,
         give_up=intake.give_up,
         take_in=take_in,
     )

@@ -1,13 +1,14 @@
 """Faust's transport for Kafka, changed to hand an agent one `RecordBatch` per fetched partition.
 
 Stock Faust starts four asyncio tasks for every record. Here a fetch of a partition is one event, so the
-conductor, the stream and the agent run once per batch. Five further things differ:
+conductor, the stream and the agent run once per batch. Six further things differ:
 
 * Where to read from is asked of `offsets`, never of the group's commits: every way in which Faust starts
   or resumes a partition goes through `seek_to_committed`.
 * Group commits are advice for lag tools. One that fails is logged, not fatal.
 * The newest acknowledgement is what gets committed; batches of a partition are acknowledged in order.
 * Partitions that `paused` names are not fetched, before and after every rebalance.
+* A place that the log no longer has is told to `out_of_range`, which seeks another.
 * No sleep of a second when every partition is full, and no long poll of 1.5 s that holds busy ones up.
 
 A position that moves without records, over transaction markers or aborted records, yields an empty batch, so
@@ -19,13 +20,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
@@ -36,14 +37,14 @@ from agents import raw_fetch
 from agents.guarded_records import guard_fetched_records
 from agents.record_batch import Envelope, RecordBatch
 
-__all__ = ["BatchSchema", "BatchTransport", "Paused", "StartOffsets"]
+__all__ = ["BatchSchema", "BatchTransport", "OutOfRange", "Paused", "StartOffsets"]
 
 _log = logging.getLogger(__name__)
 _faust_log = get_logger("faust.batch_transport")
 
 FETCH_MAX_WAIT_MS = 100
 """The broker's long poll; one is in flight per broker, so an idle partition can hold up a busy one so long."""
-FETCH_MAX_BYTES = 16 * 1024 * 1024
+FETCH_MAX_BYTES = 8 * 1024 * 1024
 """Of one response, compressed."""
 MAX_POLL_RECORDS = 4000
 """Of one look for records, over all partitions: bounds a batch, and so the time that packing it takes."""
@@ -52,6 +53,8 @@ NEVER_EXPELLED_MS = 24 * 60 * 60 * 1000
 POLL_SECONDS = 0.2
 """How long one look for records may take; an empty batch, and a partition that drained, wait so long."""
 FULL_SECONDS = 0.005
+OUT_OF_RANGE_SECONDS = 0.2
+"""To let `out_of_range` find a new place before the old one is asked for again."""
 COMMIT_SECONDS = 10.0
 """A commit must not hold the consumer's thread while the group's coordinator is away."""
 REQUEST_SECONDS = 40.0
@@ -64,6 +67,8 @@ StartOffsets = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPart
 """Told all partitions that are assigned now, answers with the offset wanted next of each."""
 Paused = Callable[[], frozenset[TopicPartition]]
 """The partitions of which nothing is wanted at present. At most one fetch of each is kept for later."""
+OutOfRange = Callable[[Collection[TopicPartition]], None]
+"""Told partitions whose log no longer has what is wanted of them, again and again until another place is sought."""
 
 
 class _NoMemory(dict[TP, int | None]):
@@ -245,7 +250,12 @@ class _Consumer(driver.Consumer):
                 active = {tp for tp in active if tp not in paused}
             # To the fetcher no partition at all would mean all of them.
             if active:
-                return await self._getmany(active_partitions=active, timeout=timeout), active
+                try:
+                    return await self._getmany(active_partitions=active, timeout=timeout), active
+                except OffsetOutOfRangeError as error:
+                    cast("Any", self.app).out_of_range(error.args[0])
+                    await asyncio.sleep(OUT_OF_RANGE_SECONDS)
+                    return {}, active
             await asyncio.sleep(FULL_SECONDS)
             return {}, active
         finally:
@@ -279,7 +289,7 @@ class _Consumer(driver.Consumer):
 class BatchTransport(driver.Transport):
     """Set as `app.transport`.
 
-    The app has `start_offsets` of type `StartOffsets`, `paused` of type `Paused`, and `connection`: aiokafka's
+    The app has `start_offsets`, `paused` and `out_of_range` of the types above, and `connection`: aiokafka's
     arguments for brokers and security, because Faust cannot express all of them.
     """
 

@@ -13,7 +13,7 @@ import faust
 from faust.app.base import BootStrategy
 from mode import CrashingSupervisor, get_logger
 
-from agents.batch_transport import BatchSchema, BatchTransport, Paused, StartOffsets
+from agents.batch_transport import BatchSchema, BatchTransport, OutOfRange, Paused, StartOffsets
 from agents.record_batch import RecordBatch
 
 __all__ = ["SESSION_TIMEOUT_SECONDS", "FaustApp", "build_faust_app"]
@@ -24,7 +24,7 @@ SESSION_TIMEOUT_SECONDS = 15.0
 """After this long without a heartbeat a worker is taken for dead, and others take over what it read."""
 SEEK_PATIENCE_SECONDS = 24 * 60 * 60.0
 """How long Faust waits for `start_offsets`; past it, it goes on without consuming and without saying so."""
-BUFFERED_BATCHES = 4
+BUFFERED_BATCHES = 1
 """Before the agent; beyond it a partition is not fetched."""
 MAX_PARTITION_FETCH_BYTES = 1024 * 1024
 
@@ -46,6 +46,7 @@ class FaustApp(faust.App):
     connection: Mapping[str, Any]
     start_offsets: StartOffsets
     paused: Paused
+    out_of_range: OutOfRange
     has_joined = False
     rebalances_ended = 0
 
@@ -75,6 +76,7 @@ def build_faust_app(
     topics: Collection[str],
     start_offsets: StartOffsets,
     paused: Paused,
+    out_of_range: OutOfRange,
     give_up: Callable[[], Awaitable[None]],
     take_in: TakeIn,
     session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
@@ -86,6 +88,7 @@ def build_faust_app(
         connection: aiokafka's arguments for brokers and security.
         start_offsets: where partitions begin whenever they are assigned.
         paused: which partitions are not to be fetched at present.
+        out_of_range: see `OutOfRange`.
         give_up: called when all partitions are taken away; those that come back are assigned again.
         take_in: called with every batch, in order per partition; what it raises ends the app.
     """
@@ -112,6 +115,7 @@ def build_faust_app(
     app.connection = connection
     app.start_offsets = start_offsets
     app.paused = paused
+    app.out_of_range = out_of_range
     app.transport = BatchTransport(app.conf.broker_consumer, app)
 
     @app.on_partitions_assigned.connect

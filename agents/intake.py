@@ -17,7 +17,7 @@ from streams.ledger.parts import Role, ShardState, Source
 
 __all__ = ["Intake"]
 
-MAX_HELD_BYTES = 32 * 1024 * 1024
+MAX_HELD_BYTES = 8 * 1024 * 1024
 """Of record values, decompressed, waiting or being committed."""
 
 

@@ -59,7 +59,7 @@ def _calm_the_garbage_collector() -> None:
     """A batch makes thousands of objects that all live until it is packed; by default every 700 are searched for
     cycles, again and again. That is a third of the time of packing."""
     gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
+    gc.set_threshold(GARBAGE_THRESHOLD, 5, 5)
 
 
 async def _run(settings: Settings, *, until_caught_up: bool, close: bool) -> int:

@@ -90,7 +90,8 @@ def _run(kafka: KafkaServer, redis: RedisServer, folder: Path, *, predictions: i
     name = unique_name("w1")
     topics = (f"{name}-labels", f"{name}-predictions")
     for topic in topics:
-        create_topic(kafka.address, topic, partitions=PARTITIONS)
+        # Its records are as old as their event times.
+        create_topic(kafka.address, topic, partitions=PARTITIONS, settings={"retention.ms": "-1"})
     for topic in (f"{name}-metrics", f"{name}-dead-letters"):
         create_topic(kafka.address, topic)
     write(predictions, brokers=kafka.address, topics=topics, bare=bare)

@@ -16,6 +16,9 @@ from tests.bench.errors import BenchError
 __all__ = ["Cost", "cost_of_running"]
 
 
+LOOK_SECONDS = 0.1
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Of one run: the program's own processor seconds, those of servers meanwhile, and what it took otherwise."""
@@ -42,11 +45,16 @@ def cost_of_running(
     log = folder / "output.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
+        peak_bytes = 0
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+                # Not the usage's own peak: that begins with the memory of whoever forked it.
+                peak_bytes = _peak_bytes(process.pid) or peak_bytes
+                time.sleep(LOOK_SECONDS)
         except BaseException:
             process.kill()
             raise
+    _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise BenchError(f"{' '.join(command)} exited with {process.returncode}:\n{log.read_text()[-4000:]}")
@@ -54,8 +62,15 @@ def cost_of_running(
         own_seconds=usage.ru_utime + usage.ru_stime,
         server_seconds={name: _seconds(pid) - before[name] for name, pid in servers.items()},
         wall_seconds=time.monotonic() - began,
-        peak_bytes=usage.ru_maxrss * 1024,
+        peak_bytes=peak_bytes,
     )
+
+
+def _peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0  # it ends just now
 
 
 def _seconds(pid: int) -> float:

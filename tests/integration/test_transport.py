@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from agents.batch_transport import FETCH_MAX_WAIT_MS
 from deploy.servers import KafkaServer, RedisServer
 from schemas.times import format_time
 from tests.support.services import unique_name
-from tests.support.workers import Installation, finish, worker
+from tests.support.waiting import wait_until
+from tests.support.workers import SHARDS, Installation, finish, worker
 
 
 @pytest.fixture
@@ -86,3 +90,29 @@ async def test_every_codec_is_read(installation: Installation, codec: str) -> No
     producer = Producer({"bootstrap.servers": installation.brokers, "compression.type": codec, "linger.ms": 50})
     send(producer, installation, [f"id-{number}" for number in range(200)])
     assert {"predictions:read": 200, "predictions:waiting": 200} == await counted(installation)
+
+
+async def test_retention_that_overtakes_a_running_worker_is_a_gap_and_reading_goes_on(
+    installation: Installation,
+) -> None:
+    topic = installation.topics["predictions"]
+    producer = Producer({"bootstrap.servers": installation.brokers})
+    send(producer, installation, [f"early-{number}" for number in range(3)])
+
+    def waiting() -> int:
+        return asyncio.run(installation.counts())[1].get("predictions:waiting", 0)
+
+    with worker(installation) as process:
+        await asyncio.to_thread(wait_until, lambda: waiting() == 3, what="the first records")
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(10 * FETCH_MAX_WAIT_MS / 1000)  # what it has asked for is answered by now
+        send(producer, installation, [f"lost-{number}" for number in range(5)] + ["kept"])
+        admin = AdminClient({"bootstrap.servers": installation.brokers})
+        for deleted in admin.delete_records([TopicPartition(topic, 0, 8)]).values():
+            deleted.result(30)
+        process.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(wait_until, lambda: waiting() == 4, what="the record behind the gap")
+        process.send_signal(signal.SIGTERM)
+        code, log = finish(process)
+    _, fates = await installation.counts()
+    assert (0, {"predictions:read": 4, "predictions:waiting": 4, "predictions:lost": 5 * SHARDS}) == (code, fates), log
