@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
+import functools
 import itertools
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ __all__ = ["replay"]
 LINE_SECONDS = 10.0
 """Between lines of progress, where there is no terminal to write over."""
 REDRAW_SECONDS = 0.2
+OVERWRITE = "\r\x1b[K"
 STOP_SECONDS = 5.0
 """For the last portion to be acknowledged, after which what was interrupted ends anyway."""
 
@@ -176,17 +179,19 @@ def replay(
     set_up_logging()
     settings = invocation.settings()
     record_files = _record_files(files, _mapped(files, topics, columns, constants), zone, settings)
-    all_checked = _check(record_files)
+    line = _Line()
+    all_checked = _check(record_files, line)
     if dry_run:
         return 0
-    progress = _Progress(total=sum(checked.records for checked in all_checked), skipped=skip)
+    total = sum(checked.records for checked in all_checked)
     with contextlib.ExitStack() as stack:
         in_order = [
             stack.enter_context(file.in_order(checked)) for file, checked in zip(record_files, all_checked, strict=True)
         ]
         records = itertools.islice(merged(in_order), skip, None)
-        topic_names = {file.role: settings.kafka.topic(file.role) for file in record_files}
-        return asyncio.run(_send(settings, records, progress, topics=topic_names, speed=speed))
+        roles = {file.role for file in record_files}
+        progress = _Progress(total=total, skipped=min(skip, total))
+        return asyncio.run(_send(settings, records, progress, roles=roles, speed=speed, line=line))
 
 
 def _mapped(
@@ -239,21 +244,23 @@ def _record_files(
     return record_files
 
 
-def _check(files: Sequence[RecordFile]) -> list[Checked]:
+def _check(files: Sequence[RecordFile], line: _Line) -> list[Checked]:
     all_checked = []
     for file in files:
-        checked = file.check()
+        checked = file.check(functools.partial(_tell_checked, line, file))
         all_checked.append(checked)
-        if not checked.mistakes:
-            click.echo(_summary(file, checked), err=True)
-    mistakes = [mistake for checked in all_checked for mistake in checked.mistakes]
+        for text in checked.mistakes or [_summary(file, checked)]:
+            line.say(text)
+    mistakes = sum(len(checked.mistakes) for checked in all_checked)
     if mistakes:
-        for mistake in mistakes:
-            click.echo(mistake, err=True)
         most = any(len(checked.mistakes) >= MISTAKES_TOLD for checked in all_checked)
-        number = f"{'at least ' if most else ''}{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+        number = f"{'at least ' if most else ''}{mistakes} mistake{'s' if mistakes > 1 else ''}"
         raise PermanentFailure(f"{number}; nothing was sent")
     return all_checked
+
+
+def _tell_checked(line: _Line, file: RecordFile, so_far: Checked) -> None:
+    line.tell(f"{file.table.path}: {so_far.records:,} {file.role} checked")
 
 
 def _summary(file: RecordFile, checked: Checked) -> str:
@@ -270,31 +277,36 @@ def _summary(file: RecordFile, checked: Checked) -> str:
 
 
 async def _send(
-    settings: Settings, records: Iterator[Record], progress: _Progress, *, topics: Mapping[Role, str], speed: float
+    settings: Settings, records: Iterator[Record], progress: _Progress, *, roles: Set[Role], speed: float, line: _Line
 ) -> int:
+    topics = {role: settings.kafka.topic(role) for role in roles}
     async with KafkaTopics(settings.kafka) as kafka:
         for topic in topics.values():
             await kafka.partitions(topic)
     publisher = KafkaPublisher(connection_options(settings.kafka))
     sender = Sender(
-        publisher=publisher, clock=SystemClock(), topics=topics, speed=speed, report=lambda: progress.tell(sender)
+        publisher=publisher,
+        clock=SystemClock(),
+        topics=topics,
+        speed=speed,
+        report=lambda: line.tell(progress.text(sender)),
     )
     with _stopped_by_signals() as (stop, codes):
         try:
             await publisher.start()
             await sender.run(records, stop=stop)
         except LatelabelError:
-            progress.end(sender)
-            click.echo(progress.remedy(sender), err=True)
+            line.say(progress.text(sender))
+            line.say(progress.remedy(sender))
             raise
         except asyncio.CancelledError:
             if not codes:
                 raise
         finally:
             await publisher.stop()
-    progress.end(sender)
+    line.say(progress.text(sender))
     if progress.done(sender) < progress.total:
-        click.echo(progress.remedy(sender), err=True)
+        line.say(progress.remedy(sender))
         return codes[0] if codes else FAILED
     return 0
 
@@ -321,30 +333,48 @@ def _stopped_by_signals() -> Iterator[tuple[asyncio.Event, list[int]]]:
     yield stop, codes
 
 
-class _Progress:
-    """Says on stderr how far it is: one line that is written over on a terminal, else one line every ten seconds."""
+class _Line:
+    """A line on stderr that says how far it is: written over on a terminal, else a new one every ten seconds."""
 
-    def __init__(self, *, total: int, skipped: int) -> None:
-        self.total = total
-        self._skipped = min(skipped, total)
+    def __init__(self) -> None:
         self._clock = SystemClock()
         self._is_terminal = sys.stderr.isatty()
-        self._started_seconds = self._told_seconds = self._clock.monotonic_seconds()
+        self._told_seconds = self._clock.monotonic_seconds()
 
-    def done(self, sender: Sender) -> int:
-        """How many of all records are in Kafka, those that were skipped included."""
-        return self._skipped + sender.sent
-
-    def tell(self, sender: Sender) -> None:
-        """Say it if it is time to."""
+    def tell(self, text: str) -> None:
+        """Write it if it is time to."""
         now_seconds = self._clock.monotonic_seconds()
         if now_seconds - self._told_seconds >= (REDRAW_SECONDS if self._is_terminal else LINE_SECONDS):
             self._told_seconds = now_seconds
-            self._write(self._line(sender), is_last=not self._is_terminal)
+            self._write(text, is_last=not self._is_terminal)
 
-    def end(self, sender: Sender) -> None:
-        """Say it for the last time."""
-        self._write(self._line(sender), is_last=True)
+    def say(self, text: str) -> None:
+        """Write what is to stay."""
+        self._write(text, is_last=True)
+
+    def _write(self, text: str, *, is_last: bool) -> None:
+        click.echo(f"{OVERWRITE if self._is_terminal else ''}{text}", nl=is_last, err=True)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Progress:
+    """How far sending is, in words."""
+
+    total: int
+    skipped: int
+    started_seconds: float = dataclasses.field(default_factory=lambda: SystemClock().monotonic_seconds())
+
+    def done(self, sender: Sender) -> int:
+        """How many of all records are in Kafka, those that were skipped included."""
+        return self.skipped + sender.sent
+
+    def text(self, sender: Sender) -> str:
+        """How much is done, until when, and how fast."""
+        done = self.done(sender)
+        seconds = SystemClock().monotonic_seconds() - self.started_seconds
+        ratio = done / self.total if self.total else 1.0
+        reached = "" if sender.reached_ms is None else f", event time {format_time(sender.reached_ms)}"
+        return f"{done:,} of {self.total:,} records ({ratio:.1%}){reached}, {sender.sent / max(seconds, 1e-3):,.0f}/s"
 
     def remedy(self, sender: Sender) -> str:
         """How to go on from here."""
@@ -352,14 +382,3 @@ class _Progress:
             f"Stopped after {self.done(sender):,} of {self.total:,} records. To go on, repeat the command with"
             f" --skip {self.done(sender)}; what is sent twice is counted once."
         )
-
-    def _line(self, sender: Sender) -> str:
-        done = self.done(sender)
-        seconds = self._clock.monotonic_seconds() - self._started_seconds
-        ratio = done / self.total if self.total else 1.0
-        reached = "" if sender.reached_ms is None else f", event time {format_time(sender.reached_ms)}"
-        return f"{done:,} of {self.total:,} records ({ratio:.1%}){reached}, {sender.sent / max(seconds, 1e-3):,.0f}/s"
-
-    def _write(self, line: str, *, is_last: bool) -> None:
-        start = "\r\x1b[K" if self._is_terminal else ""
-        click.echo(f"{start}{line}", nl=is_last, err=True)

@@ -14,9 +14,15 @@ from typing import Any
 
 from agents.file_replay.fields import FIELDS, REQUIRED, convert, kind_of
 from agents.file_replay.tables import Row
+from schemas.errors import shown
 from streams.ledger.parts import Role
 
 __all__ = ["Mapped", "Mapper", "Misused"]
+
+
+COLUMNS_TOLD = 30
+COLUMNS_CACHED = 4_096
+"""More than files have, and a bound for those whose keys are never the same."""
 
 
 class Misused(Exception):
@@ -54,7 +60,7 @@ class Mapper:
         self._columns = {field: column for field, column in mapped.columns.items() if column}
         self._constants = [(field, _constant(mapped.role, field, text)) for field, text in mapped.constants.items()]
         self._unseen = set(self._columns.values())
-        self._own_field = functools.cache(self._field_of_column)
+        self._own_field = functools.lru_cache(COLUMNS_CACHED)(self._field_of_column)
         if columns is not None:
             self._check_columns(columns)
 
@@ -98,7 +104,8 @@ class Mapper:
         return None if is_taken or kind_of(self._role, column) is None else column
 
     def _check_columns(self, columns: Sequence[str]) -> None:
-        there_are = f"the columns are {', '.join(columns)}"
+        more = f" and {len(columns) - COLUMNS_TOLD} more" if len(columns) > COLUMNS_TOLD else ""
+        there_are = f"the columns are {', '.join(map(shown, columns[:COLUMNS_TOLD]))}{more}"
         for column in self._columns.values():
             if column not in columns and (self._is_text or column.partition(".")[0] not in columns):
                 raise Misused(f"there is no column {column!r}{_suggestion(column, columns)}; {there_are}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -18,8 +18,9 @@ import orjson
 from agents.file_replay.instants import Instants
 from agents.file_replay.mapping import Mapper
 from agents.file_replay.sorting import sorted_records
-from agents.file_replay.tables import Table, UnreadableFile
+from agents.file_replay.tables import ROWS_AT_ONCE, Row, Table, UnreadableFile
 from schemas.codec import decode_labels, decode_predictions
+from schemas.errors import Reason
 from schemas.times import format_time
 from streams.ledger.parts import Role
 
@@ -75,22 +76,17 @@ class RecordFile:
         self._now_ms = now_ms
         self._skew_ms = max_future_skew_ms
 
-    def check(self) -> Checked:
-        """Read the whole file, and find its mistakes."""
+    def check(self, report: Callable[[Checked], None]) -> Checked:
+        """Read the whole file, and find its mistakes; `report` is called every thousand rows."""
         checked = Checked()
         try:
-            for number, row in self.table.rows():
-                try:
-                    record = self._record(self._mapper.fields(row))
-                except ValueError as error:
-                    checked.mistakes.append(f"{self.table.place(number)}: {error}")
-                    if len(checked.mistakes) == MISTAKES_TOLD:
-                        break
-                    continue
-                if record is None:
-                    checked.without_label += 1
-                else:
-                    checked.add(record.time_ms)
+            for rows in _portions(self.table.rows()):
+                mistakes = sorted(self._mistakes(rows, checked))
+                told = mistakes[: MISTAKES_TOLD - len(checked.mistakes)]
+                checked.mistakes += [f"{self.table.place(number)}: {mistake}" for number, mistake in told]
+                if len(checked.mistakes) == MISTAKES_TOLD:
+                    break
+                report(checked)
             else:
                 checked.mistakes += [f"{self.table.path}: no row has {column!r}" for column in self._mapper.unseen]
         except UnreadableFile as error:
@@ -117,6 +113,7 @@ class RecordFile:
                 yield record
 
     def _record(self, fields: dict[str, object]) -> Record | None:
+        """The record of a row; None if it is a label that is not known yet."""
         if self.role is Role.LABELS and fields.get("label") is None:
             return None
         if "event_time" not in fields:
@@ -130,15 +127,45 @@ class RecordFile:
             value = orjson.dumps(fields)
         except orjson.JSONEncodeError as error:
             raise ValueError(f"cannot be written as JSON: {error}") from None
-        self._check(value)
-        return Record(time_ms, self.role, str(fields["request_id"]).encode(), value)
+        return Record(time_ms, self.role, str(fields.get("request_id")).encode(), value)
 
-    def _check(self, value: bytes) -> None:
-        """Read it as the worker will."""
+    def _mistakes(self, rows: Sequence[tuple[int, Row]], checked: Checked) -> Iterator[tuple[int, str]]:
+        """The rows that are no records, and why; the others are added to `checked`."""
+        records: list[tuple[int, Record]] = []
+        for number, row in rows:
+            try:
+                record = self._record(self._mapper.fields(row))
+            except ValueError as error:
+                yield number, str(error)
+                continue
+            if record is None:
+                checked.without_label += 1
+            else:
+                records.append((number, record))
+        # Read as the worker will, and as many at once, which is what makes it fast.
         decode = decode_predictions if self.role is Role.PREDICTIONS else decode_labels
-        decoded = decode([value], [self._now_ms], now_ms=self._now_ms, max_future_skew_ms=self._skew_ms)
-        for _, rejected in decoded.rejected:
-            raise ValueError(str(rejected))
+        values = [record.value for _, record in records]
+        decoded = decode(values, [self._now_ms] * len(values), now_ms=self._now_ms, max_future_skew_ms=self._skew_ms)
+        for index in decoded.indexes:
+            checked.add(records[index][1].time_ms)
+        for index, rejected in decoded.rejected:
+            is_missing = rejected.reason is Reason.MISSING_FIELD
+            yield records[index][0], f"{rejected}{'; does --map say where it is?' if is_missing else ''}"
+
+
+def _portions(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
+    """Rows by the thousand, those before a place that cannot be read included."""
+    portion: list[tuple[int, Row]] = []
+    try:
+        for row in rows:
+            portion.append(row)
+            if len(portion) == ROWS_AT_ONCE:
+                yield portion
+                portion = []
+    except UnreadableFile:
+        yield portion
+        raise
+    yield portion
 
 
 def merged(files: Sequence[Iterable[Record]]) -> Iterator[Record]:

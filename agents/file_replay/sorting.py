@@ -37,22 +37,22 @@ def sorted_records(
     """
     with contextlib.ExitStack() as stack:
         runs: list[IO[bytes]] = []
-        run: list[Sortable] = []
+        run: list[tuple[int, bytes]] = []
         size_bytes = 0
         for time_ms, _, key, value in records:
-            run.append((time_ms, key, value))
-            size_bytes += len(key) + len(value) + RECORD_OVERHEAD_BYTES
+            # Copied, because values come from buffers that are larger than they, and would keep those.
+            run.append((time_ms, _HEAD.pack(time_ms, len(key), len(value)) + key + value))
+            size_bytes += len(run[-1][1]) + RECORD_OVERHEAD_BYTES
             if size_bytes >= run_bytes:
                 runs.append(_write(stack.enter_context(tempfile.TemporaryFile()), run))
                 run, size_bytes = [], 0
-        run.sort(key=operator.itemgetter(0))
-        yield heapq.merge(*map(_read, runs), run, key=operator.itemgetter(0))
+        runs.append(_write(stack.enter_context(tempfile.TemporaryFile()), run))
+        yield heapq.merge(*map(_read, runs), key=operator.itemgetter(0))
 
 
-def _write(file: IO[bytes], run: list[Sortable]) -> IO[bytes]:
+def _write(file: IO[bytes], run: list[tuple[int, bytes]]) -> IO[bytes]:
     run.sort(key=operator.itemgetter(0))
-    for time_ms, key, value in run:
-        file.write(_HEAD.pack(time_ms, len(key), len(value)) + key + value)
+    file.writelines(packed for _, packed in run)
     file.seek(0)
     return file
 

@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from schemas.errors import shown
 from streams.errors import PermanentFailure
 
-__all__ = ["Row", "Table", "UnreadableFile", "open_table"]
+__all__ = ["ROWS_AT_ONCE", "Row", "Table", "UnreadableFile", "open_table"]
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -114,6 +115,8 @@ def _csv_columns(path: Path) -> list[str]:
         _, columns = next(_cells(path, file), (0, []))
     if not columns:
         raise UnreadableFile(f"{path}: empty; the first line has to name the columns")
+    if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
+        raise UnreadableFile(f"{path}:1: the only column is {shown(columns[0])}; cells have to be separated by commas")
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
         raise UnreadableFile(f"{path}:1: several columns are called {', '.join(map(repr, repeated))}; rename them")
@@ -179,7 +182,9 @@ def _parquet_file(path: Path) -> Any:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError:
-        raise UnreadableFile(f"{path}: reading Parquet needs pyarrow; `pip install 'latelabel[parquet]'`") from None
+        raise UnreadableFile(
+            f"{path}: reading Parquet needs pyarrow, the extra latelabel[parquet]: `pip install pyarrow`"
+        ) from None
     try:
         return parquet.ParquetFile(path)
     except arrow.ArrowException as error:

@@ -214,7 +214,7 @@ def written(path: Path, content: str | bytes) -> Path:
 def test_csv_is_read_with_quotes_line_ends_of_windows_and_byte_order_mark(tmp_path: Path) -> None:
     content = '\ufeffrequest_id,label,event_time\r\n"a,""1""\r\nx",ok,2013-01-01\r\n\r\nb,,\r\n'
     file = record_file(written(tmp_path / "a.csv", content), Role.LABELS)
-    checked = file.check()
+    checked = file.check(lambda _: None)
     assert ([], 1, 1) == (checked.mistakes, checked.records, checked.without_label)
     with file.in_order(checked) as records:
         assert [b'a,"1"\r\nx'] == [record.key for record in records]
@@ -225,6 +225,7 @@ def test_csv_is_read_with_quotes_line_ends_of_windows_and_byte_order_mark(tmp_pa
     [
         ("a.csv", b"", "a.csv: empty; the first line has to name the columns"),
         ("a.csv", b"a,b,a\n", "a.csv:1: several columns are called 'a'"),
+        ("a.csv", b"id;label\n", "a.csv:1: the only column is id;label; cells have to be separated by commas"),
         ("a.csv", b"\xff\xfea", "a.csv:1: the byte 0xff is not UTF-8"),
         ("a.csv.gz", b"", "the name does not tell the format; .csv, .jsonl, .ndjson and .parquet are read, unpacked"),
     ],
@@ -244,6 +245,9 @@ HEAD = "request_id,label,event_time\n"
         ("a.csv", HEAD + 'a,ok,"2013-01-01', ["a.csv:2: not CSV: unexpected end of data"]),
         ("a.csv", HEAD.encode() + b"a,ok,2013-01-01\n\xe4,ok,2013-01-01\n", ["a.csv:3: the byte 0xe4 is not UTF-8"]),
         ("a.csv", HEAD + "a,ok,\n,ok,2013-01-01\n", ["a.csv:2: event_time is missing", "a.csv:3: missing_field: "]),
+        ("a.csv", HEAD + f"a,{'x' * 129},2013-01-01\na,ok,x\n{'a,ok,'}\n" + "a,ok,x\n" * 20, [
+            "a.csv:2: out_of_bounds: ", "a.csv:3: event_time: x is", *(f"a.csv:{line}: " for line in range(4, 12)),
+        ]),
         ("a.csv", HEAD + "a,ok,1999-12-31\n", ["a.csv:2: implausible_time: event_time 1999-12-31T00:00:00Z is before"]),
         ("a.csv", HEAD + "a,ok,2026-11-24\n", ["a.csv:2: implausible_time: "]),
         ("a.jsonl", '\n{"request_id": "a", "label": {}, "event_time": 1357041600}', ["a.jsonl:2: wrong_type: "]),
@@ -254,7 +258,7 @@ HEAD = "request_id,label,event_time\n"
 def test_mistakes_are_told_with_their_line(
     tmp_path: Path, name: str, content: str | bytes, mistakes: list[str]
 ) -> None:
-    found = record_file(written(tmp_path / name, content), Role.LABELS).check().mistakes
+    found = record_file(written(tmp_path / name, content), Role.LABELS).check(lambda _: None).mistakes
     assert len(mistakes) == len(found)
     for expected, mistake in zip(mistakes, found, strict=True):
         assert mistake.startswith(f"{tmp_path}/{expected}")
@@ -262,7 +266,9 @@ def test_mistakes_are_told_with_their_line(
 
 def test_mapped_column_that_no_row_has_is_a_mistake(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '{"request_id": "a", "label": 1, "event_time": "2013-01-01"}')
-    assert [f"{path}: no row has 'team'"] == record_file(path, Role.LABELS, maps={"source": "team"}).check().mistakes
+    assert [f"{path}: no row has 'team'"] == record_file(path, Role.LABELS, maps={"source": "team"}).check(
+        lambda _: None
+    ).mistakes
 
 
 def test_parquet_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +276,7 @@ def test_parquet_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypa
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", no_library)
-    with pytest.raises(UnreadableFile, match=r"needs pyarrow; `pip install 'latelabel\[parquet\]'`"):
+    with pytest.raises(UnreadableFile, match=r"needs pyarrow, the extra latelabel\[parquet\]: `pip install pyarrow`"):
         open_table(written(tmp_path / "a.parquet", b""))
 
 
@@ -290,7 +296,7 @@ def test_parquet_keeps_types_and_times(tmp_path: Path) -> None:
     )
     parquet.write_table(table, tmp_path / "a.parquet")
     file = record_file(tmp_path / "a.parquet")
-    checked = file.check()
+    checked = file.check(lambda _: None)
     assert ([], 2) == (checked.mistakes, checked.records)
     with file.in_order(checked) as records:
         common = {"model": "m", "event_time": "2013-01-01T12:00:00Z"}
