@@ -10,7 +10,7 @@ out here for thousands of pairs at once. A log is a run of groups, one for each 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ import numpy.typing as npt
 from streams.identity import EVERYTHING, HASH_BYTES
 from streams.pair_sums.many import delay_sums, regression_sums, score_sums
 
-__all__ = ["logged_sums"]
+__all__ = ["chunks", "logged_sums"]
+
+CHUNK_BYTES = 512 * 1024
+"""Put into the sums in one call."""
 
 _GROUP = struct.Struct(">BBI")
 _NUMBERS = 1
@@ -27,6 +30,20 @@ _FIELDS: list[tuple[str, str]] = [("flags", "u1"), ("delay_high", ">u2"), ("dela
 _ROWS = (np.dtype(_FIELDS), np.dtype([*_FIELDS, ("label", ">f8")]))
 
 Rows = npt.NDArray[np.void]
+
+
+def chunks(log: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """A log in pieces that are folded in a few milliseconds each."""
+    chunk: list[bytes] = []
+    size_bytes = 0
+    for entry in log:
+        chunk.append(entry)
+        size_bytes += len(entry)
+        if size_bytes >= CHUNK_BYTES:
+            yield chunk
+            chunk, size_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def logged_sums(log: bytes) -> dict[tuple[bytes, str], int]:

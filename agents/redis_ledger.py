@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
-from agents.pair_log import logged_sums
+from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
@@ -62,8 +62,6 @@ WINDOWS_AT_ONCE = 16
 """Read in one call: a few milliseconds, unless they are very large."""
 LOG_BYTES = 64 * 1024
 """Of a window's pairs in one shard. Up to here, some 4,000 pairs, the log takes less memory than the sums would."""
-FOLD_BYTES = 512 * 1024
-"""Of a log, put into the sums in one call."""
 """Field of the settings hash: which ledger the shard belongs to."""
 
 _SOURCE = struct.Struct(">QQQ")
@@ -315,7 +313,7 @@ class RedisLedger:
         """What the logged pairs of a window add to its sums; a log that has become long is put into them."""
         is_long = sum(map(len, log)) > LOG_BYTES
         totals: collections.Counter[tuple[bytes, str]] = collections.Counter()
-        for entries in _chunks(log):
+        for entries in chunks(log):
             content = b"".join(entries)
             sums = logged_sums(content)
             totals.update(sums)
@@ -385,20 +383,6 @@ def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
     if len(packed) != CELL_BYTES:
         return piece, SUM, rest
     return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
-
-
-def _chunks(log: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """A log in pieces that are folded in a few milliseconds each."""
-    chunk: list[bytes] = []
-    size_bytes = 0
-    for entry in log:
-        chunk.append(entry)
-        size_bytes += len(entry)
-        if size_bytes >= FOLD_BYTES:
-            yield chunk
-            chunk, size_bytes = [], 0
-    if chunk:
-        yield chunk
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -23,6 +23,7 @@ __all__ = [
     "HAS_VALUE",
     "IS_FAILED",
     "NEVER_MS",
+    "TIME_BYTES",
     "WORD_BYTES",
     "CommitReply",
     "Definitions",
@@ -54,6 +55,7 @@ IS_FAILED = 2
 HAS_VALUE = 16
 """Flag of a prediction with a score, or of a number that a regression model predicts."""
 WORD_BYTES = 8
+TIME_BYTES = 6
 
 
 class Role(enum.StrEnum):

@@ -1,0 +1,54 @@
+"""A run of one partition as rows, ready to be cut into parts for the shards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.ledger.parts import Definitions, Part, Source
+from streams.ledger.slicing import Run, watermark_of
+from streams.ports import OutgoingMessage
+
+__all__ = ["PackedRun"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRun:
+    """A run of one partition, ready to be cut into parts. Dead letters stand with their offsets.
+
+    `next_ms` is the event time of its first good record; the reader's clock if it has none.
+    """
+
+    source: Source
+    run: Run
+    rows: npt.NDArray[np.void]
+    words: int
+    definitions: Definitions
+    dead_letters: Sequence[tuple[int, OutgoingMessage]]
+    shards: int
+    lateness_ms: int
+    next_ms: int
+
+    def until(self, offset: int) -> PackedRun:
+        """The run's beginning, up to an offset in it."""
+        run = self.run.until(offset)
+        letters = [letter for letter in self.dead_letters if letter[0] < offset]
+        return dataclasses.replace(self, run=run, rows=self.rows[: len(run.offsets)], dead_letters=letters)
+
+    def parts(self, shard: int, *, start: int, max_rows: int, register: bool = False) -> Iterator[Part]:
+        """What the shard has not applied yet, given the offset it wants next, which lies in the run."""
+        for each in self.run.slices(shard, shards=self.shards, start=start, max_rows=max_rows):
+            yield Part(
+                source=self.source,
+                expected=each.expected,
+                next=each.next,
+                high_ms=each.high_ms,
+                watermark_ms=watermark_of(each.high_ms, lateness_ms=self.lateness_ms),
+                rejected=each.rejected,
+                words=self.words,
+                rows=self.rows[each.rows].tobytes(),
+                register=register,
+            )

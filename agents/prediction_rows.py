@@ -1,0 +1,232 @@
+"""Rows of predictions: what many have in common is worked out once for each kind in a batch.
+
+records ──> kinds (model version, class, segment values, status) ──> one table row each
+    └────────────── which kind each is ──────────────────────────────────┴──> columns
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.good_records import GoodRecords, PackingSettings
+from agents.name_registry import MODEL_VERSIONS, NameRegistry, segment_values_group
+from schemas.prediction import SentPrediction
+from streams.identity import (
+    KEY_BYTES,
+    class_hash,
+    model_version_hash,
+    model_version_name,
+    segment_hash,
+    segment_name,
+)
+from streams.ledger.parts import HAS_VALUE, IS_FAILED, TIME_BYTES, WORD_BYTES, Definitions, NameList
+from streams.ledger.terms import Terms
+from streams.monitored_model import MonitoredModel, Task
+
+__all__ = ["PredictionRows", "class_hash_of"]
+
+MISSING = "__missing__"
+OTHER_NAME = "__other__"
+PROBABILITY_SLACK = 1e-6
+"""By which the probabilities of all classes may miss 1: sums of rounded decimals."""
+
+class_hash_of = functools.lru_cache(maxsize=65_536)(class_hash)
+"""`class_hash`, remembered."""
+
+_Kind = tuple[tuple[str, str], str | None, tuple[str | None, ...], str | None]
+"""What rows of one kind share: model version, class as it was sent, values of the declared segments, status."""
+_KINDS = np.dtype([("terms", "V8"), ("predicted", "V8"), ("count", "u1"), ("flags", "u1")])
+_SUCCEEDED = (None, "ok")
+
+
+def _prediction_row(words: int) -> np.dtype[np.void]:
+    fields: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("flags", "u1"), ("terms", "V8")]
+    fields += [("time", "u1", TIME_BYTES), ("predicted", "V8"), ("count", "u1")]
+    return np.dtype([*fields, ("tail", f"V{words * WORD_BYTES}")] if words else fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Subject:
+    """One model version of a batch: its settings, terms, and declared segments, single and crossed."""
+
+    model: MonitoredModel
+    terms: Terms
+    crosses: tuple[tuple[str, ...], ...]
+
+
+class PredictionRows:
+    """Packs predictions; asks the registry about names that it has not seen."""
+
+    def __init__(self, registry: NameRegistry, settings: PackingSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+
+    async def pack(self, found: GoodRecords) -> tuple[npt.NDArray[np.void], int, Definitions]:
+        names: dict[bytes, str] = {}
+        versions = [(record.model, record.model_version or "") for record in found.records]
+        subjects = await self._subjects(set(versions), names)
+        kinds, kind_of = _kinds(found, versions, subjects)
+        lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
+        slices = await self._slices(kinds, subjects, names, lists)
+        table = np.zeros(len(kinds), dtype=_KINDS)
+        for row, (version, text, _, status) in zip(table, kinds, strict=True):
+            subject = subjects[version]
+            name = "" if text is None else subject.model.class_aliases.get(text, text)
+            hashed = class_hash_of(name)
+            if subject.terms.counts_classes:
+                names[hashed] = name
+            row["terms"], row["predicted"] = subject.terms.hash, hashed
+            row["count"] = len(subject.crosses)
+            row["flags"] = 0 if status in _SUCCEEDED else IS_FAILED
+        values, has_value = _values(found, versions, subjects)
+        counts = table["count"][kind_of]
+        words = int((counts + has_value).max(initial=0))
+        rows = np.empty(len(found.records), dtype=_prediction_row(words))
+        for name in ("terms", "predicted", "count", "flags"):
+            rows[name] = table[name][kind_of]
+        rows["flags"] |= has_value * np.uint8(HAS_VALUE)
+        if words:
+            most = max(map(len, slices)) // WORD_BYTES
+            packed = np.frombuffer(b"".join([each.ljust(most * WORD_BYTES, b"\0") for each in slices]), dtype="V8")
+            tail = np.zeros((len(rows), words), dtype="V8")
+            tail[:, :most] = packed.reshape(len(kinds), most)[kind_of]
+            tail[np.flatnonzero(has_value), counts[has_value]] = values[has_value].astype(">f8").view("V8")
+            rows["tail"] = tail.view(f"V{words * WORD_BYTES}")[:, 0]
+        terms = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
+        return rows, words, Definitions(names, terms, lists)
+
+    async def _subjects(
+        self, versions: Collection[tuple[str, str]], names: dict[bytes, str]
+    ) -> Mapping[tuple[str, str], _Subject]:
+        hashes = {version: model_version_hash(*version) for version in versions}
+        limits = self._registry.limits
+        await self._registry.decide(MODEL_VERSIONS, hashes.values(), limit=limits.models)
+        subjects = {}
+        for (name, version), hashed in hashes.items():
+            model = self._settings.model(name)
+            is_beyond = not self._registry.has_cells(MODEL_VERSIONS, hashed)
+            terms = Terms.of(model, version, beyond_limit=is_beyond)
+            counted = (OTHER_NAME, OTHER_NAME) if is_beyond else (name, version)
+            names[terms.counted_as] = model_version_name(*counted)
+            names.update((class_hash(text), text) for text in model.class_aliases.values())
+            if not is_beyond:
+                self._registry.declare_classes(terms.class_group, model)
+            crosses = (*((segment,) for segment in model.segments), *model.cross)
+            subjects[name, version] = _Subject(model, terms, crosses)
+        return subjects
+
+    async def _slices(
+        self,
+        kinds: Collection[_Kind],
+        subjects: Mapping[tuple[str, str], _Subject],
+        names: dict[bytes, str],
+        lists: dict[bytes, NameList],
+    ) -> Sequence[bytes]:
+        """The packed slices of every kind."""
+        places = dict.fromkeys((version, values) for version, _, values, _ in kinds)
+        found = [
+            (subjects[version], dict(zip(_segment_names(subjects[version]), values, strict=True)))
+            for version, values in places
+        ]
+        lists |= await self._decide_segment_values(found)
+        packed = {}
+        for place, (subject, segment) in zip(places, found, strict=True):
+            slices = [
+                {name: self._counted_value(subject.model.name, name, segment[name]) for name in cross}
+                for cross in subject.crosses
+            ]
+            names.update((segment_hash(each), segment_name(each)) for each in slices)
+            packed[place] = b"".join(map(segment_hash, slices))
+        return [packed[version, values] for version, _, values, _ in kinds]
+
+    async def _decide_segment_values(
+        self, found: Iterable[tuple[_Subject, Mapping[str, str | None]]]
+    ) -> dict[bytes, NameList]:
+        values: dict[tuple[str, str], dict[bytes, None]] = {}
+        for subject, segment in found:
+            for name, value in segment.items():
+                if value is not None:
+                    values.setdefault((subject.model.name, name), {})[segment_hash({name: value})] = None
+        limit = self._registry.limits.segment_values
+        groups = {segment_values_group(*place): hashes for place, hashes in values.items()}
+        return {group: await self._registry.decide(group, hashes, limit=limit) for group, hashes in groups.items()}
+
+    def _counted_value(self, model: str, name: str, value: str | None) -> str:
+        if value is None:
+            return MISSING
+        group = segment_values_group(model, name)
+        return value if self._registry.has_cells(group, segment_hash({name: value})) else OTHER_NAME
+
+
+def _segment_names(subject: _Subject) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for cross in subject.crosses for name in cross))
+
+
+def _kinds(
+    found: GoodRecords, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+) -> tuple[Collection[_Kind], npt.NDArray[np.int64]]:
+    """All kinds of rows in a batch, and which of them each record is."""
+    names_of = {version: _segment_names(subject) for version, subject in subjects.items()}
+    kinds: dict[_Kind, int] = {}
+    kind_of = []
+    for record, version, text in zip(found.records, versions, found.classes, strict=True):
+        names, segment = names_of[version], record.segment
+        if not names:
+            values: tuple[str | None, ...] = ()
+        elif segment is None:
+            values = (None,) * len(names)
+        elif len(names) == 1:
+            values = (segment.get(names[0]),)
+        else:
+            values = tuple([segment.get(name) for name in names])
+        kind_of.append(kinds.setdefault((version, text, values, record.status), len(kinds)))
+    return kinds, np.array(kind_of, dtype=np.int64)
+
+
+def _values(
+    found: GoodRecords, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The number of each row, and whether it has one."""
+    takes_score = {version: _takes_score(subject.model) for version, subject in subjects.items()}
+    scores = [
+        record.score if takes_score[version] and record.status in _SUCCEEDED else None
+        for record, version in zip(found.records, versions, strict=True)
+    ]
+    for at in [
+        at
+        for at, record in enumerate(found.records)
+        if (record.probabilities or not takes_score[versions[at]]) and scores[at] is None
+    ]:
+        scores[at] = _value(found.records[at], found.classes[at], subjects[versions[at]].model)
+    has_value = np.array([score is not None for score in scores], dtype=np.bool_)
+    return np.array([0.0 if score is None else score for score in scores], dtype=np.float64), has_value
+
+
+def _takes_score(model: MonitoredModel) -> bool:
+    return model.task is not Task.REGRESSION and (model.task is not Task.BINARY or model.positive_class is not None)
+
+
+def _value(prediction: SentPrediction, text: str | None, model: MonitoredModel) -> float | None:
+    """The number of a regression, or the probability of the positive class or else of the predicted one, where
+    probabilities are all there is; NaN for those that do not add up."""
+    if prediction.status not in _SUCCEEDED:
+        return None
+    if model.task is Task.REGRESSION:
+        return float(cast("float", prediction.prediction))
+    if not _takes_score(model):
+        return None
+    probabilities = {name: share for name, share in (prediction.probabilities or {}).items() if share is not None}
+    if not probabilities:
+        return None
+    if abs(sum(probabilities.values()) - 1.0) > PROBABILITY_SLACK:
+        return math.nan
+    named = {model.class_aliases.get(name, name): share for name, share in probabilities.items()}
+    predicted = model.class_aliases.get(text or "", text or "")
+    return float(named.get(model.positive_class or predicted, 0.0))
