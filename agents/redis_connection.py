@@ -58,6 +58,9 @@ _IN_A_SCRIPT = {
 }
 """The same refusals as a script meets them, which gives them no code."""
 
+_NOT_ALLOWED_IN_A_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+"""How Redis 7.0 and later releases refuse a script's command; the former do not say which."""
+
 _PIPELINE_ERROR = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _CREDENTIAL_ERRORS = (
     redis_errors.AuthenticationError,
@@ -189,6 +192,8 @@ def _needs(cause: BaseException) -> str | None:
         return "refuses the credentials; correct user and password in redis.url"
     if isinstance(cause, redis_errors.NoPermissionError):
         return f"does not allow its user enough: {cause}; grant the command or the keys with ACL SETUSER"
+    if isinstance(cause, redis_errors.ResponseError) and any(said in str(cause) for said in _NOT_ALLOWED_IN_A_SCRIPT):
+        return "does not allow its user enough inside a script; `ACL LOG` tells what, grant it with ACL SETUSER"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"shows a certificate that is not trusted: {cause.verify_message}; name the authority that signed it in"

@@ -16,7 +16,16 @@ from deploy.servers import RedisServer, free_port
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.waiting import wait_until
 
-__all__ = ["PASSWORD", "TOPOLOGIES", "USER", "RedisClusterServers", "RedisTopology", "operate", "start_topology"]
+__all__ = [
+    "PASSWORD",
+    "TOPOLOGIES",
+    "USER",
+    "RedisClusterServers",
+    "RedisTopology",
+    "operate",
+    "start_topology",
+    "user_rules",
+]
 
 TOPOLOGIES = ("unix", "tls", "cluster", "tls-cluster")
 SLOTS = 16384
@@ -25,11 +34,16 @@ NODE_TIMEOUT_MS = 1_000
 ADMIN_PASSWORD = "the-operators:all/rights?"
 USER, PASSWORD = "latelabel", "p@ss/w:rd #1"
 """Full of what URLs reserve, so that a test fails if it is not taken apart properly."""
-USER_RULES = (
-    "resetchannels ~{latelabel* ~latelabel:*",
-    "+@read +@write +@scripting +@transaction +@connection +time +info +cluster|slots",
-)
-"""All that a worker needs, on keys of its own prefix alone; the ledger's carry it inside a hash tag."""
+GUIDE = Path(__file__).resolve().parents[2] / "deploy/guides/security.md"
+CLUSTER_RULES = ("+cluster|slots", "+command")
+TEST_RULES = ("+scan", "+dump", "+restore", "+del", "+multi", "+exec")
+"""No command of ours lists keys or takes shards back to what they were, but tests do."""
+
+
+def user_rules(prefix: str) -> list[str]:
+    """The rights that the guide gives to a user of a single server, on keys of this prefix."""
+    _, _, rules = GUIDE.read_text().partition("ACL SETUSER latelabel on >PASSWORD ")
+    return rules.partition("```")[0].replace("latelabel", prefix).split()
 
 
 class RedisClusterServers:
@@ -174,7 +188,9 @@ def tls_options(certificates: Certificates) -> dict[str, str]:
 
 def _guarded(scheme: str, addresses: str, servers: Sequence[RedisServer], certificates: Certificates) -> RedisTopology:
     for server in servers:
-        operate(server, "ACL SETUSER", USER, "on", f">{PASSWORD}", *" ".join(USER_RULES).split())
+        operate(
+            server, "ACL SETUSER", USER, "on", f">{PASSWORD}", *user_rules("latelabel"), *CLUSTER_RULES, *TEST_RULES
+        )
     credentials = f"{USER}:{quote(PASSWORD, safe='')}"
     return RedisTopology(f"{scheme}://{credentials}@{addresses}?ssl_ca_certs={certificates.authority}", servers)
 
