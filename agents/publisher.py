@@ -188,7 +188,9 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         # It may find batches failed under its hands, and aiokafka would complain of that at length.
         sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
         sender.sender_task.add_done_callback(_take_outcome)
-    for batch in [*itertools.chain(*accumulator._batches.values()), *accumulator._pending_batches]:  # noqa: SLF001
+    # Whatever fails is taken from here, also batches that wait for another attempt, which stand elsewhere.
+    accumulator._pending_batches.update(itertools.chain(*accumulator._batches.values()))  # noqa: SLF001
+    for batch in accumulator._pending_batches:  # noqa: SLF001
         batch._drain_waiter.add_done_callback(_take_outcome)  # noqa: SLF001
     accumulator.fail_all(KafkaError("the producer was stopped"))
     accumulator._batches.clear()  # noqa: SLF001

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from agents.publisher import KafkaPublisher, OutgoingMessage
+from agents.publisher import KafkaPublisher, OutgoingMessage, _abandon
 from deploy.servers import KafkaServer
 from streams.errors import PermanentFailure, TemporaryFailure
 from tests.support.services import create_topic, unique_name
@@ -176,4 +177,30 @@ async def test_publisher_that_is_stopped_waits_for_nobody(caplog: pytest.LogCapt
             await publisher.stop()
         with pytest.raises(asyncio.CancelledError):
             await sending
+    assert [] == complaints(caplog)
+
+
+async def test_producer_is_given_up_quietly_while_a_batch_waits_for_another_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with KafkaServer() as server:
+        topic = create_topic(server.address, unique_name("metrics"))
+        publisher = KafkaPublisher({"bootstrap_servers": server.address})
+        await publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"before")])
+        server.pause()
+        sending = asyncio.create_task(publisher.send([OutgoingMessage(topic=topic, key=b"key", value=b"meanwhile")]))
+        producer = publisher._producer
+        assert producer is not None
+        accumulator = producer._message_accumulator
+        async with asyncio.timeout(20):
+            while not accumulator._pending_batches:  # noqa: ASYNC110  (no event)
+                await asyncio.sleep(0)
+            server.kill()
+            # Asked between any two steps of the producer, so that the batch is not on its way again meanwhile.
+            while not any(batch.retry_count for batch in itertools.chain(*accumulator._batches.values())):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await _abandon(producer)
+            with pytest.raises(TemporaryFailure, match=topic):
+                await sending
+            await publisher.stop()
     assert [] == complaints(caplog)
