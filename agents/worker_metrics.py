@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agents.exposition import Kind, Metric
-from agents.housekeeping import Housekeeping
+from agents.housekeeping import Housekeeping, Seen
 from agents.intake import Intake
 from agents.outages import Outages
 from streams.ledger.idleness import applied_to
@@ -15,7 +15,7 @@ __all__ = ["worker_metrics"]
 
 
 def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages) -> Iterator[Metric]:
-    """All of them, as they stand now."""
+    """All of them, as they stand now; each is there from the first time on, so that its first step is seen."""
     owned = sorted(intake.partitions)
     stopped = [source for source in owned if intake.partitions[source].is_stopped]
     yield Metric(
@@ -52,20 +52,22 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages) -> Ite
     )
     yield Metric("latelabel_outage", Kind.GAUGE, "1 while Kafka or Redis does not answer.", int(outages.is_on))
     seen = house.seen
-    if seen is None:
-        return
     yield Metric(
         "latelabel_watermark_timestamp_seconds",
         Kind.GAUGE,
         "Event time before which nothing more is expected, in the shard that is furthest behind; 0 until known.",
-        min(state.watermark_ms for state in seen.states) / 1000,
+        0.0 if seen is None else min(state.watermark_ms for state in seen.states) / 1000,
     )
     yield Metric(
         "latelabel_lag_offsets",
         Kind.GAUGE,
-        "From what every shard has counted of an owned partition to its end, as last looked at.",
-        {_labels(source): max(seen.ends.get(source, 0) - applied_to(source, seen.states), 0) for source in owned},
+        "From what every shard has counted of an owned partition to its end, as last looked at; 0 until then.",
+        {_labels(source): 0 if seen is None else _lag(source, seen) for source in owned},
     )
+
+
+def _lag(source: Source, seen: Seen) -> int:
+    return max(seen.ends.get(source, 0) - applied_to(source, seen.states), 0)
 
 
 def _labels(source: Source) -> tuple[tuple[str, str], ...]:
