@@ -268,7 +268,7 @@ def _summary(file: RecordFile, checked: Checked) -> str:
     if checked.first_ms is not None and checked.last_ms is not None:
         notes.append(f"{format_time(checked.first_ms)} to {format_time(checked.last_ms)}")
     if checked.without_label:
-        notes.append(f"{checked.without_label:,} rows without a label left out")
+        notes.append(f"{checked.without_label:,} without a label left out")
     if checked.ambiguous_times:
         notes.append(f"{checked.ambiguous_times:,} times are of an hour that came twice; the first is taken")
     if not checked.is_in_order:

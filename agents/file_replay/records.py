@@ -89,6 +89,8 @@ class RecordFile:
                 report(checked)
             else:
                 checked.mistakes += [f"{self.table.path}: no row has {column!r}" for column in self._mapper.unseen]
+                if not checked.records and not checked.mistakes:
+                    checked.mistakes.append(f"{self.table.path}: {_nothing(checked)}")
         except UnreadableFile as error:
             checked.mistakes.append(str(error))
         checked.ambiguous_times, self._instants.ambiguous = self._instants.ambiguous, 0
@@ -151,6 +153,12 @@ class RecordFile:
         for index, rejected in decoded.rejected:
             is_missing = rejected.reason is Reason.MISSING_FIELD
             yield records[index][0], f"{rejected}{'; does --map say where it is?' if is_missing else ''}"
+
+
+def _nothing(checked: Checked) -> str:
+    if checked.without_label:
+        return f"none of {checked.without_label:,} rows has a label; does --map say where it is?"
+    return "there are no rows"
 
 
 def _portions(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:

@@ -94,7 +94,7 @@ def test_csv_of_predictions_and_json_lines_of_labels_are_counted_exactly(replays
     code, log = replays.run(*ARGUMENTS)
     assert 0 == code, log
     assert "flights.csv: 5 predictions, 2013-01-01T10:15:00Z to 2013-01-02T10:50:00Z" in log
-    assert "1 rows without a label left out, not in order of time, will be sorted" in log
+    assert "1 without a label left out, not in order of time, will be sorted" in log
     assert "9 of 9 records (100.0%), event time 2013-01-02T15:00:00Z" in log
     with worker(replays.installation, "--until-caught-up") as process:
         code, log = finish(process)

@@ -271,6 +271,16 @@ def test_mapped_column_that_no_row_has_is_a_mistake(tmp_path: Path) -> None:
     ).mistakes
 
 
+@pytest.mark.parametrize(
+    ("rows", "mistake"),
+    [("", "there are no rows"), ("a,,2013-01-01\nb,,2013-01-01\n", "none of 2 rows has a label; does --map say")],
+)
+def test_file_without_a_single_record_is_a_mistake(tmp_path: Path, rows: str, mistake: str) -> None:
+    path = written(tmp_path / "a.csv", HEAD + rows)
+    (found,) = record_file(path, Role.LABELS).check(lambda _: None).mistakes
+    assert found.startswith(f"{path}: {mistake}")
+
+
 def test_parquet_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_library(name: str) -> None:
         raise ImportError(name)
