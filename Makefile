@@ -60,7 +60,7 @@ bench: setup ## measure; prints each figure with its bar
 	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json
 
 soak: setup ## chaos for minutes, with its seed printed
-	$(BIN)/pytest -q -m soak --timeout=0 --override-ini=log_cli=true
+	$(BIN)/pytest -v -s -m soak --timeout=0
 
 lock: $(CACHE)/uv/bin/uv ## write the exact versions and hashes of pyproject.toml's dependencies
 	$(call compile,requirements-build.txt,deploy/build.in)

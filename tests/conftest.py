@@ -42,3 +42,16 @@ def fresh_redis(redis_server: RedisServer) -> RedisServer:
         client.flushall()
         client.script_flush()
     return redis_server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what passing tests have measured, seeds among it: the lines that they indent by four spaces."""
+    said = {
+        report.nodeid: [line for line in report.capstdout.splitlines() if line.startswith("    ")]
+        for report in terminalreporter.getreports("passed")
+    }
+    if any(said.values()):
+        terminalreporter.section("measured")
+    for test, lines in said.items():
+        for line in (test, *lines) if lines else ():
+            terminalreporter.write_line(line)

@@ -167,7 +167,7 @@ async def test_bombs_become_letters_and_the_worker_stays_small(installation: Ins
         process.terminate()
         code, log = finish(process)
     assert 0 == code, log
-    print(f"peak of the worker: {peak_bytes / MEBIBYTE:.0f} MiB")
+    print(f"    peak of the worker: {peak_bytes / MEBIBYTE:.0f} MiB")
     assert peak_bytes < PEAK_BYTES
     for number, (headers, letter) in enumerate(letters_of(installation), start=1):
         assert ("unreadable_batch", str(number)) == (headers["reason"], headers["offset"])

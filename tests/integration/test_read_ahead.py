@@ -159,7 +159,7 @@ async def test_what_waits_in_redis_is_bounded_while_a_partition_stands_still(
 ) -> None:
     installation.max_read_ahead = max_read_ahead
     peaks = await asyncio.to_thread(lambda: list(catch_up(installation)))
-    print(f"max_read_ahead {max_read_ahead}: at most {peaks[0]} ids waited in front of the gate, {peaks[1]} in all")
+    print(f"    max_read_ahead {max_read_ahead}: at most {peaks[0]} ids waited in front of the gate, {peaks[1]} in all")
     if is_bounded:
         # A few batches of each partition, however long the logs are; the ids of three partitions differ.
         assert max(peaks) <= 3 * 3 * BATCH_RECORDS < PAIRS

@@ -117,5 +117,5 @@ async def test_half_a_commit_comes_back_only_if_the_file_is_not_repaired(server_
                 server.kill()
                 server.start()
                 wrong += expected != await final_cells(reader)
-    print(f"{wrong} of {CONTROLS} runs are wrong")
+    print(f"    {wrong} of {CONTROLS} runs are wrong")
     assert wrong == 0 if server_type is RedisServer else wrong > 0

@@ -192,7 +192,7 @@ SOAKS: dict[str, tuple[Callable[[Arena], object], dict[str, Any]]] = {
 def seed(request: pytest.FixtureRequest) -> int:
     """Of this session; `pytest -m soak --randomly-seed=N` does the same again."""
     seed: int = request.config.getoption("randomly_seed")
-    print(f"\n{request.node.name}: --randomly-seed={seed}")
+    print(f"    --randomly-seed={seed}")
     return seed
 
 
