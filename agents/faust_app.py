@@ -14,7 +14,9 @@ from faust.app.base import BootStrategy
 from mode import CrashingSupervisor, get_logger
 
 from agents.batch_transport import BatchSchema, BatchTransport, OutOfRange, Paused, StartOffsets
+from agents.kafka_connection import kafka_failure
 from agents.record_batch import RecordBatch
+from streams.errors import PermanentFailure
 
 __all__ = ["SESSION_TIMEOUT_SECONDS", "FaustApp", "build_faust_app"]
 
@@ -54,6 +56,13 @@ class FaustApp(faust.App):
     def is_reading(self) -> bool:
         """Whether the group has told which partitions to read, if any, and is not about to tell anew."""
         return self.has_joined and not self.rebalancing
+
+    def why_crashed(self) -> BaseException:
+        """What ended the reading; a right that somebody took away is told as such."""
+        if self.crash_reason is None:
+            return RuntimeError("reading stopped without a reason")
+        failure = kafka_failure(self.crash_reason, ",".join(self.connection["bootstrap_servers"]))
+        return failure if isinstance(failure, PermanentFailure) else self.crash_reason
 
     def ask_consumer_thread(self) -> int:
         """Have the consumer's thread give a sign of life. Returns how many it has given so far."""

@@ -126,7 +126,7 @@ class Worker:
                     starting.result()
         finally:
             starting.cancel()
-        raise self.app.crash_reason or RuntimeError("reading stopped without a reason")
+        raise self.app.why_crashed()
 
     async def _keep_house(self) -> None:
         while True:

@@ -317,3 +317,16 @@ def test_wrong_password_ends_a_command_at_once_with_the_remedy(tenant: Tenant, c
     assert "kafka.security.password_file" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) < 3, done.stderr
+
+
+def test_worker_that_may_no_longer_read_a_topic_ends_and_names_it(tenant: Tenant) -> None:
+    tenant.guarded.allow(USER, tenant.grants("init"))
+    assert 0 == tenant.run("init").returncode
+    send_traffic(tenant)
+    name = tenant.topics["labels"]
+    grants = [("DESCRIBE", *grant[1:]) if grant[2] == name else grant for grant in tenant.grants("worker")]
+    tenant.guarded.allow(USER, grants)
+    done = tenant.run(*WORK)
+    assert 1 == done.returncode, done.stderr
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
