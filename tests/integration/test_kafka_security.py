@@ -282,7 +282,8 @@ def send_letter(tenant: Tenant) -> None:
     assert 0 == producer.flush(30)
 
 
-FURTHER = {"tail metrics": ("--timeout", "1")}
+FILE = "predictions.jsonl"
+FURTHER = {"tail metrics": ("--timeout", "1"), "replay": (FILE, "--topic", "predictions")}
 TOLD = {
     "topics create": "created",
     "init": "Created ledger",
@@ -290,12 +291,16 @@ TOLD = {
     "dead-letters list": "implausible_time",
     "dead-letters replay": "1 replayed",
     "tail metrics": "",
+    "replay": "",
 }
 
 
 @pytest.mark.parametrize("command", TOLD)
 def test_command_with_exactly_the_rights_of_the_guide_does_its_work(tenant: Tenant, command: str) -> None:
     send_letter(tenant)
+    (tenant.folder / FILE).write_text(
+        '{"request_id": "r", "model": "m", "prediction": "ok", "event_time": "2026-01-01T00:00:00Z"}\n'
+    )
     if command == "topics create":
         tenant.topics = {role: f"{name}-new" for role, name in tenant.topics.items()}
     tenant.guarded.allow(USER, tenant.grants(command))
