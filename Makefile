@@ -19,14 +19,14 @@ STACK := $(BIN)/python -m deploy.stack
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check format schemas test demo up bench soak lock clean programs
+.PHONY: help setup check format schemas test demo up bench soak lock clean programs test-programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 # --- what people type -----------------------------------------------------------------------------------------------
 
-setup: programs $(VENV)/.runtime $(VENV)/.dev $(KAFKA_LIBS)/.complete $(TOOLS)/.complete $(ASYNCAPI)/.complete ## install everything, say what
+setup: test-programs $(VENV)/.runtime $(VENV)/.dev $(KAFKA_LIBS)/.complete $(TOOLS)/.complete $(ASYNCAPI)/.complete ## install everything, say what
 
 check: $(VENV)/.dev $(TOOLS)/.complete $(ASYNCAPI)/.complete ## format, lint, types, imports, unit tests: under a minute
 	$(BIN)/ruff format --check .
@@ -75,6 +75,9 @@ clean: ## remove what set-up and tests have made
 
 programs:
 	@PYTHON=$(PYTHON) deploy/install-programs
+
+test-programs: programs
+	@PYTHON=$(PYTHON) deploy/install-programs --tests
 
 $(VENV)/.build: requirements-build.txt | programs
 	@echo "setup: creating $(VENV)"

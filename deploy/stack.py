@@ -92,7 +92,11 @@ def _run(command: Sequence[str], addresses: Mapping[str, str]) -> int:
     """Run the command, hand signals on to it and all it started, return its exit code as a shell would."""
     child = spawn_tethered(command, environment={**os.environ, **addresses}, death_signal=signal.SIGTERM)
 
+    interrupted = False
+
     def forward(number: int, _: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = interrupted or number == signal.SIGINT
         _signal_group(child.pid, number)
 
     _handle_signals(forward)
@@ -102,6 +106,9 @@ def _run(command: Sequence[str], addresses: Mapping[str, str]) -> int:
         # From here on only stopping is left; a further Ctrl-C would leave it half done.
         _handle_signals(lambda *_: None)
         _signal_group(child.pid, signal.SIGKILL)
+    if interrupted and code:
+        # An interpreter that is interrupted before it has begun says 1.
+        return 128 + signal.SIGINT
     return code if code >= 0 else 128 - code
 
 

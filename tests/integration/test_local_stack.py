@@ -331,3 +331,13 @@ def test_foreground_prints_the_addresses_as_shell_commands(launchers: list[Launc
     assert f"export LATELABEL_KAFKA__BROKERS={kafka.address}\n" in launcher.output
     launcher.process.send_signal(signal.SIGINT)
     assert 130 == launcher.finish()
+
+
+def test_command_that_fails_because_it_is_interrupted_counts_as_interrupted() -> None:
+    command = ["sh", "-c", "trap 'exit 1' INT; echo ready; while :; do sleep 0.05; done"]
+    program = f"import sys; from deploy.stack import _run; sys.exit(_run({command!r}, {{}}))"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "ready\n" == process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(30)
