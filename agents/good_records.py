@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -62,23 +61,13 @@ def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, sta
         max_future_skew_ms=settings.max_future_skew_ms,
     )
     classes, refused = _classes(decoded.records, role, settings)
-    records, indexes, times_ms = decoded.records, decoded.indexes, decoded.times_ms
-    if refused:
-        good = [at for at in range(len(records)) if at not in refused]
-        classes, records = [classes[at] for at in good], [records[at] for at in good]
-        times_ms = times_ms[good]
-    rejected = [*decoded.rejected, *((indexes[at], rejected) for at, rejected in refused.items())]
-    if refused:
-        indexes = [indexes[at] for at in good]
+    good = decoded.without(refused)
     return GoodRecords(
-        records=records,
-        indexes=[first + index for index in indexes] if first else indexes,
-        classes=classes,
-        times_ms=times_ms,
-        rejected=sorted(
-            ((first + at, _refusal(batch.values[first + at], why)) for at, why in rejected),
-            key=operator.itemgetter(0),
-        ),
+        records=good.records,
+        indexes=[first + index for index in good.indexes] if first else good.indexes,
+        classes=[each for at, each in enumerate(classes) if at not in refused] if refused else classes,
+        times_ms=good.times_ms,
+        rejected=[(first + at, _refusal(batch.values[first + at], why)) for at, why in good.rejected],
     )
 
 

@@ -75,6 +75,19 @@ class Decoded(Generic[_Sent]):
     times_ms: npt.NDArray[np.int64]
     rejected: Sequence[tuple[int, Rejected]]
 
+    def without(self, refused: Mapping[int, Rejected]) -> Decoded[_Sent]:
+        """The same batch with some more rejected, named by their places among the good ones."""
+        if not refused:
+            return self
+        good = [at for at in range(len(self.records)) if at not in refused]
+        rejected = [*self.rejected, *((self.indexes[at], why) for at, why in refused.items())]
+        return Decoded(
+            records=[self.records[at] for at in good],
+            indexes=[self.indexes[at] for at in good],
+            times_ms=self.times_ms[good],
+            rejected=sorted(rejected, key=operator.itemgetter(0)),
+        )
+
 
 def decode_predictions(
     values: Sequence[bytes | None], timestamps_ms: Sequence[int], *, now_ms: int, max_future_skew_ms: int
@@ -244,12 +257,7 @@ def _timed(
         records = [outcomes[index] for index in indexes]
         timestamps_ms = [timestamps_ms[index] for index in indexes]
     times_ms, bad = _event_times_ms([sent.event_time for sent in records], timestamps_ms, now_ms, max_future_skew_ms)
-    if bad:
-        rejected += [(indexes[at], why) for at, why in bad.items()]
-        rejected.sort(key=operator.itemgetter(0))
-        good = [at for at in range(len(records)) if at not in bad]
-        records, indexes, times_ms = [records[at] for at in good], [indexes[at] for at in good], times_ms[good]
-    return Decoded(records=records, indexes=indexes, times_ms=times_ms, rejected=rejected)
+    return Decoded(records=records, indexes=indexes, times_ms=times_ms, rejected=rejected).without(bad)
 
 
 def _event_times_ms(

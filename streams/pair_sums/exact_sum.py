@@ -28,8 +28,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import TypeVar
 
-__all__ = ["DIGIT_BITS", "PLACE_BITS", "add", "add_fixed", "add_rough", "square", "total", "totals"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "DIGIT",
+    "DIGIT_BITS",
+    "PLACES_PER_DIGIT",
+    "PLACE_BITS",
+    "add",
+    "add_fixed",
+    "add_rough",
+    "square",
+    "total",
+    "totals",
+]
+
+Real = TypeVar("Real", float, npt.NDArray[np.float64])
 
 PLACE_BITS = 8
 """Between neighbouring places. Small enough that two digits hold 53 bits wherever the first one begins, large
@@ -38,8 +55,8 @@ enough that values of one magnitude share their places."""
 DIGIT_BITS = 32
 """Most bits of a digit. Products of it with anything up to 2 ** 21 stay whole in a double."""
 
-_PLACES_PER_DIGIT = DIGIT_BITS // PLACE_BITS
-_DIGIT = 2.0**DIGIT_BITS
+PLACES_PER_DIGIT = DIGIT_BITS // PLACE_BITS
+DIGIT = 2.0**DIGIT_BITS
 _HALF_OF_A_DOUBLE = 2.0**27 + 1.0
 """Veltkamp's factor: cuts 53 bits into two halves whose products are exact."""
 
@@ -52,7 +69,7 @@ def add(increments: dict[str, int], name: str, value: float) -> None:
     """
     digit, rest, place = _cut(value)
     _increase(increments, name, place, digit)
-    _increase(increments, name, place - _PLACES_PER_DIGIT, int(rest * _DIGIT))
+    _increase(increments, name, place - PLACES_PER_DIGIT, int(rest * DIGIT))
 
 
 def add_fixed(increments: dict[str, int], name: str, value: float) -> None:
@@ -60,11 +77,11 @@ def add_fixed(increments: dict[str, int], name: str, value: float) -> None:
 
     Values of every size share two names, so that a window keeps few of them.
     """
-    place = 1 - _PLACES_PER_DIGIT
+    place = 1 - PLACES_PER_DIGIT
     scaled = math.ldexp(value, -place * PLACE_BITS)
     digit = math.floor(scaled)
     _increase(increments, name, place, digit)
-    _increase(increments, name, place - _PLACES_PER_DIGIT, math.floor((scaled - digit) * _DIGIT))
+    _increase(increments, name, place - PLACES_PER_DIGIT, math.floor((scaled - digit) * DIGIT))
 
 
 def add_rough(increments: dict[str, int], name: str, value: float) -> None:
@@ -94,11 +111,11 @@ def _increase(increments: dict[str, int], name: str, place: int, digit: int) -> 
         increments[field] = increments.get(field, 0) + digit
 
 
-def square(value: float) -> tuple[float, float]:
+def square(value: Real) -> tuple[Real, Real]:
     """Return two doubles whose exact sum is the square of `value`: the rounded square and what it lacks.
 
-    Exact as long as the square neither overflows nor comes near the smallest normal double: for sizes
-    from 1e-140 to 1e150, and 0.
+    Of a double, or of each of many. Exact as long as the square neither overflows nor comes near the smallest normal
+    double: for sizes from 1e-140 to 1e150, and 0.
 
     Source: T. J. Dekker, Numerische Mathematik 18 (1971).
     """

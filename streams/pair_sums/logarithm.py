@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["LARGEST_S", "LN2_HIGH", "LN2_LOW", "ODDS", "SQRT_HALF", "log", "log1p_ratio"]
+from streams.pair_sums.exact_sum import Real
+
+__all__ = ["LARGEST_S", "LN2_HIGH", "LN2_LOW", "SQRT_HALF", "log", "log1p_ratio", "twice_artanh"]
 
 SQRT_HALF = 0.7071067811865476
 LN2_HIGH = 0.6931471803691238
@@ -26,21 +28,22 @@ def log(value: float) -> float:
     mantissa, exponent = math.frexp(value)
     if mantissa < SQRT_HALF:
         mantissa, exponent = mantissa * 2.0, exponent - 1
-    return exponent * LN2_HIGH + (_twice_artanh((mantissa - 1.0) / (mantissa + 1.0)) + exponent * LN2_LOW)
+    return exponent * LN2_HIGH + (twice_artanh((mantissa - 1.0) / (mantissa + 1.0)) + exponent * LN2_LOW)
 
 
 def log1p_ratio(a: float, b: float) -> float:
     """Return log((1 + a) / (1 + b)) of two numbers that are not negative, exact also where they are close."""
     s = (a - b) / (2.0 + a + b)
     if -LARGEST_S <= s <= LARGEST_S:
-        return _twice_artanh(s)
+        return twice_artanh(s)
     return log((1.0 + a) / (1.0 + b))
 
 
-def _twice_artanh(s: float) -> float:
-    """2 (s + s**3 / 3 + s**5 / 5 + ...) up to s**21, for |s| <= 0.172: the next term is below 2 ** -60."""
+def twice_artanh(s: Real) -> Real:
+    """Of a double, or of each of many: 2 (s + s**3 / 3 + s**5 / 5 + ...) up to s**21, for |s| <= 0.172; the
+    next term is below 2 ** -60."""
     square = s * s
-    series = 0.0
+    series = 0.0 * s
     for odd in ODDS:
         series = (series + 1.0 / odd) * square
     return 2.0 * s + 2.0 * s * series

@@ -13,18 +13,14 @@ import numpy.typing as npt
 
 from streams.pair_sums.contribution import SMALLEST_CERTAINTY
 from streams.pair_sums.delay import BUCKETS_PER_DOUBLING, DELAY_PREFIX
-from streams.pair_sums.exact_sum import DIGIT_BITS, PLACE_BITS
-from streams.pair_sums.logarithm import LARGEST_S, LN2_HIGH, LN2_LOW, ODDS, SQRT_HALF
+from streams.pair_sums.exact_sum import DIGIT, DIGIT_BITS, PLACE_BITS, PLACES_PER_DIGIT, square
+from streams.pair_sums.logarithm import LARGEST_S, LN2_HIGH, LN2_LOW, SQRT_HALF, twice_artanh
 from streams.pair_sums.score_bins import deciles, score_bins
 
 __all__ = ["delay_sums", "regression_sums", "score_sums"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-
-_PLACES_PER_DIGIT = DIGIT_BITS // PLACE_BITS
-_DIGIT = 2.0**DIGIT_BITS
-_HALF_OF_A_DOUBLE = 2.0**27 + 1.0
 
 
 def delay_sums(delays_ms: Integers, signs: Integers) -> Mapping[str, int]:
@@ -70,7 +66,7 @@ def regression_sums(predicted: Doubles, labels: Doubles, signs: Integers) -> Map
     sums.add("u", np.abs(errors[~is_above]), signs[~is_above])
     sums.add("q", squared, signs)
     sums.add_rough("qr", squared * squared, signs)
-    products, lacks = _square(labels)
+    products, lacks = square(labels)
     sums.add("y", labels, signs)
     sums.add("yy", products, signs)
     sums.add("yy", lacks, signs)
@@ -116,16 +112,16 @@ class _Sums:
             self.increase(f"{prefix}{number}", count)
 
     def add_fixed(self, name: str, values: Doubles, signs: Integers) -> None:
-        scaled = np.ldexp(values, (_PLACES_PER_DIGIT - 1) * PLACE_BITS)
+        scaled = np.ldexp(values, (PLACES_PER_DIGIT - 1) * PLACE_BITS)
         digits = np.floor(scaled)
-        rests = np.floor((scaled - digits) * _DIGIT)
-        self.increase(f"{name}:{1 - _PLACES_PER_DIGIT}", int(digits.astype(np.int64) @ signs))
-        self.increase(f"{name}:{1 - 2 * _PLACES_PER_DIGIT}", int(rests.astype(np.int64) @ signs))
+        rests = np.floor((scaled - digits) * DIGIT)
+        self.increase(f"{name}:{1 - PLACES_PER_DIGIT}", int(digits.astype(np.int64) @ signs))
+        self.increase(f"{name}:{1 - 2 * PLACES_PER_DIGIT}", int(rests.astype(np.int64) @ signs))
 
     def add(self, name: str, values: Doubles, signs: Integers) -> None:
         digits, rests, places = _cut(values)
         self._add_places(name, digits, places, signs)
-        self._add_places(name, np.trunc(rests * _DIGIT), places - _PLACES_PER_DIGIT, signs)
+        self._add_places(name, np.trunc(rests * DIGIT), places - PLACES_PER_DIGIT, signs)
 
     def add_rough(self, name: str, values: Doubles, signs: Integers) -> None:
         digits, _, places = _cut(values)
@@ -145,31 +141,15 @@ def _cut(values: Doubles) -> tuple[Doubles, Doubles, Integers]:
     return digits, scaled - digits, places
 
 
-def _square(values: Doubles) -> tuple[Doubles, Doubles]:
-    products = values * values
-    shifted = _HALF_OF_A_DOUBLE * values
-    highs = shifted - (shifted - values)
-    lows = values - highs
-    return products, ((highs * highs - products) + 2.0 * highs * lows) + lows * lows
-
-
 def _log(values: Doubles) -> Doubles:
     mantissas, exponents = np.frexp(values)
     is_small = mantissas < SQRT_HALF
     mantissas = np.where(is_small, mantissas * 2.0, mantissas)
     powers = (exponents - is_small).astype(np.float64)
-    return powers * LN2_HIGH + (_twice_artanh((mantissas - 1.0) / (mantissas + 1.0)) + powers * LN2_LOW)
+    return powers * LN2_HIGH + (twice_artanh((mantissas - 1.0) / (mantissas + 1.0)) + powers * LN2_LOW)
 
 
 def _log1p_ratio(a: Doubles, b: Doubles) -> Doubles:
     s = (a - b) / (2.0 + a + b)
     is_near = (-LARGEST_S <= s) & (s <= LARGEST_S)
-    return np.where(is_near, _twice_artanh(s), _log((1.0 + a) / (1.0 + b)))
-
-
-def _twice_artanh(s: Doubles) -> Doubles:
-    square = s * s
-    series = np.zeros_like(s)
-    for odd in ODDS:
-        series = (series + 1.0 / odd) * square
-    return 2.0 * s + 2.0 * s * series
+    return np.where(is_near, twice_artanh(s), _log((1.0 + a) / (1.0 + b)))
