@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,25 +15,12 @@ from deploy.servers import KafkaServer, RedisServer
 from tests.support.stuck_worker import LOOP_SECONDS, OFFSET_SECONDS, THREAD_SECONDS
 from tests.support.traffic import draw_traffic, produce
 from tests.support.waiting import wait_until
-from tests.support.workers import Installation, finish
+from tests.support.workers import Installation, finish, worker
 
 
-@contextmanager
-def stuck_worker(installation: Installation, part: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker with a watchdog of little patience; killed at the end if it still runs."""
-    root = Path(__file__).resolve().parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.stuck_worker", "worker"],
-        cwd=installation.folder,
-        env={**installation.environment, "PYTHONPATH": str(root), "STUCK_PART": part},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
+def stuck_worker(installation: Installation, part: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A worker with a watchdog of little patience."""
+    return worker(installation, program="tests.support.stuck_worker", STUCK_PART=part)
 
 
 def prepared(folder: Path, *, kafka: KafkaServer, redis: RedisServer) -> Installation:

@@ -92,12 +92,19 @@ class Installation:
 
 
 @contextlib.contextmanager
-def worker(installation: Installation, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`latelabel worker` with its log at hand in `stderr`; killed at the end if it still runs."""
+def worker(
+    installation: Installation, *arguments: str, program: str = "agents", **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """`latelabel worker` with its log at hand in `stderr`; killed at the end if it still runs.
+
+    Args:
+        program: another module that runs it.
+        variables: of the environment, on top of the installation's.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "agents", "worker", *arguments],
+        [sys.executable, "-m", program, "worker", *arguments],
         cwd=installation.folder,
-        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **variables},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

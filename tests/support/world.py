@@ -15,7 +15,7 @@ import collections
 import copy
 import dataclasses
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from streams.identity import (
@@ -109,29 +109,33 @@ TEXTS = {class_hash(text): text for text in (*CLASSES, ALIAS, "")} | {
 }
 
 
-async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Cells]:
-    """All cells, summed over shards: slice -> (model, window start, label, prediction) -> count."""
+async def _counts(
+    ledger: Ledger, models: Iterable[str]
+) -> AsyncIterator[tuple[tuple[str, str], tuple[bytes, bytes, bytes], int]]:
+    """Every cell and sum of every shard: (model, window start), the cell, and its count."""
     names = {model_version_hash(name, "1"): name for name in models}
-    cells: dict[bytes, Cells] = collections.defaultdict(collections.Counter)
     for shard in range(ledger.shards):
         windows = await ledger.windows(shard)
         for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
-            for (piece, label, predicted), count in counts.items():
-                if label != SUM:
-                    cells[piece][names[version], str(start_ms), TEXTS[label], TEXTS[predicted]] += count
+            for cell, count in counts.items():
+                yield (names[version], str(start_ms)), cell, count
+
+
+async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Cells]:
+    """All cells, summed over shards: slice -> (model, window start, label, prediction) -> count."""
+    cells: dict[bytes, Cells] = collections.defaultdict(collections.Counter)
+    async for window, (piece, label, predicted), count in _counts(ledger, models):
+        if label != SUM:
+            cells[piece][*window, TEXTS[label], TEXTS[predicted]] += count
     return cells
 
 
 async def _delays_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Delays]:
     """How long labels took, summed over shards: slice -> (model, window start, name of the bucket) -> count."""
-    names = {model_version_hash(name, "1"): name for name in models}
     delays: dict[bytes, Delays] = collections.defaultdict(collections.Counter)
-    for shard in range(ledger.shards):
-        windows = await ledger.windows(shard)
-        for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
-            for (piece, label, name), count in counts.items():
-                if label == SUM and name.decode().startswith(DELAY_PREFIX):
-                    delays[piece][names[version], str(start_ms), name.decode()] += count
+    async for window, (piece, label, name), count in _counts(ledger, models):
+        if label == SUM and name.decode().startswith(DELAY_PREFIX):
+            delays[piece][*window, name.decode()] += count
     return delays
 
 
