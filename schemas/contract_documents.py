@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.alert import Alert
 from schemas.codec import cloud_event_headers
 from schemas.dead_letter import HEADER_PREFIX
 from schemas.errors import Reason
@@ -32,10 +33,11 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "prediction": SentPrediction,
     "label": SentLabel,
     "report": WindowReport,
+    "alert": Alert,
 }
 """By `schemas.topics.Topic.schema`. Values of other topics are described in words only."""
-SHOWN_EXAMPLES = {"prediction": "full.json", "label": "full.json", "report": "quality.json"}
-PROGRAMS = frozenset({"worker", "probe", "explainer"})
+SHOWN_EXAMPLES = {"prediction": "full.json", "label": "full.json", "report": "quality.json", "alert": "firing.json"}
+PROGRAMS = frozenset({"worker", "probe", "explainer", "alerts forward"})
 """Ours; all other producers and consumers of a topic are the application's world."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -86,6 +88,9 @@ def _schemas(struct: type[msgspec.Struct], reference: str) -> Document:
             described["properties"][field] |= {"description": description}
         components[name] = described
     root = components[struct.__name__]
+    for name in ("startsAt", "endsAt"):
+        if name in root["properties"]:
+            root["properties"][name] |= {"format": "date-time"}
     if "event_time" in root["properties"]:
         root["properties"]["event_time"]["anyOf"][:1] = [TIME]
     if struct is SentPrediction:
@@ -97,13 +102,13 @@ def _schemas(struct: type[msgspec.Struct], reference: str) -> Document:
 
 
 def _describable(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The struct with features as what they have to be; it keeps them as text that nobody has parsed."""
+    """The struct by the names on the wire, and with features as what they have to be, which it keeps as text."""
     fields = [
-        (field.name, dict[str, Any] | None, None)
+        (field.encode_name, dict[str, Any] | None, None)
         if field.type is msgspec.Raw
-        else (field.name, field.type)
+        else (field.encode_name, field.type)
         if field.required
-        else (field.name, field.type, field.default)
+        else (field.encode_name, field.type, field.default)
         for field in msgspec.structs.fields(struct)
     ]
     described = msgspec.defstruct(struct.__name__, fields, kw_only=True)

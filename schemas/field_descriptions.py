@@ -89,6 +89,20 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "end": "First moment after it.",
             "size_seconds": "Its length.",
         },
+        "Alert": {
+            "labels": "What the alert is, as Alertmanager groups and routes by: alertname, model, model_version,"
+            " severity, rule, the segment's names, and the rule's own. The same for as long as it is on.",
+            "annotations": "What there is to say about it now, for people: summary, description, value, threshold,"
+            " ci_low, ci_high, samples, coverage, window_start, window_end, runbook_url.",
+            "startsAt": "Since when it fires, RFC 3339 in UTC. A repeat has the same.",
+            "endsAt": "When it ended; while it fires, when it ends unless it is sent again.",
+            "generatorURL": "Where to look at what caused it.",
+            "status": "firing or resolved.",
+            "fingerprint": "Alertmanager's, from the labels; also the record's key.",
+            "name": "The label alertname.",
+            "severity": "The label severity, empty if the rule gives none.",
+            "reason": "Why it fires or ended, in a few words that programs may match.",
+        },
     }
 )
 """By struct and field."""

@@ -8,10 +8,12 @@ import msgspec
 import pytest
 
 import schemas
+from schemas.alert import read_alert
 from schemas.codec import encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
+from streams.alerting.fingerprint import fingerprint
 from tests.support.poison import ODD_BUT_GOOD, POISON, PREDICTION_POISON
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
@@ -84,6 +86,26 @@ def test_there_are_more_than_a_hundred_poisoned_payloads_with_names_of_their_own
 def test_every_folder_of_examples_is_a_topic() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     assert folders <= {topic.default_name for topic in TOPICS.values()}
+
+
+@pytest.mark.parametrize("path", examples("model-alerts", "valid"), ids=lambda path: path.stem)
+def test_alert_example_survives_reading_and_writing_and_carries_the_fingerprint_of_its_labels(path: Path) -> None:
+    alert = read_alert(path.read_bytes())
+    assert msgspec.json.decode(path.read_bytes()) == msgspec.json.decode(encode(alert))
+    assert alert.fingerprint == fingerprint(alert.labels)
+    assert (alert.name, alert.severity) == (alert.labels["alertname"], alert.labels.get("severity", ""))
+
+
+@pytest.mark.parametrize("path", examples("model-alerts", "invalid"), ids=lambda path: path.stem)
+def test_invalid_alert_is_refused_for_the_reason_in_its_name(path: Path) -> None:
+    with pytest.raises(Rejected) as rejected:
+        read_alert(path.read_bytes())
+    assert path.name.split("--")[0] == rejected.value.reason
+
+
+def test_tombstone_of_an_alert_is_refused_as_such() -> None:
+    with pytest.raises(Rejected, match="tombstone"):
+        read_alert(None)
 
 
 @pytest.mark.parametrize("path", examples("model-metrics", "valid"), ids=lambda path: path.stem)

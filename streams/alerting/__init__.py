@@ -1,0 +1,1 @@
+"""Rules, their life cycle, and what makes an alert one and the same."""
