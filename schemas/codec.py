@@ -1,4 +1,4 @@
-"""Bytes to predictions and labels and back; the only reader of what strangers send.
+"""Bytes to predictions, labels and resource samples and back; the only reader of what strangers send.
 
     values ── size ── msgspec, typed ── depth, bytes of text, times ──> what was sent, in columns of a batch
                          │ anything wrong                                └──> Prediction or Label, one by one
@@ -34,6 +34,7 @@ from schemas.errors import Reason, Rejected, shown
 from schemas.label import Label, SentLabel
 from schemas.limits import MAX_NESTING, NAME_BYTES, RECORD_BYTES, REQUEST_ID_BYTES
 from schemas.prediction import Answer, Prediction, SentPrediction
+from schemas.resource_sample import SentResourceSample
 from schemas.times import EARLIEST_MS, event_time_ms, format_time, parse_time_ms, parse_times_ms
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "cloud_event_headers",
     "decode_labels",
     "decode_predictions",
+    "decode_resource_samples",
     "encode",
     "event_time_ms",
     "format_time",
@@ -53,12 +55,13 @@ __all__ = [
 
 _decode_prediction = msgspec.json.Decoder(SentPrediction).decode
 _decode_label = msgspec.json.Decoder(SentLabel).decode
+_decode_resource_sample = msgspec.json.Decoder(SentResourceSample).decode
 _decode_features = msgspec.json.Decoder(dict[str, Any]).decode
 
 _BACKSLASH, _BRACE, _BRACKET = b"\\{["
 _LARGEST_FLOAT = int(1.7976931348623157e308)
 
-_Sent = TypeVar("_Sent", SentPrediction, SentLabel)
+_Sent = TypeVar("_Sent", SentPrediction, SentLabel, SentResourceSample)
 _Entry = TypeVar("_Entry")
 
 
@@ -108,6 +111,14 @@ def decode_labels(
 ) -> Decoded[SentLabel]:
     """Read a batch of labels; arguments and result as in `decode_predictions`."""
     return _timed(_read_all(_label, SentLabel, values), timestamps_ms, now_ms, max_future_skew_ms)
+
+
+def decode_resource_samples(
+    values: Sequence[bytes | None], timestamps_ms: Sequence[int], *, now_ms: int, max_future_skew_ms: int
+) -> Decoded[SentResourceSample]:
+    """Read a batch of resource samples; arguments and result as in `decode_predictions`."""
+    outcomes = _read_all(_resource_sample, SentResourceSample, values)
+    return _timed(outcomes, timestamps_ms, now_ms, max_future_skew_ms)
 
 
 def read_prediction(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_future_skew_ms: int) -> Prediction:
@@ -240,6 +251,21 @@ def _label(value: bytes | None, is_plain: bool) -> SentLabel:
         _check_answer_bytes("label", sent.label)
     if sent.label.__class__ is int or sent.label.__class__ is list:
         _check_magnitude("label", sent.label)
+    return sent
+
+
+def _resource_sample(value: bytes | None, is_plain: bool) -> SentResourceSample:
+    if value is None:
+        raise tombstone()
+    if not is_plain and len(value) > RECORD_BYTES:
+        raise too_large(value)
+    sent = _decode_resource_sample(value)
+    if not is_plain and not _is_plain(value):
+        value.decode()
+        for field, text in (("target", sent.target), ("model", sent.model), ("model_version", sent.model_version)):
+            _check_bytes(field, text, NAME_BYTES)
+    if sent.process_start_time is not None:
+        parse_time_ms(sent.process_start_time)
     return sent
 
 

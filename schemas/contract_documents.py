@@ -21,6 +21,7 @@ from schemas.field_descriptions import DESCRIPTIONS
 from schemas.label import SentLabel
 from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES
 from schemas.prediction import SentPrediction
+from schemas.resource_sample import SentResourceSample
 from schemas.topics import TOPICS, Topic
 from schemas.window_report import WindowReport
 
@@ -32,11 +33,18 @@ EXAMPLES = Path(__file__).parent / "examples"
 VALUES: Mapping[str, type[msgspec.Struct]] = {
     "prediction": SentPrediction,
     "label": SentLabel,
+    "resource_sample": SentResourceSample,
     "report": WindowReport,
     "alert": Alert,
 }
 """By `schemas.topics.Topic.schema`. Values of other topics are described in words only."""
-SHOWN_EXAMPLES = {"prediction": "full.json", "label": "full.json", "report": "quality.json", "alert": "firing.json"}
+SHOWN_EXAMPLES = {
+    "prediction": "full.json",
+    "label": "full.json",
+    "resource_sample": "full.json",
+    "report": "quality.json",
+    "alert": "firing.json",
+}
 PROGRAMS = frozenset({"worker", "probe", "explainer", "alerts forward"})
 """Ours; all other producers and consumers of a topic are the application's world."""
 
@@ -91,8 +99,9 @@ def _schemas(struct: type[msgspec.Struct], reference: str) -> Document:
     for name in ("startsAt", "endsAt"):
         if name in root["properties"]:
             root["properties"][name] |= {"format": "date-time"}
-    if "event_time" in root["properties"]:
-        root["properties"]["event_time"]["anyOf"][:1] = [TIME]
+    for time in ("event_time", "process_start_time"):
+        if time in root["properties"]:
+            root["properties"][time]["anyOf"][:1] = [TIME]
     if struct is SentPrediction:
         # Only a failed request may come without an answer.
         failed = {"required": ["status"], "properties": {"status": {"enum": ["error", "timeout"]}}}

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _ANSWER_RULE = f"a string of at most {NAME_BYTES} bytes, true, false, a finite number, or a list of these"
+_COUNT_RULE = "an integer from 0 to 2^63 - 1"
 FIELD_RULES: Mapping[str, str] = MappingProxyType(
     {
         "request_id": f"a string of 1 to {REQUEST_ID_BYTES} bytes",
@@ -47,6 +48,20 @@ FIELD_RULES: Mapping[str, str] = MappingProxyType(
         "status": "ok, error or timeout",
         "error": "a string",
         "source": "a string",
+        "target": f"a string of 1 to {NAME_BYTES} bytes",
+        "cpu_cores": "a finite number of cores, not below 0",
+        "cpu_limit_cores": "a finite number of cores above 0; leave it out where there is no limit",
+        "cpu_throttled_ratio": "a number from 0 to 1",
+        "rss_bytes": _COUNT_RULE,
+        "working_set_bytes": _COUNT_RULE,
+        "memory_limit_bytes": "an integer from 1 to 2^63 - 1; leave it out where there is no limit",
+        "open_fds": _COUNT_RULE,
+        "threads": _COUNT_RULE,
+        "gpu": "an object of bytes as integers, ratios from 0 to 1 and a temperature",
+        "process_start_time": "an RFC 3339 time with a zone, as a string",
+        "oom_kills": _COUNT_RULE,
+        "pressure": "an object of ratios from 0 to 1",
+        "queue_length": "a finite number, not below 0",
     }
 )
 """What a field must be, in the words of a message."""

@@ -46,6 +46,41 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "model": "Only this model's predictions are meant; default all.",
             "source": "Who says so.",
         },
+        "SentResourceSample": {
+            "target": f"What is watched, such as a host or pod: 1 to {NAME_BYTES} bytes. With event_time it identifies"
+            " the sample.",
+            "model": f"1 to {NAME_BYTES} bytes.",
+            "model_version": f"At most {NAME_BYTES} bytes; default empty.",
+            "event_time": "When it was measured, RFC 3339 with a zone; default the record's Kafka timestamp.",
+            "cpu_cores": "Cores in use since the sample before, child processes included.",
+            "cpu_limit_cores": "Cores that may be used; absent without a limit.",
+            "cpu_throttled_ratio": "Share of the scheduler's periods since the sample before in which the target was"
+            " held back by its limit.",
+            "rss_bytes": "Resident memory of the process and its children.",
+            "working_set_bytes": "Memory of the container less what the kernel can drop at once; what its limit is"
+            " held against.",
+            "memory_limit_bytes": "Beyond it the target is killed; absent without a limit.",
+            "open_fds": "Open files and sockets.",
+            "threads": "Threads.",
+            "gpu": "All graphics processors that the target uses, together.",
+            "process_start_time": "When the process was started, RFC 3339; another one is a restart.",
+            "oom_kills": "Processes of the container killed for want of memory since it was made.",
+            "pressure": "Share of the last ten seconds in which something waited for a resource.",
+            "queue_length": "Requests that wait to be answered.",
+        },
+        "Gpu": {
+            "memory_used_bytes": "In use by anybody.",
+            "memory_limit_bytes": "All that the processors have.",
+            "utilization_ratio": "Mean share of time in which they computed.",
+            "temperature_celsius": "Of the hottest.",
+            "ecc_errors": "Memory errors that were not corrected, since the driver was loaded.",
+            "cache_ratio": "How full the inference server's cache of keys and values is.",
+        },
+        "Pressure": {
+            "cpu_ratio": "For a processor.",
+            "memory_ratio": "For memory.",
+            "io_ratio": "For a disk.",
+        },
         "WindowReport": {
             "kind": "What the report is about.",
             "model": "Model.",

@@ -9,7 +9,7 @@ import pytest
 
 import schemas
 from schemas.alert import read_alert
-from schemas.codec import encode, read_label, read_prediction
+from schemas.codec import decode_resource_samples, encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
@@ -18,7 +18,17 @@ from tests.support.poison import ODD_BUT_GOOD, POISON, PREDICTION_POISON
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_MS = 1_795_608_000_000  # 2026-11-25T12:00:00Z, after every plausible example
-READERS = {"predictions": read_prediction, "labels": read_label}
+
+
+def read_resource_sample(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_future_skew_ms: int) -> object:
+    decoded = decode_resource_samples([value], [timestamp_ms], now_ms=now_ms, max_future_skew_ms=max_future_skew_ms)
+    for _, rejected in decoded.rejected:
+        raise rejected
+    return decoded.records[0]
+
+
+READERS = {"predictions": read_prediction, "labels": read_label, "resource-samples": read_resource_sample}
+RECORDS = ("predictions", "labels")
 
 
 def examples(topic: str, kind: str) -> list[Path]:
@@ -67,7 +77,7 @@ def test_poisoned_label_is_refused_for_the_same_reason(name: str, value: bytes |
     assert reason == rejected.reason
 
 
-@pytest.mark.parametrize("topic", READERS)
+@pytest.mark.parametrize("topic", RECORDS)
 @pytest.mark.parametrize(("name", "value"), ODD_BUT_GOOD, ids=lambda case: str(case)[:40])
 def test_odd_record_within_the_rules_is_read(topic: str, name: str, value: bytes) -> None:
     assert None is refusal(topic, value), name
