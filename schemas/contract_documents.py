@@ -17,6 +17,8 @@ from schemas.alert import Alert
 from schemas.codec import cloud_event_headers
 from schemas.dead_letter import HEADER_PREFIX
 from schemas.errors import Reason
+from schemas.explain_request import ExplainRequest
+from schemas.explanation import Explanation
 from schemas.field_descriptions import DESCRIPTIONS
 from schemas.label import SentLabel
 from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES
@@ -36,6 +38,8 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "resource_sample": SentResourceSample,
     "report": WindowReport,
     "alert": Alert,
+    "explain_request": ExplainRequest,
+    "explanation": Explanation,
 }
 """By `schemas.topics.Topic.schema`. Values of other topics are described in words only."""
 SHOWN_EXAMPLES = {
@@ -44,6 +48,8 @@ SHOWN_EXAMPLES = {
     "resource_sample": "full.json",
     "report": "quality.json",
     "alert": "firing.json",
+    "explain_request": "full.json",
+    "explanation": "tabular.json",
 }
 PROGRAMS = frozenset({"worker", "probe", "explainer", "alerts forward"})
 """Ours; all other producers and consumers of a topic are the application's world."""

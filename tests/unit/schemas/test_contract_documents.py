@@ -30,6 +30,8 @@ SCHEMA_OF = {
     "resource-samples": "resource_sample",
     "model-metrics": "report",
     "model-alerts": "alert",
+    "explain-requests": "explain_request",
+    "explanations": "explanation",
 }
 
 UNSAYABLE = {

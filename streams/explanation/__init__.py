@@ -1,0 +1,1 @@
+"""Why a prediction came out as it did: sampling, shared neighbourhoods, local fits."""
