@@ -6,6 +6,7 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
     :due        sorted set   report key by the watermark at which it has to be looked at again
     :evaluator  string       who claimed last
     :watermark  string       the largest watermark a report was made at, milliseconds
+    :news       sorted set   reports that no alert rule has looked at (`agents.redis_alerts`, which has more keys here)
 
 `<prefix>:reported` is a hash of the model versions that have any, by hash.
 """
@@ -105,7 +106,7 @@ class RedisReports:
         self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
     ) -> bool:
         key = self._key(model_version)
-        keys = [f"{key}:last", f"{key}:due", f"{key}:evaluator", f"{key}:watermark"]
+        keys = [f"{key}:{part}" for part in ("last", "due", "evaluator", "watermark", "news")]
         kept = True
         async with redis_failures(self._address):
             if reports:
@@ -126,6 +127,7 @@ class RedisReports:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hdel(f"{key}:last", *keys)
             pipeline.zrem(f"{key}:due", *keys)
+            pipeline.zrem(f"{key}:news", *keys)
             await execute(pipeline)
 
     def _key(self, model_version: bytes) -> str:

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from streams.alerting.record import AlertRecord
 from streams.dead_letter_limits import Stop
 from streams.ledger.founding import Charter
 from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
 __all__ = [
+    "AlertStore",
     "Cell",
     "ChangedWindow",
     "Claim",
@@ -21,6 +23,7 @@ __all__ = [
     "Publisher",
     "ReportStore",
     "StopStore",
+    "StoredAlerts",
     "WindowCells",
 ]
 
@@ -229,6 +232,49 @@ class ReportStore(Protocol):
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         """Drop reports that need not be kept any longer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAlerts:
+    """The alerts of one model version by their names, and the reports that no rule has looked at yet.
+
+    `version` names this state of the alerts for the compare-and-set. `news` holds revisions by report key.
+    """
+
+    version: int = 0
+    alerts: Mapping[str, AlertRecord] = dataclasses.field(default_factory=dict)
+    news: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
+
+
+class AlertStore(Protocol):
+    """The state of every alert, by model version, and which reports are news to the rules. Survives restarts.
+
+    Reports become news when a `ReportStore` saves a higher revision. Every method may block on the network and raises
+    `TemporaryFailure` when the store does not answer; every call may be repeated.
+    """
+
+    async def load(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        """What is stored of each model version, in order."""
+
+    async def look(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        """As `load`, without the alerts: cheap enough for every round."""
+
+    async def save(
+        self,
+        model_version: bytes,
+        changes: Mapping[str, AlertRecord | None],
+        *,
+        expected: int,
+        judged: Mapping[bytes, int],
+    ) -> bool:
+        """Change alerts (None drops one) and take the judged revisions from the news, if the version is as expected.
+
+        The version rises by one. False if another evaluator has changed it, or a repeated call has been applied; the
+        caller loads again and sees which.
+        """
+
+    async def every_alert(self) -> Sequence[AlertRecord]:
+        """All that is stored, of every model version."""
 
 
 class StopStore(Protocol):

@@ -1,6 +1,6 @@
 -- Keep the reports that an evaluator has published for one model version.
 --
--- KEYS: last reports (hash), when each is due (sorted set), evaluator, watermark
+-- KEYS: last reports (hash), when each is due (sorted set), evaluator, watermark, news for alert rules (sorted set)
 -- ARGV: evaluator, watermark, then for each report: key, due, packed
 -- packed: revision, published and watermark in 8 bytes each, one byte 1 if contested, the value
 -- Reply: 1, or 0 if something is contested
@@ -10,7 +10,7 @@
 -- what the other one says. Which of the two was right cannot be known here, so its key becomes due at once,
 -- behind the higher revision.
 
-local last, due, evaluator, watermark = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local last, due, evaluator, watermark, news = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local is_mine = redis.call('GET', evaluator) == ARGV[1]
 local kept = is_mine and 1 or 0
 
@@ -22,6 +22,9 @@ for at = 3, #ARGV, 3 do
   if is_mine and (revision > stored_revision or packed == stored) then
     redis.call('HSET', last, key, packed)
     redis.call('ZADD', due, due_ms, key)
+    if revision > stored_revision then
+      redis.call('ZADD', news, revision, key)
+    end
   else
     local higher = revision > stored_revision and packed or stored
     redis.call('HSET', last, key, string.sub(higher, 1, 24) .. '\1' .. string.sub(higher, 26))

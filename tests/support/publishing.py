@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from streams.alerting.record import AlertRecord
 from streams.errors import LatelabelError
-from streams.ports import Claim, LastReport, OutgoingMessage
+from streams.ports import Claim, LastReport, OutgoingMessage, StoredAlerts
 
-__all__ = ["FakeClock", "FakePublisher", "FakeReports"]
+__all__ = ["FakeAlerts", "FakeClock", "FakePublisher", "FakeReports"]
 
 
 @dataclasses.dataclass
@@ -48,6 +49,7 @@ class FakeReports:
     evaluators: dict[bytes, bytes] = dataclasses.field(default_factory=dict)
     watermarks_ms: dict[bytes, int] = dataclasses.field(default_factory=dict)
     reports: dict[bytes, dict[bytes, LastReport]] = dataclasses.field(default_factory=dict)
+    news: dict[bytes, dict[bytes, int]] = dataclasses.field(default_factory=dict)
     failure: LatelabelError | None = None
 
     async def model_versions(self) -> Mapping[bytes, str]:
@@ -97,6 +99,8 @@ class FakeReports:
             newer = before is None or report.revision > before.revision
             if mine and (newer or before == dataclasses.replace(report, due_ms=before.due_ms if before else 0)):
                 stored[report.key] = report
+                if newer:
+                    self.news.setdefault(model_version, {})[report.key] = report.revision
             else:
                 higher = report if newer or before is None else before
                 stored[report.key] = dataclasses.replace(higher, due_ms=0, contested=True)
@@ -108,3 +112,59 @@ class FakeReports:
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         for key in keys:
             self.reports.get(model_version, {}).pop(key, None)
+            self.news.get(model_version, {}).pop(key, None)
+
+
+@dataclasses.dataclass
+class FakeAlerts:
+    """The alert store in memory, with the news of `reports`; `failure` is raised by the next `save`, after saving if
+    `saves_before_failing`."""
+
+    reports: FakeReports = dataclasses.field(default_factory=FakeReports)
+    versions: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    alerts: dict[bytes, dict[str, AlertRecord]] = dataclasses.field(default_factory=dict)
+    failure: LatelabelError | None = None
+    saves_before_failing: bool = False
+
+    async def load(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        looked = await self.look(model_versions)
+        return [
+            dataclasses.replace(at, alerts=dict(self.alerts.get(model_version, {})))
+            for at, model_version in zip(looked, model_versions, strict=True)
+        ]
+
+    async def look(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        return [
+            StoredAlerts(version=self.versions.get(each, 0), news=dict(self.reports.news.get(each, {})))
+            for each in model_versions
+        ]
+
+    async def save(
+        self,
+        model_version: bytes,
+        changes: Mapping[str, AlertRecord | None],
+        *,
+        expected: int,
+        judged: Mapping[bytes, int],
+    ) -> bool:
+        failure, self.failure = self.failure, None
+        if failure is not None and not self.saves_before_failing:
+            raise failure
+        kept = self.versions.get(model_version, 0) == expected
+        if kept:
+            self.versions[model_version] = expected + 1
+            alerts = self.alerts.setdefault(model_version, {})
+            for name, record in changes.items():
+                alerts.pop(name, None)
+                if record is not None:
+                    alerts[name] = record
+            news = self.reports.news.get(model_version, {})
+            for key, revision in judged.items():
+                if news.get(key, revision + 1) <= revision:
+                    del news[key]
+        if failure is not None:
+            raise failure
+        return kept
+
+    async def every_alert(self) -> Sequence[AlertRecord]:
+        return [record for alerts in self.alerts.values() for record in alerts.values()]

@@ -1,0 +1,129 @@
+"""The alert store in Redis, beside the reports of each model version.
+
+Keys share the hash tag of its reports, `{<prefix>:reports:<hash in hex>}` (`agents.redis_reports`), followed by
+
+    :alerts    hash         name of an alert -> JSON of its `AlertRecord`
+    :version   string       rises with every change of them
+    :news      sorted set   report key by the revision that no rule has looked at yet; written with the report
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, Self
+
+import msgspec
+import redis.exceptions
+
+from agents.redis_connection import RedisClient, connect, execute, redis_failures
+from agents.settings import RedisSettings
+from streams.alerting.record import AlertRecord
+from streams.ports import StoredAlerts
+
+__all__ = ["MONITOR", "RedisAlerts"]
+
+MONITOR = bytes(8)
+"""In place of a model version: the alerts about the monitor itself."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(AlertRecord).decode
+
+
+class RedisAlerts:
+    """The port `AlertStore` on Redis 7.0 or Valkey, alone or as a cluster.
+
+    Args:
+        client: from `agents.redis_connection.connect`; not closed here.
+        address: for messages.
+        prefix: of every key.
+    """
+
+    def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
+        self._client = client
+        self._address = address
+        self._prefix = prefix
+        self._script = resources.files("agents.lua").joinpath("alerts_save.lua").read_text()
+        self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: RedisSettings) -> AsyncIterator[Self]:
+        """A store as configured, with a client of its own."""
+        client = connect(settings.url)
+        try:
+            yield cls(client, address=settings.address, prefix=settings.prefix)
+        finally:
+            await client.aclose()
+
+    async def load(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        looked = await self.look(model_versions)
+        if not model_versions:
+            return looked
+        async with redis_failures(self._address):
+            # The version first: what changes in between fails the compare-and-set, and is read again.
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                pipeline.hgetall(f"{self._key(model_version)}:alerts")
+            replies = await execute(pipeline)
+        return [
+            StoredAlerts(
+                version=at.version,
+                news=at.news,
+                alerts={name.decode(): _decode(packed) for name, packed in alerts.items()},
+            )
+            for at, alerts in zip(looked, replies, strict=True)
+        ]
+
+    async def look(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
+        if not model_versions:
+            return []
+        async with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                pipeline.get(f"{self._key(model_version)}:version")
+                pipeline.zrange(f"{self._key(model_version)}:news", 0, -1, withscores=True)
+            replies = await execute(pipeline)
+        return [
+            StoredAlerts(version=int(version or 0), news={key: int(revision) for key, revision in news})
+            for version, news in zip(replies[::2], replies[1::2], strict=True)
+        ]
+
+    async def save(
+        self,
+        model_version: bytes,
+        changes: Mapping[str, AlertRecord | None],
+        *,
+        expected: int,
+        judged: Mapping[bytes, int],
+    ) -> bool:
+        key = self._key(model_version)
+        keys = [f"{key}:alerts", f"{key}:version", f"{key}:news"]
+        arguments: list[str | bytes | int] = [expected, len(changes)]
+        for name, record in changes.items():
+            arguments += (name, b"" if record is None else _encode(record))
+        for report, revision in judged.items():
+            arguments += (report, revision)
+        async with redis_failures(self._address):
+            return bool(await self._save(keys, arguments))
+
+    async def every_alert(self) -> Sequence[AlertRecord]:
+        async with redis_failures(self._address):
+            model_versions = [MONITOR, *await self._client.hgetall(f"{self._prefix}:reported")]
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                pipeline.hvals(f"{self._key(model_version)}:alerts")
+            replies = await execute(pipeline)
+        return [_decode(packed) for records in replies for packed in records]
+
+    def _key(self, model_version: bytes) -> str:
+        return f"{{{self._prefix}:reports:{model_version.hex()}}}"
+
+    async def _save(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        try:
+            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            pass  # The server was restarted: this call teaches it again.
+        return await self._client.eval(self._script, len(keys), *keys, *arguments)
