@@ -7,23 +7,31 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
     :evaluator  string       who claimed last
     :watermark  string       the largest watermark a report was made at, milliseconds
     :news       sorted set   reports that no alert rule has looked at (`agents.redis_alerts`, which has more keys here)
+    :shapes     set          `<kind>:<window seconds>` of which there ever was a report
+    :windows:<kind>:<window seconds>    sorted set   keys of reports about all predictions, by window start
+    :slices:<kind>:<window seconds>     sorted set   keys of reports about segments, by window start
 
-`<prefix>:reported` is a hash of the model versions that have any, by hash.
+`<prefix>:reported` is a hash of the model versions that have any, by hash; `{<prefix>}:reports:changes` is counted up
+with every change. Keys are indexed before their report is kept, so a crash between the two leaves a key that nothing is
+found under, never a report that is not found.
 """
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
+import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import redis.exceptions
 
 from agents.redis_connection import RedisClient, execute, redis_failures
-from streams.ports import Claim, LastReport
+from schemas.times import parse_time_ms
+from streams.ports import Claim, LastReport, Shape, WindowQuery
 
 __all__ = ["RedisReports"]
 
@@ -46,6 +54,7 @@ class RedisReports:
         self._address = address
         self._prefix = prefix
         self._reported = f"{prefix}:reported"
+        self._changes = f"{{{prefix}}}:reports:changes"
         self._script = resources.files("agents.lua").joinpath("reports_save.lua").read_text()
         self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
@@ -58,6 +67,37 @@ class RedisReports:
         async with redis_failures(self._address):
             keys: list[bytes] = await self._client.zrange(f"{self._key(model_version)}:due", 0, -1)
         return keys
+
+    async def shapes(self, model_versions: Sequence[bytes]) -> Sequence[Collection[Shape]]:
+        if not model_versions:
+            return []
+        async with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for model_version in model_versions:
+                pipeline.smembers(f"{self._key(model_version)}:shapes")
+            replies = await execute(pipeline)
+        return [frozenset(map(_shape, members)) for members in replies]
+
+    async def find(self, queries: Sequence[WindowQuery]) -> Sequence[Sequence[bytes]]:
+        if not queries:
+            return []
+        async with redis_failures(self._address):
+            pipeline = self._client.pipeline(transaction=False)
+            for query in queries:
+                index = "slices" if query.of_segments else "windows"
+                pipeline.zrevrangebyscore(
+                    f"{self._key(query.model_version)}:{index}:{query.shape.kind}:{query.shape.size_seconds}",
+                    "+inf" if query.until_ms is None else f"({query.until_ms}",
+                    "-inf" if query.since_ms is None else query.since_ms,
+                    start=0,
+                    num=query.most,
+                )
+            found: list[list[bytes]] = await execute(pipeline)
+        return found
+
+    async def changes(self) -> int:
+        async with redis_failures(self._address):
+            return int(await self._client.get(self._changes) or 0)
 
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         if not model_versions:
@@ -111,12 +151,15 @@ class RedisReports:
         async with redis_failures(self._address):
             if reports:
                 await self._client.hset(self._reported, model_version, name)
+                await self._index(key, [report.key for report in reports])
             # Also without reports: the answer says whether the claim still stands.
             for at in range(0, max(1, len(reports)), SAVE_REPORTS):
                 arguments: list[bytes | int] = [evaluator, watermark_ms]
                 for report in reports[at : at + SAVE_REPORTS]:
                     arguments += (report.key, report.due_ms, _pack(report))
                 kept &= bool(await self._save(keys, arguments))
+            if reports:
+                await self._client.incr(self._changes)
         return kept
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
@@ -128,7 +171,17 @@ class RedisReports:
             pipeline.hdel(f"{key}:last", *keys)
             pipeline.zrem(f"{key}:due", *keys)
             pipeline.zrem(f"{key}:news", *keys)
+            for index, members in _indexed(keys).items():
+                pipeline.zrem(f"{key}:{index}", *members)
+            pipeline.incr(self._changes)
             await execute(pipeline)
+
+    async def _index(self, key: str, report_keys: Sequence[bytes]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for index, members in _indexed(report_keys).items():
+            pipeline.zadd(f"{key}:{index}", members)
+            pipeline.sadd(f"{key}:shapes", index.partition(":")[2])
+        await execute(pipeline)
 
     def _key(self, model_version: bytes) -> str:
         return f"{{{self._prefix}:reports:{model_version.hex()}}}"
@@ -139,6 +192,21 @@ class RedisReports:
         except redis.exceptions.NoScriptError:
             pass  # The server was restarted: this call teaches it again.
         return await self._client.eval(self._script, len(keys), *keys, *arguments)
+
+
+def _indexed(report_keys: Iterable[bytes]) -> Mapping[str, dict[bytes, int]]:
+    """By index, the keys that stand in it with the start of their windows, milliseconds."""
+    indexes: dict[str, dict[bytes, int]] = collections.defaultdict(dict)
+    for key in report_keys:
+        kind, _, _, segment, size_seconds, start = json.loads(key)
+        index = "slices" if segment else "windows"
+        indexes[f"{index}:{kind}:{size_seconds}"][key] = parse_time_ms(start)
+    return indexes
+
+
+def _shape(member: bytes) -> Shape:
+    kind, _, size_seconds = member.decode().partition(":")
+    return Shape(kind, int(size_seconds))
 
 
 def _pack(report: LastReport) -> bytes:

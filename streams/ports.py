@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from streams.alerting.record import AlertRecord
@@ -22,9 +22,11 @@ __all__ = [
     "OutgoingMessage",
     "Publisher",
     "ReportStore",
+    "Shape",
     "StopStore",
     "StoredAlerts",
     "WindowCells",
+    "WindowQuery",
 ]
 
 Cell = tuple[bytes, bytes, bytes]
@@ -193,6 +195,30 @@ class Claim:
     due: tuple[bytes, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """What reports have in common that stand side by side: their kind, and the size of their windows."""
+
+    kind: str
+    size_seconds: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WindowQuery:
+    """Reports of one shape on one model version, newest window first.
+
+    Windows start in `[since_ms, until_ms)`; None does not bound. `most` reports are found at most. `of_segments` asks
+    for the reports about segments instead of those about all predictions.
+    """
+
+    model_version: bytes
+    shape: Shape
+    since_ms: int | None = None
+    until_ms: int | None = None
+    most: int
+    of_segments: bool = False
+
+
 class ReportStore(Protocol):
     """The last report under each key, by model version. Survives restarts.
 
@@ -205,6 +231,15 @@ class ReportStore(Protocol):
 
     async def keys(self, model_version: bytes) -> Sequence[bytes]:
         """The keys of all its reports."""
+
+    async def shapes(self, model_versions: Sequence[bytes]) -> Sequence[Collection[Shape]]:
+        """The shapes that each model version ever had reports of."""
+
+    async def find(self, queries: Sequence[WindowQuery]) -> Sequence[Sequence[bytes]]:
+        """The keys that answer each query. A key may stand there for a moment before its report does."""
+
+    async def changes(self) -> int:
+        """A number that is another one after anything has been saved or forgotten."""
 
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         """Make `evaluator` the one that may save, and find the reports due at the watermark, earliest first."""

@@ -12,54 +12,75 @@ does not make a version the worst.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Sequence
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
-from schemas.window_report import Metric, WindowReport
+from schemas.times import parse_time_ms
+from schemas.window_report import Metric, Window
 from streams.quality.definitions import DEFINITIONS, Better
 from streams.windows import WindowStatus
 
-__all__ = ["Standing", "main_metric", "newest_keys", "standing_of", "worst_first"]
+__all__ = ["JudgedReport", "Standing", "State", "main_metric", "standing_of", "state_of", "worst_first"]
 
 HALF = 0.5
-OF_EVERYTHING = b",{},"
-"""Stands in every key of a report about all predictions, and hardly in any other."""
+SILENT_WINDOWS = 5
+"""A version whose newest report is older than so many of its windows has fallen silent: while predictions come, each
+window is reported at least once."""
+
+
+class JudgedReport(Protocol):
+    """What a version is judged by, of any report about its quality."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def model_version(self) -> str: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def labelled(self) -> int: ...
+    @property
+    def coverage(self) -> float | None: ...
+    @property
+    def metrics(self) -> Mapping[str, Metric]: ...
+    @property
+    def produced_at(self) -> str: ...
+
+
+Report = TypeVar("Report", bound=JudgedReport)
+
+
+class State(enum.StrEnum):
+    """How a version is, in one word; worst first."""
+
+    FIRING = "firing"
+    """An alert fires."""
+    WARNING = "warning"
+    """Input was lost, or an alert is pending."""
+    NO_DATA = "no_data"
+    """It has fallen silent."""
+    LABELS_PENDING = "labels_pending"
+    """No window has half of its labels yet."""
+    OK = "ok"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Generic[Report]):
     """A model version by its newest reports about all predictions.
 
     `judged` is the report it is judged by, `newest` that of its newest window. `has_lost_input` says whether one of
     them, or of the windows between, is incomplete.
     """
 
-    judged: WindowReport
-    newest: WindowReport
+    judged: Report
+    newest: Report
     has_lost_input: bool
 
 
-def newest_keys(keys: Iterable[bytes], *, most: int, size_seconds: int | None = None) -> list[bytes]:
-    """The keys of the newest windows of one size, those about all predictions alone, newest first.
-
-    Args:
-        keys: of all reports of one model version.
-        most: how many windows.
-        size_seconds: of the windows; None for the largest that is reported, which has the most labels.
-    """
-    windows: list[tuple[int, str, bytes]] = []
-    for key in keys:
-        if OF_EVERYTHING in key:
-            kind, _, _, segment, seconds, start = json.loads(key)
-            if kind == "quality" and not segment:
-                windows.append((seconds, start, key))
-    size = size_seconds or max((seconds for seconds, _, _ in windows), default=0)
-    # Times of one form, whole seconds in UTC, are ordered as texts.
-    of_size = sorted(((start, key) for seconds, start, key in windows if seconds == size), reverse=True)
-    return [key for _, key in of_size[:most]]
-
-
-def standing_of(reports: Sequence[WindowReport]) -> Standing:
+def standing_of(reports: Sequence[Report]) -> Standing[Report]:
     """How a version stands by its reports, newest window first; there is at least one."""
     labelled = [at for at, report in enumerate(reports) if report.labelled]
     settled = [at for at in labelled if (reports[at].coverage or 0) >= HALF]
@@ -71,7 +92,25 @@ def standing_of(reports: Sequence[WindowReport]) -> Standing:
     )
 
 
-def main_metric(report: WindowReport, asked: str | None = None) -> str | None:
+def state_of(standing: Standing[Report], *, now_ms: int, fires: bool = False, is_pending: bool = False) -> State:
+    """The version's state in one word.
+
+    Args:
+        now_ms: wall time.
+        fires: whether one of its alerts fires.
+        is_pending: whether one of its alerts is about to.
+    """
+    if fires:
+        return State.FIRING
+    if is_pending or standing.has_lost_input:
+        return State.WARNING
+    newest = standing.newest
+    if now_ms - parse_time_ms(newest.produced_at) > SILENT_WINDOWS * newest.window.size_seconds * 1000:
+        return State.NO_DATA
+    return State.OK if (standing.judged.coverage or 0) >= HALF else State.LABELS_PENDING
+
+
+def main_metric(report: JudgedReport, asked: str | None = None) -> str | None:
     """The metric that was asked for, else the first of the report: accuracy, or the mean absolute error.
 
     None if the report has no such metric.
@@ -81,7 +120,7 @@ def main_metric(report: WindowReport, asked: str | None = None) -> str | None:
     return next(iter(report.metrics), None)
 
 
-def worst_first(standings: Iterable[Standing], *, metric: str | None = None) -> list[Standing]:
+def worst_first(standings: Iterable[Standing[Report]], *, metric: str | None = None) -> list[Standing[Report]]:
     """Order versions: lost input first, then by the main metric's better end, then those without a figure.
 
     Errors have no scale in common with accuracy, so versions whose main metric is an error come after the others.
@@ -89,7 +128,7 @@ def worst_first(standings: Iterable[Standing], *, metric: str | None = None) -> 
     return sorted(standings, key=lambda standing: _place(standing, metric))
 
 
-def _place(standing: Standing, asked: str | None) -> tuple[bool, bool, bool, float, str, str]:
+def _place(standing: Standing[Report], asked: str | None) -> tuple[bool, bool, bool, float, str, str]:
     report = standing.judged
     name = main_metric(report, asked)
     figure = None if name is None else report.metrics[name]

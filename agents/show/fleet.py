@@ -25,7 +25,7 @@ SPANNED = "\0"
 
 
 def fleet_screen(
-    standings: Sequence[Standing], *, metric: str | None, confidence_level: float, now_ms: int, width: int
+    standings: Sequence[Standing[WindowReport]], *, metric: str | None, confidence_level: float, now_ms: int, width: int
 ) -> list[Text]:
     """The screen, line by line.
 
@@ -69,7 +69,7 @@ def empty_screen(*, predictions: str, labels: str) -> list[Text]:
     ]
 
 
-def _head(standing: Standing, now_ms: int) -> tuple[str, ...]:
+def _head(standing: Standing[WindowReport], now_ms: int) -> tuple[str, ...]:
     report = standing.judged
     status = WindowStatus.INCOMPLETE if standing.has_lost_input else WindowStatus(report.status)
     size = duration_text(report.window.size_seconds * 1000)

@@ -34,7 +34,7 @@ class ModelView:
     """
 
     reports: Sequence[WindowReport]
-    standing: Standing
+    standing: Standing[WindowReport]
     metric: str | None
     others: Sequence[str] = ()
     confidence_level: float

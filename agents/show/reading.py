@@ -10,8 +10,7 @@ import msgspec
 from agents.terminal_text import printable
 from schemas.window_report import WindowReport
 from streams.errors import PermanentFailure
-from streams.ports import ReportStore
-from streams.standing import newest_keys
+from streams.ports import ReportStore, Shape, WindowQuery
 
 __all__ = ["KeptReport", "model_versions", "newest_reports"]
 
@@ -41,7 +40,13 @@ async def newest_reports(
 
     Raises: PermanentFailure for one that this version of the program cannot read.
     """
-    keys = newest_keys(await store.keys(model_version), most=most, size_seconds=size_seconds)
+    shapes = (await store.shapes([model_version]))[0]
+    sizes = [shape.size_seconds for shape in shapes if shape.kind == "quality"]
+    if size_seconds is None:
+        # The largest windows have the most labels.
+        size_seconds = max(sizes, default=0)
+    query = WindowQuery(model_version=model_version, shape=Shape("quality", size_seconds), most=most)
+    keys = (await store.find([query]))[0]
     last = await store.last({model_version: keys})
     # What was forgotten since the keys were read is left out.
     return [_read(key, last[key].value) for key in keys if key in last]

@@ -23,6 +23,7 @@ from tests.support.publishing import FakeAlerts, FakeReports
 FRAUD = model_version_hash("fraud", "3")
 CHURN = model_version_hash("churn", "1")
 EVALUATOR = b"evaluator"
+REPORT, ONE, OTHER = (b'["quality","fraud","3",{},300,"2026-11-23T12:%02d:00Z"]' % minute for minute in (0, 5, 10))
 WINDOW = Judged(
     start_ms=0,
     end_ms=300_000,
@@ -87,53 +88,53 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
 
 
 async def test_alert_that_was_saved_is_read_back_as_it_was(stores: Stores) -> None:
-    await stores.publish(b"report", 1)
+    await stores.publish(REPORT, 1)
     assert await stores.alerts.save(FRAUD, {"name": RECORD}, expected=0, judged={})
     loaded = await stores.alerts.load([FRAUD, CHURN])
-    assert [StoredAlerts(version=1, alerts={"name": RECORD}, news={b"report": 1}), StoredAlerts()] == list(loaded)
+    assert [StoredAlerts(version=1, alerts={"name": RECORD}, news={REPORT: 1}), StoredAlerts()] == list(loaded)
     assert [RECORD] == list(await stores.alerts.every_alert())
 
 
 async def test_alert_is_dropped_by_saving_nothing_in_its_place(stores: Stores) -> None:
-    await stores.publish(b"report", 1)
+    await stores.publish(REPORT, 1)
     await stores.alerts.save(FRAUD, {"name": RECORD, "other": RECORD}, expected=0, judged={})
     await stores.alerts.save(FRAUD, {"name": None}, expected=1, judged={})
     assert {"other": RECORD} == (await stores.alerts.load([FRAUD]))[0].alerts
 
 
 async def test_evaluator_that_has_read_an_older_version_changes_nothing(stores: Stores) -> None:
-    await stores.publish(b"report", 1)
+    await stores.publish(REPORT, 1)
     assert await stores.alerts.save(FRAUD, {"name": RECORD}, expected=0, judged={})
-    assert not await stores.alerts.save(FRAUD, {"name": None}, expected=0, judged={b"report": 1})
-    assert ({"name": RECORD}, {b"report": 1}) == (
+    assert not await stores.alerts.save(FRAUD, {"name": None}, expected=0, judged={REPORT: 1})
+    assert ({"name": RECORD}, {REPORT: 1}) == (
         (await stores.alerts.load([FRAUD]))[0].alerts,
         await stores.news(),
     )
 
 
 async def test_report_is_news_until_it_has_been_judged(stores: Stores) -> None:
-    await stores.publish(b"one", 5)
-    await stores.publish(b"other", 6)
-    assert {b"one": 5, b"other": 6} == await stores.news()
-    await stores.alerts.save(FRAUD, {}, expected=0, judged={b"one": 5})
-    assert {b"other": 6} == await stores.news()
+    await stores.publish(ONE, 5)
+    await stores.publish(OTHER, 6)
+    assert {ONE: 5, OTHER: 6} == await stores.news()
+    await stores.alerts.save(FRAUD, {}, expected=0, judged={ONE: 5})
+    assert {OTHER: 6} == await stores.news()
 
 
 async def test_report_that_is_revised_while_it_is_judged_stays_news(stores: Stores) -> None:
-    await stores.publish(b"one", 1_795_442_591_000)
-    await stores.publish(b"one", 1_795_442_591_001)
-    await stores.alerts.save(FRAUD, {}, expected=0, judged={b"one": 1_795_442_591_000})
-    assert {b"one": 1_795_442_591_001} == await stores.news()
+    await stores.publish(ONE, 1_795_442_591_000)
+    await stores.publish(ONE, 1_795_442_591_001)
+    await stores.alerts.save(FRAUD, {}, expected=0, judged={ONE: 1_795_442_591_000})
+    assert {ONE: 1_795_442_591_001} == await stores.news()
 
 
 async def test_report_that_is_saved_again_unchanged_is_no_news(stores: Stores) -> None:
-    await stores.publish(b"one", 5)
-    await stores.alerts.save(FRAUD, {}, expected=0, judged={b"one": 5})
-    await stores.publish(b"one", 5)
+    await stores.publish(ONE, 5)
+    await stores.alerts.save(FRAUD, {}, expected=0, judged={ONE: 5})
+    await stores.publish(ONE, 5)
     assert {} == await stores.news()
 
 
 async def test_report_that_is_forgotten_is_no_news(stores: Stores) -> None:
-    await stores.publish(b"one", 5)
-    await stores.reports.forget(FRAUD, [b"one"])
+    await stores.publish(ONE, 5)
+    await stores.reports.forget(FRAUD, [ONE])
     assert {} == await stores.news()

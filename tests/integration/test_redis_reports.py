@@ -10,8 +10,11 @@ import redis.asyncio
 
 from agents.redis_reports import SAVE_REPORTS, RedisReports
 from deploy.servers import RedisServer
+from schemas.window_report import report_key
 from streams.identity import model_version_hash, model_version_name
-from streams.ports import Claim, LastReport, ReportStore
+from streams.monitored_model import HOUR_MS
+from streams.ports import Claim, LastReport, ReportStore, Shape, WindowQuery
+from tests.support.fleet import NOON_MS
 from tests.support.publishing import FakeReports
 
 FRAUD = model_version_hash("fraud", "3")
@@ -31,7 +34,23 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ReportStore]:
     await client.aclose()
 
 
-def report(key: bytes = b"key", *, revision: int = 7, due_ms: int = 1_000, value: bytes = b"{}") -> LastReport:
+def key(name: str, *, kind: str = "quality", size_seconds: int = 300, start_ms: int = NOON_MS) -> bytes:
+    """The key of a report about a segment of that name; about all predictions if it is empty."""
+    segment = {"name": name} if name else {}
+    return report_key(
+        kind=kind,
+        model="fraud",
+        model_version="3",
+        segment=segment,
+        window_seconds=size_seconds,
+        window_start_ms=start_ms,
+    )
+
+
+KEY = key("")
+
+
+def report(key: bytes = KEY, *, revision: int = 7, due_ms: int = 1_000, value: bytes = b"{}") -> LastReport:
     return LastReport(
         key=key, value=value, revision=revision, published_ms=1_795_442_591_000, watermark_ms=500, due_ms=due_ms
     )
@@ -48,8 +67,8 @@ async def save(store: ReportStore, evaluator: bytes, *reports: LastReport, water
 async def test_report_that_was_saved_is_read_back_as_it_was(store: ReportStore) -> None:
     await claim(store, FIRST)
     assert await save(store, FIRST, report())
-    last = await store.last({FRAUD: [b"key", b"never published"], CHURN: [b"other model"]})
-    assert {b"key": report()} == last
+    last = await store.last({FRAUD: [KEY, key("never published")], CHURN: [key("other model")]})
+    assert {KEY: report()} == last
 
 
 async def test_nothing_is_known_of_a_model_version_without_reports(store: ReportStore) -> None:
@@ -72,18 +91,18 @@ async def test_claim_is_undisturbed_until_another_evaluator_claims(store: Report
 
 async def test_reports_are_due_at_their_watermark_and_not_a_millisecond_before(store: ReportStore) -> None:
     await claim(store, FIRST)
-    await save(store, FIRST, report(b"late", due_ms=2_000), report(b"early", due_ms=1_000))
+    await save(store, FIRST, report(key("late"), due_ms=2_000), report(key("early"), due_ms=1_000))
     due = [(await claim(store, FIRST, watermark_ms=watermark_ms)).due for watermark_ms in (999, 1_000, 2_000)]
-    assert [(), (b"early",), (b"early", b"late")] == due
+    assert [(), (key("early"),), (key("early"), key("late"))] == due
 
 
 async def test_what_is_due_is_counted_without_claiming_it(store: ReportStore) -> None:
     await claim(store, FIRST)
-    await save(store, FIRST, report(b"late", due_ms=2_000), report(b"early", due_ms=1_000))
+    await save(store, FIRST, report(key("late"), due_ms=2_000), report(key("early"), due_ms=1_000))
     assert [0, 1, 2] == [
         await store.count_due([FRAUD], watermark_ms=watermark_ms) for watermark_ms in (999, 1_000, 2_000)
     ]
-    assert await save(store, FIRST, report(b"late", due_ms=3_000))
+    assert await save(store, FIRST, report(key("late"), due_ms=3_000))
 
 
 async def test_saving_again_moves_the_moment_when_the_report_is_due(store: ReportStore) -> None:
@@ -91,19 +110,19 @@ async def test_saving_again_moves_the_moment_when_the_report_is_due(store: Repor
     await save(store, FIRST, report(due_ms=1_000))
     assert await save(store, FIRST, report(due_ms=5_000))
     assert () == (await claim(store, FIRST, watermark_ms=4_999)).due
-    assert {b"key": report(due_ms=5_000)} == await store.last({FRAUD: [b"key"]})
+    assert {KEY: report(due_ms=5_000)} == await store.last({FRAUD: [KEY]})
 
 
 async def test_keys_of_all_reports_of_a_model_version_are_known_whenever_they_are_due(store: ReportStore) -> None:
     await claim(store, FIRST)
-    await save(store, FIRST, report(b"soon", due_ms=1), report(b"never again", due_ms=4_000_000_000_000))
-    assert ({b"soon", b"never again"}, []) == (set(await store.keys(FRAUD)), list(await store.keys(CHURN)))
+    await save(store, FIRST, report(key("soon"), due_ms=1), report(key("never again"), due_ms=4_000_000_000_000))
+    assert ({key("soon"), key("never again")}, []) == (set(await store.keys(FRAUD)), list(await store.keys(CHURN)))
 
 
 async def test_watermark_of_the_reports_never_goes_back(store: ReportStore) -> None:
     await claim(store, FIRST)
     await save(store, FIRST, report(), watermark_ms=900)
-    await save(store, FIRST, report(b"another"), watermark_ms=300)
+    await save(store, FIRST, report(key("another")), watermark_ms=300)
     assert 900 == (await claim(store, FIRST)).watermark_ms
 
 
@@ -115,24 +134,24 @@ async def test_evaluator_that_lost_its_claim_cannot_save_and_what_it_published_i
     await claim(store, SECOND)
     stale = report(revision=9, value=b'{"stale":1}')
     assert not await save(store, FIRST, stale, watermark_ms=800)
-    assert {b"key": dataclasses.replace(stale, contested=True, due_ms=0)} == await store.last({FRAUD: [b"key"]})
-    assert Claim(undisturbed=True, watermark_ms=500, due=(b"key",)) == await claim(store, SECOND)
+    assert {KEY: dataclasses.replace(stale, contested=True, due_ms=0)} == await store.last({FRAUD: [KEY]})
+    assert Claim(undisturbed=True, watermark_ms=500, due=(KEY,)) == await claim(store, SECOND)
 
 
 async def test_revision_below_the_one_a_stale_evaluator_published_is_contested_too(store: ReportStore) -> None:
     await claim(store, SECOND)
     await save(store, FIRST, report(revision=9))
     assert not await save(store, SECOND, report(revision=8))
-    last = await store.last({FRAUD: [b"key"]})
-    assert (9, True, 0) == (last[b"key"].revision, last[b"key"].contested, last[b"key"].due_ms)
+    last = await store.last({FRAUD: [KEY]})
+    assert (9, True, 0) == (last[KEY].revision, last[KEY].contested, last[KEY].due_ms)
     assert await save(store, SECOND, report(revision=10))
-    assert {b"key": report(revision=10)} == await store.last({FRAUD: [b"key"]})
+    assert {KEY: report(revision=10)} == await store.last({FRAUD: [KEY]})
 
 
 async def test_save_that_is_repeated_after_a_lost_reply_changes_nothing(store: ReportStore) -> None:
     await claim(store, FIRST)
     assert [True, True] == [await save(store, FIRST, report()) for _ in range(2)]
-    assert {b"key": report()} == await store.last({FRAUD: [b"key"]})
+    assert {KEY: report()} == await store.last({FRAUD: [KEY]})
 
 
 async def test_save_without_reports_says_whether_the_claim_still_stands(store: ReportStore) -> None:
@@ -145,15 +164,63 @@ async def test_save_without_reports_says_whether_the_claim_still_stands(store: R
 
 async def test_forgotten_reports_are_neither_last_nor_due(store: ReportStore) -> None:
     await claim(store, FIRST)
-    await save(store, FIRST, report(b"old"), report(b"young"))
-    await store.forget(FRAUD, [b"old"])
+    await save(store, FIRST, report(key("old")), report(key("young")))
+    await store.forget(FRAUD, [key("old")])
     await store.forget(FRAUD, [])
-    assert {b"young": report(b"young")} == await store.last({FRAUD: [b"old", b"young"]})
-    assert (b"young",) == (await claim(store, FIRST, watermark_ms=10**13)).due
+    assert {key("young"): report(key("young"))} == await store.last({FRAUD: [key("old"), key("young")]})
+    assert (key("young"),) == (await claim(store, FIRST, watermark_ms=10**13)).due
 
 
 async def test_more_reports_than_one_script_call_takes_are_all_kept(store: ReportStore) -> None:
     await claim(store, FIRST)
-    keys = [b"%d" % number for number in range(SAVE_REPORTS + 1)]
+    keys = [key(f"{number}") for number in range(SAVE_REPORTS + 1)]
     assert await save(store, FIRST, *(report(key) for key in keys))
     assert len(keys) == len(await store.last({FRAUD: keys}))
+
+
+async def test_reports_are_found_by_kind_and_size_and_start_newest_window_first(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    wanted = [key("", start_ms=NOON_MS + hours * HOUR_MS) for hours in range(4)]
+    others = [key("", kind="stability"), key("", size_seconds=3600), key("DE"), key("FR")]
+    await save(store, FIRST, *map(report, [*wanted, *others]))
+    five_minutes = WindowQuery(model_version=FRAUD, shape=Shape("quality", 300), most=10)
+    since, until = NOON_MS + HOUR_MS, NOON_MS + 3 * HOUR_MS
+    assert [
+        wanted[::-1],
+        [wanted[3]],
+        [wanted[2], wanted[1]],
+        [key("FR"), key("DE")],
+        [key("", kind="stability")],
+        [],
+    ] == await store.find(
+        [
+            five_minutes,
+            dataclasses.replace(five_minutes, most=1),
+            dataclasses.replace(five_minutes, since_ms=since, until_ms=until),
+            dataclasses.replace(five_minutes, of_segments=True),
+            dataclasses.replace(five_minutes, shape=Shape("stability", 300)),
+            dataclasses.replace(five_minutes, model_version=CHURN),
+        ]
+    )
+    shapes = [{Shape("quality", 300), Shape("quality", 3600), Shape("stability", 300)}, set()]
+    assert shapes == [set(each) for each in await store.shapes([FRAUD, CHURN])]
+
+
+async def test_forgotten_reports_are_not_found(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    await save(store, FIRST, report(), report(key("DE")))
+    await store.forget(FRAUD, [KEY, key("DE")])
+    query = WindowQuery(model_version=FRAUD, shape=Shape("quality", 300), most=10)
+    assert [[], []] == await store.find([query, dataclasses.replace(query, of_segments=True)])
+
+
+async def test_every_save_and_every_forgetting_is_seen_as_a_change(store: ReportStore) -> None:
+    seen = [await store.changes()]
+    await claim(store, FIRST)
+    await save(store, FIRST)
+    assert seen == [await store.changes()]
+    await save(store, FIRST, report())
+    seen.append(await store.changes())
+    await store.forget(FRAUD, [KEY])
+    seen.append(await store.changes())
+    assert 3 == len(set(seen))

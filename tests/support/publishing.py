@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 
+from schemas.times import parse_time_ms
 from streams.alerting.record import AlertRecord
 from streams.errors import LatelabelError
-from streams.ports import Claim, LastReport, OutgoingMessage, StoredAlerts
+from streams.ports import Claim, LastReport, OutgoingMessage, Shape, StoredAlerts, WindowQuery
 
 __all__ = ["FakeAlerts", "FakeClock", "FakePublisher", "FakeReports"]
 
@@ -50,6 +52,7 @@ class FakeReports:
     watermarks_ms: dict[bytes, int] = dataclasses.field(default_factory=dict)
     reports: dict[bytes, dict[bytes, LastReport]] = dataclasses.field(default_factory=dict)
     news: dict[bytes, dict[bytes, int]] = dataclasses.field(default_factory=dict)
+    saves: int = 0
     failure: LatelabelError | None = None
 
     async def model_versions(self) -> Mapping[bytes, str]:
@@ -57,6 +60,32 @@ class FakeReports:
 
     async def keys(self, model_version: bytes) -> Sequence[bytes]:
         return list(self.reports.get(model_version, {}))
+
+    async def shapes(self, model_versions: Sequence[bytes]) -> Sequence[Collection[Shape]]:
+        return [
+            {Shape(json.loads(key)[0], json.loads(key)[4]) for key in self.reports.get(model_version, {})}
+            for model_version in model_versions
+        ]
+
+    async def find(self, queries: Sequence[WindowQuery]) -> Sequence[Sequence[bytes]]:
+        return [self._find(query) for query in queries]
+
+    def _find(self, query: WindowQuery) -> Sequence[bytes]:
+        found = []
+        for key in self.reports.get(query.model_version, {}):
+            kind, _, _, segment, size_seconds, start = json.loads(key)
+            start_ms = parse_time_ms(start)
+            if (
+                Shape(kind, size_seconds) == query.shape
+                and bool(segment) == query.of_segments
+                and (query.since_ms is None or start_ms >= query.since_ms)
+                and (query.until_ms is None or start_ms < query.until_ms)
+            ):
+                found.append((start_ms, key))
+        return [key for _, key in sorted(found, reverse=True)][: query.most]
+
+    async def changes(self) -> int:
+        return self.saves
 
     async def claim(self, model_versions: Sequence[bytes], *, evaluator: bytes, watermark_ms: int) -> Sequence[Claim]:
         return [self._claim(model_version, evaluator, watermark_ms) for model_version in model_versions]
@@ -91,6 +120,7 @@ class FakeReports:
             raise failure
         if reports:
             self.names[model_version] = name
+            self.saves += 1
         mine = self.evaluators.get(model_version) == evaluator
         kept = mine
         stored = self.reports.setdefault(model_version, {})
@@ -110,6 +140,7 @@ class FakeReports:
         return kept
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
+        self.saves += 1
         for key in keys:
             self.reports.get(model_version, {}).pop(key, None)
             self.news.get(model_version, {}).pop(key, None)

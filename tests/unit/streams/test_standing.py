@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from schemas.window_report import WindowReport, report_key
+from schemas.times import parse_time_ms
+from schemas.window_report import WindowReport
 from streams.monitored_model import HOUR_MS, MonitoredModel, Task
-from streams.standing import main_metric, newest_keys, standing_of, worst_first
+from streams.standing import State, main_metric, standing_of, state_of, worst_first
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 from tests.support.pair_sums import sums_of_numbers
 
@@ -23,16 +22,6 @@ def of_model(name: str, right: int, wrong: int, **more: object) -> WindowReport:
 
 def order(*reports: WindowReport, metric: str | None = None) -> list[str]:
     return [each.judged.model for each in worst_first([standing_of([report]) for report in reports], metric=metric)]
-
-
-def key(start_ms: int, *, seconds: int = 3600, model: str = "fraud", segment: dict[str, str] | None = None) -> bytes:
-    return report_key(
-        model=model,
-        model_version="3",
-        segment=segment or {},
-        window_seconds=seconds,
-        window_start_ms=start_ms,
-    )
 
 
 def test_version_is_judged_by_the_newest_window_with_half_of_its_labels() -> None:
@@ -94,18 +83,22 @@ def test_main_metric_is_the_first_of_the_task() -> None:
     assert "mae" == main_metric(report_on(MonitoredModel(name="r", task=Task.REGRESSION), {}))
 
 
-def test_newest_keys_are_those_of_the_largest_windows_about_everything() -> None:
-    hours = [key(NOON_MS + at * HOUR_MS) for at in range(4)]
-    others = [key(NOON_MS + 9 * HOUR_MS, seconds=300), key(NOON_MS + 9 * HOUR_MS, segment={"country": "DE"})]
-    keys = [*hours, *others]
-    assert hours[:1:-1] == newest_keys(keys, most=2)
-    assert others[:1] == newest_keys(keys, most=2, size_seconds=300)
-    assert [] == newest_keys(keys, most=2, size_seconds=60)
-    assert [] == newest_keys([], most=2)
+def state(report: WindowReport, *, minutes_later: int = 0, **alerts: bool) -> State:
+    now_ms = parse_time_ms(report.produced_at) + minutes_later * 60_000
+    return state_of(standing_of([report]), now_ms=now_ms, **alerts)
 
 
-@pytest.mark.parametrize("name", [',{},"', '",{},300', "{}", ",{},"])
-def test_name_that_looks_like_a_key_deceives_nobody(name: str) -> None:
-    segmented = key(NOON_MS, model=name, segment={"country": ",{},"})
-    plain = key(NOON_MS, model=name)
-    assert [plain] == newest_keys([segmented, plain], most=5)
+def test_version_is_in_the_worst_state_that_holds() -> None:
+    half, fewer, lost = (
+        hour(0, labelled=5, due=5),
+        hour(0, labelled=4, due=6),
+        hour(0, labelled=5, due=5, missing=("x",)),
+    )
+    assert [State.OK, State.LABELS_PENDING, State.WARNING] == [state(half), state(fewer), state(lost)]
+    assert [State.WARNING, State.FIRING] == [state(half, is_pending=True), state(lost, fires=True, is_pending=True)]
+
+
+def test_version_without_news_for_five_of_its_windows_has_fallen_silent() -> None:
+    report = hour(0, labelled=5, due=5)
+    assert [State.OK, State.NO_DATA] == [state(report, minutes_later=300), state(report, minutes_later=301)]
+    assert State.FIRING == state(report, minutes_later=301, fires=True)
