@@ -19,6 +19,7 @@ __all__ = ["PackedRun"]
 class PackedRun:
     """A run of one partition, ready to be cut into parts. Dead letters stand with their offsets.
 
+    `latencies` has a word of `streams.stability.latency_words` for each row, None where none tells anything.
     `next_ms` is the event time of its first good record; the reader's clock if it has none.
     """
 
@@ -26,6 +27,7 @@ class PackedRun:
     run: Run
     rows: npt.NDArray[np.void]
     words: int
+    latencies: npt.NDArray[np.void] | None = None
     definitions: Definitions
     dead_letters: Sequence[tuple[int, OutgoingMessage]]
     shards: int
@@ -36,7 +38,9 @@ class PackedRun:
         """The run's beginning, up to an offset in it."""
         run = self.run.until(offset)
         letters = [letter for letter in self.dead_letters if letter[0] < offset]
-        return dataclasses.replace(self, run=run, rows=self.rows[: len(run.offsets)], dead_letters=letters)
+        rows = len(run.offsets)
+        latencies = None if self.latencies is None else self.latencies[:rows]
+        return dataclasses.replace(self, run=run, rows=self.rows[:rows], latencies=latencies, dead_letters=letters)
 
     def parts(self, shard: int, *, start: int, max_rows: int, register: bool = False) -> Iterator[Part]:
         """What the shard has not applied yet, given the offset it wants next, which lies in the run."""
@@ -50,5 +54,6 @@ class PackedRun:
                 rejected=each.rejected,
                 words=self.words,
                 rows=self.rows[each.rows].tobytes(),
+                latencies=b"" if self.latencies is None else self.latencies[each.rows].tobytes(),
                 register=register,
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ from agents.record_batch import RecordBatch, UnreadableBatch
 from schemas.codec import regression_value
 from schemas.dead_letter import dead_letter
 from schemas.errors import Rejected
+from schemas.prediction import SentPrediction
 from streams.identity import ABSENT, KEY_BYTES, model_hash, request_keys, shards_of
 from streams.ledger.parts import TIME_BYTES, Definitions, Role, Source
 from streams.ledger.slicing import Run, arrivals_of, running_highs
 from streams.ports import OutgoingMessage
+from streams.stability.latency_words import latency_words
 
 __all__ = ["PackedRun", "Packer", "PackingSettings"]
 
@@ -50,10 +53,12 @@ class Packer:
     async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = read_batch(batch, source.role, self._settings, start=start, now_ms=now_ms)
+        latencies = None
         if source.role is Role.LABELS:
             rows, words, definitions = self._label_rows(found)
         else:
             rows, words, definitions = await self._predictions.pack(found)
+            latencies = _latencies(found.records)
         times_ms = found.times_ms
         highs_ms = running_highs(times_ms, start_ms=high_ms)
         keys = request_keys(
@@ -76,6 +81,7 @@ class Packer:
             # Whole rows move faster as opaque bytes than field by field.
             rows=rows.view(f"V{rows.dtype.itemsize}"),
             words=words,
+            latencies=latencies,
             definitions=definitions,
             dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
             shards=self._settings.shards,
@@ -124,6 +130,20 @@ class Packer:
             timestamp_ms=letter.timestamp_ms,
         )
         return offset, message
+
+
+def _latencies(records: Sequence[SentPrediction]) -> npt.NDArray[np.void] | None:
+    """What each prediction tells beside its answer; None if that is nothing at all."""
+    latencies: list[float | None] = [record.latency_ms for record in records]
+    statuses = [record.status for record in records]
+    failed = [at for at, status in enumerate(statuses) if status is not None and status != "ok"]
+    for at in failed:
+        latencies[at] = None
+    timed_out = np.zeros(len(records), dtype=np.bool_)
+    timed_out[[at for at in failed if statuses[at] == "timeout"]] = True
+    if latencies.count(None) == len(latencies) and not timed_out.any():
+        return None
+    return latency_words(np.array(latencies, dtype=np.float64), timed_out)
 
 
 def _number(label: Any) -> float:

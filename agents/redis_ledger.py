@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from redis import exceptions as redis_errors
 
+from agents.commit_arguments import Argument, definition_arguments, part_arguments
+from agents.latency_log import LONG_BYTES, latency_totals, packed_totals
 from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import Settings
@@ -38,6 +40,7 @@ from streams.ledger.parts import (
     SourceState,
 )
 from streams.ports import ChangedWindow, WindowCells
+from streams.stability.latency_sums import LatencyTotals
 
 __all__ = ["RedisLedger", "shard_tag"]
 
@@ -66,8 +69,6 @@ LOG_BYTES = 64 * 1024
 
 _SOURCE = struct.Struct(">QQQ")
 _WINDOW = struct.Struct(">8sQ")
-
-Argument = bytes | str | int
 
 
 @functools.cache
@@ -121,6 +122,7 @@ class RedisLedger:
         self._forget = _Script("join", "forget")
         self._cells = _Script("cells")
         self._fold_pairs = _Script("fold_pairs")
+        self._fold_latencies = _Script("fold_latencies")
         self._found = _Script("found")
         self._create = _Script("create")
         self._admit = _Script("admit")
@@ -212,6 +214,7 @@ class RedisLedger:
             for window in windows:
                 pipeline.execute_command("UNLINK", f"{key}:cells:".encode() + window)
                 pipeline.execute_command("UNLINK", f"{key}:pairs:".encode() + window)
+                pipeline.execute_command("UNLINK", f"{key}:latencies:".encode() + window)
             for name in SHARD_KEYS:
                 pipeline.execute_command("UNLINK", f"{key}:{name}")
             await execute(pipeline)
@@ -224,9 +227,9 @@ class RedisLedger:
         self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
     ) -> CommitReply:
         arguments = [*self._settings, forget_limit, ANY_LABEL, OTHER, OTHER_WRONG, self._ledger_id or ""]
-        arguments += _definition_arguments(definitions)
+        arguments += definition_arguments(definitions)
         for part in parts:
-            arguments += _part_arguments(part)
+            arguments += part_arguments(part)
         async with redis_failures(self._address):
             reply = await self._commit.run(self._client, self._keys[shard], *arguments)
         if not reply:
@@ -299,13 +302,15 @@ class RedisLedger:
             chunk = packed[at : at + WINDOWS_AT_ONCE]
             async with redis_failures(self._address):
                 reply = await self._cells.run(self._client, self._keys[shard], *chunk)
-            for window, (fields, log) in zip(chunk, _pairs(reply), strict=True):
+            for window, (fields, pairs, latencies) in zip(chunk, _threes(reply), strict=True):
                 cells = {_cell(field): int(count) for field, count in _pairs(fields)}
-                for (piece, name), increment in (await self._logged(shard, window, log)).items():
+                for (piece, name), increment in (await self._logged(shard, window, pairs)).items():
                     cell = (piece, SUM, name.encode())
                     cells[cell] = cells.get(cell, 0) + increment
                     if not cells[cell]:
                         del cells[cell]
+                for piece, totals in (await self._latencies(shard, window, latencies)).items():
+                    cells.update(((piece, SUM, name.encode()), total) for name, total in totals.sums().items())
                 found.append(cells)
         return found
 
@@ -324,6 +329,18 @@ class RedisLedger:
                     arguments += (piece + name.encode(), increment)
                 async with redis_failures(self._address):
                     await self._fold_pairs.run(self._client, self._keys[shard], *arguments)
+        return totals
+
+    async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, LatencyTotals]:
+        """What the latencies of a window add up to; a log that has become long is put into one entry."""
+        content = b"".join(log)
+        totals = latency_totals(content)
+        # The first entry may be such a one already: as long as it is, it does not become shorter.
+        if len(content) - len(log[0] if log else b"") > LONG_BYTES:
+            digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+            arguments = (window, len(log), digest, packed_totals(totals))
+            async with redis_failures(self._address):
+                await self._fold_latencies.run(self._client, self._keys[shard], *arguments)
         return totals
 
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
@@ -352,37 +369,15 @@ class RedisLedger:
         return {fate.decode(): int(count) for fate, count in fates.items()}
 
 
-def _definition_arguments(definitions: Definitions) -> list[Argument]:
-    lists = {group: names.pack() for group, names in definitions.name_lists.items()}
-    tables: tuple[Mapping[bytes, Any], ...] = (definitions.names, definitions.terms, lists)
-    arguments: list[Argument] = []
-    for table in tables:
-        arguments.append(len(table))
-        arguments += itertools.chain.from_iterable(table.items())
-    return arguments
-
-
-def _part_arguments(part: Part) -> list[Argument]:
-    return [
-        str(part.source),
-        part.expected,
-        part.next,
-        part.high_ms,
-        part.watermark_ms,
-        part.raise_to_ms,
-        part.rejected,
-        part.words,
-        int(part.register),
-        part.gap_to_ms,
-        part.rows,
-    ]
-
-
 def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
     piece, rest = packed[:HASH_BYTES], packed[HASH_BYTES:]
     if len(packed) != CELL_BYTES:
         return piece, SUM, rest
     return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
+
+
+def _threes(flat: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -4,7 +4,7 @@
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
---       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows
+--       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows, latencies
 -- Reply: nothing if the shard belongs to another ledger or to none; else
 --        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
@@ -60,7 +60,7 @@ store_definitions()
 local function read_part()
   local part = {}
   part.source, part.expected, part.next, part.high_ms, part.watermark_ms, part.raise_to_ms, part.rejected,
-    part.words, part.register, part.gap_to_ms, part.rows = arguments(11)
+    part.words, part.register, part.gap_to_ms, part.rows, part.latencies = arguments(12)
   for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'words',
     'gap_to_ms'}) do
     part[name] = tonumber(part[name])
@@ -84,15 +84,24 @@ end
 --   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], padding
 --   label        key 16, arrival 8, model 8, time 6, label 8, [value 8, not a number where there is none]
 -- The common cases take a short way to what join_prediction and join_label would give.
+-- Latencies are words of 6 bytes, one for each row of predictions, or nothing where none tells anything.
+
+local NOTHING = string.rep('\255', 6)
+
+local function latency_of(part, at)
+  local word = (at - 1) / part.row_bytes * 6
+  return sub(part.latencies, word + 1, word + 6)
+end
 
 local function join_predictions(part, trusted_ms)
-  local rows = part.rows
+  local rows, has_latencies = part.rows, part.latencies ~= ''
   for at = 1, #rows, part.row_bytes do
     local key = sub(rows, at, at + 15)
     local arrival_ms, flags, hash, time_ms = unpack_from('>I8Bc8I6', rows, at + 16)
     local last_slice = at + 47 + 8 * byte(rows, at + 47)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
     local terms = terms_for(hash)
+    local is_admitted = false
     if not terms then
       -- held back
     elseif entries[key] == '' and (flags == 0 or flags == HAS_VALUE) and arrival_ms <= time_ms then
@@ -101,6 +110,7 @@ local function join_predictions(part, trusted_ms)
       tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last_slice), ABSENT, 1)
       fate('predictions:waiting', 1)
       remember(key, time_ms + terms.horizon_ms)
+      is_admitted = true
     else
       local row = {terms = hash, time_ms = time_ms, arrival_ms = arrival_ms, failed = band(flags, IS_FAILED) ~= 0}
       row.predicted, row.slices = sub(rows, at + 39, at + 46), sub(rows, at + 48, last_slice)
@@ -108,6 +118,13 @@ local function join_predictions(part, trusted_ms)
       local changed, is_new = join_prediction(entry_for(key), row, terms)
       if changed then touched[key] = true end
       if is_new then remember(key, time_ms + terms.horizon_ms) end
+      is_admitted = is_new
+    end
+    if has_latencies and is_admitted then
+      local word = latency_of(part, at)
+      if word ~= NOTHING then
+        log_latency(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 48, last_slice), word)
+      end
     end
   end
 end

@@ -11,6 +11,7 @@
 --   <shard>:reported           hash   model version -> watermark at which all its reports that were due are published
 --   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count; slice and name of a sum -> sum
 --   <shard>:pairs:<window>     list   labelled predictions that are not in the sums yet
+--   <shard>:latencies:<window> list   how long predictions took, and which ran out of time (see agents/latency_log.py)
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to
 --   <shard>:gaps               list   what was lost before it could be read
@@ -52,7 +53,7 @@ local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
 -- there is none, until something looks inside.
 local label_hold_ms, watermark_ms
 local entries, touched = {}, {}
-local cells, logs, finality, fates = {}, {}, {}, {}
+local cells, logs, latency_logs, finality, fates = {}, {}, {}, {}, {}
 local overdue = {}
 local unknown_terms, undecided = {}, {}
 local terms_of, list_of = {}, {}
@@ -117,7 +118,7 @@ end
 -- Terms and name lists -------------------------------------------------------------------------------------
 
 local function read_terms(packed)
-  local terms, flags, count, at = {aliases = {}, tally = {}, pairs = {}}, nil, nil, nil
+  local terms, flags, count, at = {aliases = {}, tally = {}, pairs = {}, latencies = {}}, nil, nil, nil
   terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.positive_class, terms.horizon_ms,
     terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
@@ -199,6 +200,15 @@ local function log_pair(terms, start_ms, slices, delay_ms, value, happened, labe
   end
 end
 
+-- What a prediction that was admitted tells beside its answer, by terms, window and slices. Never taken back.
+local function log_latency(terms, start_ms, slices, word)
+  local window = terms.latencies[start_ms]
+  if not window then window = {}; terms.latencies[start_ms] = window end
+  local words = window[slices]
+  if not words then words = {}; window[slices] = words end
+  words[#words + 1] = word
+end
+
 local function event_of(terms, predicted)
   return terms.positive_class ~= ABSENT and terms.positive_class or predicted
 end
@@ -235,6 +245,12 @@ local function fold_pairs(window, terms, slices, rows)
   log[#log + 1] = pack('>BBI4', terms.counts_classes and 0 or 1, #slices / 8, #rows) .. slices .. concat(rows)
 end
 
+local function fold_latencies(window, slices, words)
+  local log = latency_logs[window]
+  if not log then log = {}; latency_logs[window] = log end
+  log[#log + 1] = pack('>BBI4', 0, #slices / 8, #words) .. slices .. concat(words)
+end
+
 local function fold()
   for _, terms in pairs(terms_of) do
     for start_ms, window in pairs(terms and terms.tally or {}) do
@@ -242,6 +258,8 @@ local function fold()
       for predicted_in_slices, labels in pairs(window) do fold_window(terms, name, predicted_in_slices, labels) end
       for slices, rows in pairs(terms.pairs[start_ms] or {}) do fold_pairs(name, terms, slices, rows) end
       terms.pairs[start_ms] = nil
+      for slices, words in pairs(terms.latencies[start_ms] or {}) do fold_latencies(name, slices, words) end
+      terms.latencies[start_ms] = nil
       local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
       if finality_ms > (finality[name] or 0) then finality[name] = finality_ms end
       terms.tally[start_ms] = nil
@@ -494,6 +512,10 @@ local function write_windows()
       call('RPUSH', shard .. ':pairs:' .. window, concat(logs[window]))
       is_changed = true
     end
+    if latency_logs[window] then
+      call('RPUSH', shard .. ':latencies:' .. window, concat(latency_logs[window]))
+      is_changed = true
+    end
     if is_changed then
       if not mark then
         -- Wall time, so that a mark is not given again after a rollback.
@@ -517,7 +539,8 @@ local function write()
   write_entries()
   write_windows()
   write_fates()
-  entries, touched, overdue, cells, logs, finality, fates = {}, {}, {}, {}, {}, {}, {}
+  entries, touched, overdue, fates = {}, {}, {}, {}
+  cells, logs, latency_logs, finality = {}, {}, {}, {}
 end
 
 -- Forgetting -----------------------------------------------------------------------------------------------
@@ -531,7 +554,7 @@ local function drop_windows(keep_windows_ms)
     local window = windows[at]
     local reported_ms = tonumber(call('HGET', shard .. ':reported', sub(window, 1, 8)) or 0)
     if reported_ms > tonumber(windows[at + 1]) + keep_windows_ms then
-      call('UNLINK', shard .. ':cells:' .. window, shard .. ':pairs:' .. window)
+      call('UNLINK', shard .. ':cells:' .. window, shard .. ':pairs:' .. window, shard .. ':latencies:' .. window)
       call('ZREM', shard .. ':windows', window)
       call('ZREM', shard .. ':changes', window)
     end

@@ -55,6 +55,10 @@ REASONS = {
     UndefinedReason.ZERO_LABELS: "a label is zero",
     UndefinedReason.CONSTANT_LABELS: "labels all equal",
     UndefinedReason.BAD_PROBABILITIES: "unusable probabilities",
+    UndefinedReason.NO_LATENCIES: "no latency sent",
+    UndefinedReason.NO_REQUESTS: "no prediction",
+    UndefinedReason.WINDOW_OPEN: "window still open",
+    UndefinedReason.INPUT_LOST: "input lost",
 }
 
 

@@ -18,6 +18,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.identity import ABSENT, HASH_BYTES
+from streams.stability.latency_words import NOTHING
+from streams.stability.latency_words import WORD_BYTES as LATENCY_BYTES
 
 __all__ = [
     "HAS_VALUE",
@@ -186,7 +188,8 @@ class Part:
 
     `rows` are packed, with room for `words` of 8 bytes at the end of each; `rejected` counts the dead-lettered
     records of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the
-    run. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
+    run. `latencies` holds a word of `streams.stability.latency_words` for each row of predictions, or nothing where
+    none tells anything. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
     shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran out, or the log was
     replaced) and that the next record read is of that time: what lies between is incomplete.
     """
@@ -200,6 +203,7 @@ class Part:
     rejected: int = 0
     words: int = 0
     rows: bytes = b""
+    latencies: bytes = b""
     register: bool = False
     gap_to_ms: int = NEVER_MS
 
@@ -208,6 +212,10 @@ class Part:
         """The width of one row."""
         fixed = _LABEL if self.source.role is Role.LABELS else _PREDICTION
         return fixed.size + self.words * WORD_BYTES
+
+    def latency_word(self, row: int) -> bytes:
+        """What the row of that number tells of its latency."""
+        return self.latencies[row * LATENCY_BYTES : (row + 1) * LATENCY_BYTES] or NOTHING
 
     def unpack_predictions(self) -> Iterable[PredictionRow]:
         """The rows of a predictions part."""

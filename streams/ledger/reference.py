@@ -26,6 +26,7 @@ from streams.ledger.parts import (
     Outcome,
     Part,
     PartReply,
+    PredictionRow,
     Role,
     ShardState,
     Source,
@@ -35,6 +36,8 @@ from streams.ledger.terms import Terms
 from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.pair_sums.delay import delay_name
 from streams.ports import Cell, ChangedWindow, WindowCells
+from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_words import NOTHING
 
 __all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
 
@@ -183,7 +186,7 @@ class _Draft:
 
     def _join_predictions(self, part: Part, watermark_ms: int) -> int:
         count = 0
-        for row in part.unpack_predictions():
+        for at, row in enumerate(part.unpack_predictions()):
             count += 1
             terms = self._shard.terms.get(row.terms)
             if terms is None:
@@ -194,7 +197,17 @@ class _Draft:
             entry = self.entry(row.key, self._watermark_ms)
             if join_prediction(entry, row, terms, self):
                 self.remember(row.key, row.time_ms + terms.horizon_ms)
+                self._count_latency(row, terms, part.latency_word(at))
         return count
+
+    def _count_latency(self, row: PredictionRow, terms: Terms, word: bytes) -> None:
+        """A prediction that was admitted is never taken back, and its repeats are not admitted."""
+        if word != NOTHING:
+            start_ms = row.time_ms // terms.base_window_ms * terms.base_window_ms
+            sums = self._cells[terms.counted_as, start_ms]
+            for name, increment in LatencyTotals.of_words(word).sums().items():
+                for piece in (EVERYTHING, *row.slices):
+                    sums[piece, SUM, name.encode()] += increment
 
     def _join_labels(self, part: Part, watermark_ms: int) -> int:
         count = 0

@@ -27,6 +27,10 @@ class UndefinedReason(enum.StrEnum):
     ZERO_LABELS = "zero_labels"
     CONSTANT_LABELS = "constant_labels"
     BAD_PROBABILITIES = "bad_probabilities"
+    NO_LATENCIES = "no_latencies"
+    NO_REQUESTS = "no_requests"
+    WINDOW_OPEN = "window_open"
+    INPUT_LOST = "input_lost"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +38,11 @@ class Figure:
     """A metric of one slice and window.
 
     Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and
-    `undefined` says why. `n` is how many labelled predictions the figure rests on (the denominator of a
-    proportion), `possible` the smallest and largest value that the missing labels leave possible, None
-    where that is not computed. `bracket` holds the value that the scores themselves have, where bins tell it
-    only up to their width; `low` and `high` lie around it. `classes_left_out` are those for which a macro or
+    `undefined` says why; only a quantile of few latencies has a value without `high`. `n` is how many labelled
+    predictions (of figures about latency and failures: how many predictions) the figure rests on, the denominator of
+    a proportion. `possible` is the smallest and largest value that the missing labels leave possible, None
+    where that is not computed. `bracket` holds the value that the scores or latencies themselves have, where bins
+    tell it only up to their width; `low` and `high` lie around it. `classes_left_out` are those for which a macro or
     weighted average has no term.
     """
 

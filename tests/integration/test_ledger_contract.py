@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
+import numpy as np
 import pytest
 
 from agents.redis_connection import connect
@@ -50,6 +51,8 @@ from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.pair_sums.delay import DELAY_PREFIX, delay_name
 from streams.ports import Ledger
+from streams.stability.latency_sums import LATENCY_PREFIX, LatencyTotals
+from streams.stability.latency_words import NOTHING, TIMED_OUT, latency_words
 from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
 
 NOON_MS = 1_700_000_000_000 // 3_600_000 * 3_600_000
@@ -109,6 +112,7 @@ class Writer:
         failed: bool = False,
         slices: Sequence[bytes] = (),
         value: float | None = None,
+        latency: bytes = b"",
     ) -> None:
         row = PredictionRow(
             request_key(request_id),
@@ -122,7 +126,8 @@ class Writer:
         )
         expected = self.offsets[PREDICTIONS]
         rows = pack_predictions([row], words=3)
-        reply = await self.send(Part(source=PREDICTIONS, expected=expected, next=expected + 1, words=3, rows=rows))
+        part = Part(source=PREDICTIONS, expected=expected, next=expected + 1, words=3, rows=rows, latencies=latency)
+        reply = await self.send(part)
         assert reply.parts[0].outcome is Outcome.APPLIED
 
     async def label(
@@ -162,6 +167,10 @@ class Writer:
     async def delays(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
         sums = await self._sums(model, piece)
         return {name: total for name, total in sums.items() if name.startswith(DELAY_PREFIX)}
+
+    async def latencies(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
+        sums = await self._sums(model, piece)
+        return {name: total for name, total in sums.items() if name.startswith(LATENCY_PREFIX)}
 
     async def _sums(self, model: MonitoredModel, piece: bytes) -> dict[str, int]:
         start_ms = NOON_MS // model.base_window_ms * model.base_window_ms
@@ -355,6 +364,53 @@ async def test_classes_of_a_regression_are_not_counted(ledger: Ledger) -> None:
     assert await writer.cells() == {(ABSENT, ABSENT): 1}
     await writer.label("r", "2")
     assert await writer.cells() == {(ANY_LABEL, ABSENT): 1}
+
+
+def word(*latencies_ms: float) -> bytes:
+    """Words of predictions; of those without a latency the time ran out."""
+    array = np.array(latencies_ms)
+    return latency_words(array, np.isnan(array)).tobytes()
+
+
+async def test_a_latency_is_counted_at_once_in_everything_and_in_each_slice(writer: Writer) -> None:
+    german, young = segment_hash({"country": "DE"}), segment_hash({"age": "young"})
+    await writer.predict("r", "a", slices=[german, young], latency=word(12.3))
+    await writer.predict("s", "a", slices=[german], latency=word(0.5))
+    assert LatencyTotals.of_words(word(12.3, 0.5)).sums() == await writer.latencies()
+    assert LatencyTotals.of_words(word(12.3, 0.5)).sums() == await writer.latencies(piece=german)
+    assert LatencyTotals.of_words(word(12.3)).sums() == await writer.latencies(piece=young)
+
+
+async def test_labels_and_corrections_leave_latencies_alone(writer: Writer) -> None:
+    await writer.label("early", "b")
+    for request_id in ("early", "later"):
+        await writer.predict(request_id, "a", value=0.9, latency=word(12.3))
+    await writer.label("later", "a")
+    await writer.label("later", "b", at_ms=NOON_MS + 1)
+    assert LatencyTotals.of_words(word(12.3, 12.3)).sums() == await writer.latencies()
+
+
+async def test_repeated_conflicting_and_late_predictions_add_no_latency(writer: Writer) -> None:
+    await writer.predict("r", "a", latency=word(12.3))
+    await writer.predict("r", "a", latency=word(99.0))
+    await writer.predict("r", "b", latency=word(99.0))
+    await writer.predict("s", "a", arrival_ms=NOON_MS + HOUR_MS + 1, latency=word(99.0))
+    assert await writer.fates() == {
+        "predictions:waiting": 1,
+        "predictions:duplicate_prediction": 1,
+        "predictions:conflicting_prediction": 1,
+        "predictions:late_prediction": 1,
+    }
+    assert LatencyTotals.of_words(word(12.3)).sums() == await writer.latencies()
+
+
+async def test_a_time_out_is_counted_once_apart_from_other_failures(writer: Writer) -> None:
+    await writer.predict("r", "", failed=True, latency=TIMED_OUT)
+    await writer.predict("r", "", failed=True, latency=TIMED_OUT)
+    await writer.predict("s", "", failed=True, latency=NOTHING)
+    await writer.predict("t", "", failed=True)
+    assert {"to": 1} == await writer.latencies()
+    assert await writer.cells() == {(FAILED, ABSENT): 3}
 
 
 BINARY = dataclasses.replace(MODEL, task=Task.BINARY, positive_class="a")

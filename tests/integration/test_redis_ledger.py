@@ -43,9 +43,10 @@ def redis_ledger(client: Redis, *, prefix: str) -> RedisLedger:
 async def test_redis_and_reference_agree_on_every_step_of_any_history(
     client: Redis, disorder_units: int, faults: frozenset[str], log_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether logged pairs are put into the sums never, at times or whenever they are read."""
+    """Whether logged pairs and latencies are put into the sums never, at times or whenever they are read."""
     for seed in range(4):
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", log_bytes)
+        monkeypatch.setattr(redis_ledger_module, "LONG_BYTES", log_bytes)
         rng, prefix = random.Random(seed), f"history-{seed}"
         models = draw_models(rng)
         log = draw_history(rng, models, ids=3, disorder_ms=disorder_units * UNIT_MS)
@@ -56,6 +57,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
         left = {key async for key in client.scan_iter(match=b"{history-%d:*" % seed)}
         assert not [key for key in left if key.endswith(b":entries") or b":overdue" in key]
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", 0)
+        monkeypatch.setattr(redis_ledger_module, "LONG_BYTES", 0)
         for shard in range(SHARDS):
             windows = await reference.windows(shard)
             # Several readers at once may put the same pairs into the sums.

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import math
 import random
 from collections.abc import Collection, Mapping
+
+import numpy as np
 
 from streams.identity import ABSENT, class_hash, model_hash, request_key, segment_hash, shard_of
 from streams.ledger.parts import (
@@ -30,6 +33,8 @@ from streams.ledger.parts import (
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel
 from streams.pair_sums.delay import delay_name
+from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_words import NOTHING, latency_words
 
 __all__ = [
     "CLASSES",
@@ -41,6 +46,7 @@ __all__ = [
     "Delays",
     "Expected",
     "Label",
+    "Latencies",
     "Log",
     "Packer",
     "Prediction",
@@ -101,6 +107,9 @@ Cells = collections.Counter[tuple[str, ...]]
 
 Delays = collections.Counter[tuple[str, str, str]]
 """Model, window start, name of the bucket -> labels."""
+
+Latencies = collections.Counter[tuple[str, str, str]]
+"""Model, window start, name of the sum -> sum."""
 
 
 def draw_models(rng: random.Random) -> dict[str, MonitoredModel]:
@@ -212,10 +221,13 @@ def order_matters(log: Log) -> frozenset[str]:
 
 @dataclasses.dataclass(slots=True)
 class Expected:
-    """What must become of a log: the cells and delays of each request id, and the fates of all predictions."""
+    """What must become of a log: cells, delays and latencies of each request id, and the fates of all predictions."""
 
     cells: dict[str, Cells] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     delays: dict[str, Delays] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
+    latencies: dict[str, Latencies] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(collections.Counter)
+    )
     fates: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def all_cells(self) -> Cells:
@@ -244,6 +256,10 @@ def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected
         model, (time_ms, predicted, _) = models[name], copies[0]
         expected.fates["duplicate_prediction"] += len(copies) - 1
         window = str(time_ms // model.base_window_ms * model.base_window_ms)
+        word = drawn_latency(request_id, failed=failed)
+        if word != NOTHING:
+            for sum_name, total in LatencyTotals.of_words(word).sums().items():
+                expected.latencies[request_id][name, window, sum_name] += total
         if failed:
             expected.fates["failed"] += 1
             expected.cells[request_id][name, window, "failed", ""] += 1
@@ -294,6 +310,15 @@ def drawn_score(key: bytes) -> float | None:
     return None if kind == 0 else math.nan if key[1] == 7 else share if kind == 1 else round(share, 2)
 
 
+def drawn_latency(request_id: str, *, failed: bool) -> bytes:
+    """What predictions of two of three request ids tell of their latency; repeats agree."""
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+    if digest[0] % 3 == 0:
+        return NOTHING
+    latencies_ms = np.array([math.nan if failed else int.from_bytes(digest[1:4], "big") / 1000])
+    return latency_words(latencies_ms, np.array([failed])).tobytes()
+
+
 class Packer:
     """Turns runs of a log into parts and the definitions that go with them."""
 
@@ -314,7 +339,7 @@ class Packer:
     def part(self, shard: int, source: Source, *, expected: int, next_offset: int, register: bool = False) -> Part:
         """The rows of one shard in `[expected, next_offset)`."""
         records, running = self.log[source], self._highs[source]
-        predictions, labels, rejected = [], [], 0
+        predictions, latencies, labels, rejected = [], b"", [], 0
         for offset in range(expected, next_offset):
             record = records[offset]
             if record is None:
@@ -329,6 +354,7 @@ class Packer:
                 labels.append(LabelRow(key, record.time_ms, arrival_ms, class_hash(record.label), addressed))
             else:
                 predictions.append(self._prediction(key, record, arrival_ms))
+                latencies += drawn_latency(record.request_id, failed=record.failed)
         is_labels = source.role is Role.LABELS
         return Part(
             source=source,
@@ -339,6 +365,7 @@ class Packer:
             rejected=rejected,
             words=0 if is_labels else SLICES + 1,
             rows=pack_labels(labels) if is_labels else pack_predictions(predictions, words=SLICES + 1),
+            latencies=b"" if set(latencies) <= set(NOTHING) else latencies,
             register=register,
         )
 

@@ -35,11 +35,13 @@ from streams.ledger.parts import CommitReply, Definitions, NameList, Outcome, Pa
 from streams.ledger.reference import ReferenceLedger
 from streams.pair_sums.delay import DELAY_PREFIX
 from streams.ports import Ledger
+from streams.stability.latency_sums import LATENCY_PREFIX
 from tests.support.histories import (
     ALIAS,
     CLASSES,
     Cells,
     Delays,
+    Latencies,
     Packer,
     beyond_limits,
     expected_outcome,
@@ -137,6 +139,15 @@ async def _delays_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[byt
         if label == SUM and name.decode().startswith(DELAY_PREFIX):
             delays[piece][*window, name.decode()] += count
     return delays
+
+
+async def _latencies_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Latencies]:
+    """How long predictions took, summed over shards: slice -> (model, window start, name of the sum) -> sum."""
+    latencies: dict[bytes, Latencies] = collections.defaultdict(collections.Counter)
+    async for window, (piece, label, name), count in _counts(ledger, models):
+        if label == SUM and name.decode().startswith(LATENCY_PREFIX):
+            latencies[piece][*window, name.decode()] += count
+    return latencies
 
 
 async def readable_cells(ledger: Ledger, models: Iterable[str]) -> Cells:
@@ -379,11 +390,13 @@ class SideBySide:
         for each in self.ledgers:
             cells = await _cells_by_slice(each.ledger, self.packer.models)
             delays = await _delays_by_slice(each.ledger, self.packer.models)
+            latencies = await _latencies_by_slice(each.ledger, self.packer.models)
             for request_id in ids - exempt:
                 admitted = self._admitted(shard_of(request_key(request_id), shards=self.shards))
                 wanted = beyond_limits(expected.cells[request_id], admitted)
                 assert wanted == cells.get(request_slice(request_id), {}), request_id
                 assert expected.delays[request_id] == delays.get(request_slice(request_id), {}), request_id
+                assert expected.latencies[request_id] == latencies.get(request_slice(request_id), {}), request_id
             for request_id in self._exempt - free:
                 counted = collections.Counter[tuple[str, bool]]()
                 for (model, _, label, _), count in cells.get(request_slice(request_id), {}).items():

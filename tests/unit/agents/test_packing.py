@@ -7,6 +7,7 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agents.name_registry import NameLimits, NameRegistry
@@ -20,6 +21,7 @@ from streams.ledger.parts import LabelRow, PredictionRow, Role, Source, pack_lab
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
+from streams.stability.latency_words import latency_words
 from tests.support.publishing import FakeClock
 
 SHARDS = 4
@@ -77,7 +79,8 @@ def drawn(rng: random.Random, role: Role) -> bytes | None:
             "prediction": answer,
             "model_version": rng.choice([None, "2"]),
         }
-        record["status"] = rng.choice([None, None, "ok", "error"])
+        record["status"] = rng.choice([None, None, "ok", "error", "timeout"])
+        record["latency_ms"] = rng.choice([None, 0, 12.3, 1e300])
         record["score"] = rng.choice([None, 0.25, 0, 1])
         record["probabilities"] = rng.choice([None, {}, {"1": 0.75, "0": 0.25}, {"ok": 0.5}])
         record["segment"] = rng.choice([None, {}, {"country": "DE"}, {"country": None, "plan": "x", "else": "y"}])
@@ -102,6 +105,14 @@ def value_of(prediction: Any, model: MonitoredModel) -> float | None:
         return math.nan
     named = {model.class_aliases.get(name, name): share for name, share in prediction.probabilities.items()}
     return float(named.get(model.positive_class or class_name(prediction.prediction, model.class_aliases), 0.0))
+
+
+def latency_word(value: bytes | None, times: dict[str, int]) -> bytes:
+    prediction = read_prediction(value, **times)
+    latency_ms = math.nan
+    if prediction.status == "ok" and prediction.latency_ms is not None:
+        latency_ms = prediction.latency_ms
+    return latency_words(np.array([latency_ms]), np.array([prediction.status == "timeout"])).tobytes()
 
 
 def one_by_one(values: list[bytes | None], timestamps_ms: list[int], role: Role) -> tuple[list[Any], list[Any]]:
@@ -193,6 +204,32 @@ async def test_batch_is_packed_as_its_records_are_one_by_one(role: Role, seed: i
     assert [offset for offset, _ in rows] == run.run.offsets.tolist()
     letters = [(offset, dict(letter.headers)["latelabel-reason"].decode()) for offset, letter in run.dead_letters]
     assert [(offset, str(reason)) for offset, reason in refused] == letters
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_latencies_and_time_outs_stand_beside_the_rows_of_each_shard(seed: int) -> None:
+    rng = random.Random(seed)
+    values = [drawn(rng, Role.PREDICTIONS) for _ in range(200)]
+    run = await packed(values, [NOW_MS] * len(values), Role.PREDICTIONS)
+    times = {"timestamp_ms": NOW_MS, "now_ms": NOW_MS, "max_future_skew_ms": SKEW_MS}
+    words = [latency_word(values[offset - BASE], times) for offset in run.run.offsets.tolist()]
+    for until in (BASE + len(values), BASE + 100):
+        shortened = run.until(until)
+        for shard in range(SHARDS):
+            parts = list(shortened.parts(shard, start=BASE, max_rows=7))
+            places = np.flatnonzero(shortened.run.shards == shard).tolist()
+            assert b"".join(words[at] for at in places) == b"".join(part.latencies for part in parts)
+            assert [part.latency_word(0) for part in parts] == [words[at] for at in places[::7]]
+
+
+async def test_batch_of_which_nothing_tells_a_latency_has_no_words() -> None:
+    values = [
+        json.dumps({"request_id": "r", "model": "plain", "prediction": "ok", "status": status, "latency_ms": latency})
+        for status, latency in (("ok", None), (None, None), ("error", 12.3))
+    ]
+    run = await packed([value.encode() for value in values], [NOW_MS] * 3, Role.PREDICTIONS)
+    assert run.latencies is None
+    assert {b""} == {part.latencies for shard in range(SHARDS) for part in run.parts(shard, start=BASE, max_rows=2)}
 
 
 async def test_what_stands_before_the_wanted_offset_is_left_out() -> None:

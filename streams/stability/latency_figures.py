@@ -1,0 +1,107 @@
+"""How long answers take: quantiles, mean and maximum of counted latencies, each with what it may be off by.
+
+- **Quantiles** are the smallest latency that at least this share of the answers does not exceed (NumPy's
+  `inverted_cdf`), to within 1 %: `bracket` holds the limits of its bucket. Their interval lies between two of the
+  latencies themselves, at the ranks between which a share of this size falls by the binomial distribution; it supposes
+  nothing of how latencies are distributed. With few of them no rank is high enough: there is no upper end then.
+- **Mean** is exact. Its interval is the gamma interval of `mean_intervals`; with tails as long as latencies can have
+  it claims too much.
+- **Maximum** is that of the latencies counted, to within 1 %. It says nothing of others: its interval is its bracket.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from streams.quality.figure import Bounds, Figure, UndefinedReason
+from streams.quality.mean_intervals import size_interval
+from streams.stability.latency_buckets import FIRSTS_MS, LASTS_MS, MIDDLES_MS, NS_PER_MS
+from streams.stability.latency_sums import LatencyTotals
+
+__all__ = ["QUANTILES", "latency_figures"]
+
+QUANTILES: Mapping[str, int] = MappingProxyType(
+    {
+        "latency_p50_ms": 500,
+        "latency_p90_ms": 900,
+        "latency_p95_ms": 950,
+        "latency_p99_ms": 990,
+        "latency_p999_ms": 999,
+    }
+)
+"""In thousandths, so that ranks are whole numbers."""
+_SHARES = np.array([thousandths / 1000 for thousandths in QUANTILES.values()])
+_SQUARES = np.square(MIDDLES_MS)
+
+
+def latency_figures(totals: LatencyTotals, *, confidence_level: float) -> dict[str, Figure]:
+    """The figures of all latencies of a slice and window, by the name of the metric.
+
+    Args:
+        totals: of the predictions that were answered.
+        confidence_level: two-sided, e.g. 0.95.
+
+    >>> words = bytes.fromhex("000000bbaee0") * 10
+    >>> figure = latency_figures(LatencyTotals.of_words(words), confidence_level=0.95)["latency_p50_ms"]
+    >>> figure.bracket, figure.high
+    ((12.069843, 12.311238), 12.311238)
+    """
+    n = totals.n
+    if not n:
+        missing = Figure.missing(UndefinedReason.NO_LATENCIES)
+        return dict.fromkeys((*QUANTILES, "latency_mean_ms", "latency_max_ms"), missing)
+    buckets = np.flatnonzero(totals.counts)
+    counts = totals.counts[buckets]
+    figures = _quantile_figures(buckets.tolist(), np.cumsum(counts).tolist(), confidence_level=confidence_level)
+    mean_ms = totals.total_ns / n / NS_PER_MS
+    mean_square = float(counts @ _SQUARES[buckets]) / n
+    interval = size_interval(mean_ms, mean_square, n=n, confidence_level=confidence_level)
+    figures["latency_mean_ms"] = Figure.of(mean_ms, interval, n=n)
+    bracket = _limits_ms(buckets[-1])
+    figures["latency_max_ms"] = Figure.of(MIDDLES_MS[buckets[-1]], bracket, n=n, bracket=bracket)
+    return figures
+
+
+def _quantile_figures(buckets: Sequence[int], seen: Sequence[int], *, confidence_level: float) -> dict[str, Figure]:
+    """Of the buckets in use, of which `seen` tells how many latencies lie in each or below."""
+    n = seen[-1]
+    lowest, highest = _rank_limits(n, confidence_level=confidence_level)
+    figures = {}
+    for (name, thousandths), low, high in zip(QUANTILES.items(), lowest, highest, strict=True):
+        # The smallest rank that is at least this share of n.
+        bucket = buckets[bisect.bisect_left(seen, -(-n * thousandths // 1000))]
+        figures[name] = Figure(
+            n=n,
+            value=MIDDLES_MS[bucket],
+            low=FIRSTS_MS[buckets[bisect.bisect_left(seen, low)]] if low else 0.0,
+            high=LASTS_MS[buckets[bisect.bisect_left(seen, high)]] if high <= n else None,
+            bracket=_limits_ms(bucket),
+        )
+    return figures
+
+
+def _limits_ms(bucket: int) -> Bounds:
+    return FIRSTS_MS[bucket], LASTS_MS[bucket]
+
+
+def _rank_limits(n: int, *, confidence_level: float) -> tuple[Sequence[int], Sequence[int]]:
+    """Of each quantile the ranks, from 1, between which it lies; 0 or n + 1 where no latency bounds it.
+
+    Source: H. A. David and H. N. Nagaraja, Order Statistics, 7.1.
+    """
+    tail = (1.0 - confidence_level) / 2.0
+    return _binomial_quantiles(tail, n).tolist(), (_binomial_quantiles(1.0 - tail, n) + 1).tolist()
+
+
+def _binomial_quantiles(share: float, n: int) -> npt.NDArray[np.int64]:
+    """Of each quantile the smallest count of smaller latencies whose distribution function reaches `share`."""
+    found = np.ceil(special.bdtrik(share, n, _SHARES))
+    before = np.maximum(found - 1.0, 0.0)
+    limits: npt.NDArray[np.int64] = np.where(special.bdtr(before, n, _SHARES) >= share, before, found).astype(np.int64)
+    return limits
