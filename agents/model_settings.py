@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 
 from agents.durations import duration_text
 from agents.settings_fields import Applies, Conflict, Reader, read_section, reads, section, setting
-from agents.settings_file import Found, Unreadable
-from agents.settings_readers import choice, duration, each, mapping_of, optional
+from agents.settings_file import Found, Unreadable, did_you_mean
+from agents.settings_readers import choice, duration, each, mapping_of, number, optional
 from agents.settings_schema import section_schema
 from schemas.classes import class_name
 from schemas.errors import Rejected
 from schemas.limits import NAME_BYTES
+from streams.alerting.metrics import known_metrics
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
 
-__all__ = ["ClassSettings", "ModelSettings", "model_section"]
+__all__ = ["ClassSettings", "ModelSettings", "metric_name", "model_section"]
 
 SECOND_MS = 1000
 MOST_SEGMENTS = 20
@@ -57,6 +58,15 @@ def _class(found: Found) -> str:
         found.fail(f"a class: text of at most {NAME_BYTES} bytes, a number, true or false")
     if not name or _is_reserved(name):
         found.fail("a class that does not begin and end with __; such names are the monitor's own")
+    return name
+
+
+@reads({"type": "string", "enum": sorted(known_metrics())})
+def metric_name(found: Found) -> str:
+    """Read the name of a figure."""
+    name = found.text
+    if name is None or name not in known_metrics():
+        found.fail(f"a metric, such as accuracy{did_you_mean(str(name), known_metrics())}")
     return name
 
 
@@ -158,6 +168,12 @@ class ModelSettings:
         "Combinations of segments that get figures of their own, as `[[country, device]]`.",
         _LATER,
     )
+    references: Mapping[str, float] = setting(
+        dict,
+        mapping_of(metric_name, number(-1e300, 1e300), "figures such as {accuracy: 0.94}"),
+        "Figures that the model had when it was accepted, for alert rules with `against: reference`.",
+        Applies.REPORTS,
+    )
 
     @property
     def resolved_base_window_ms(self) -> int:
@@ -200,6 +216,7 @@ class ModelSettings:
             label_policy=LabelPolicy(self.label_policy),
             segments=self.segments,
             cross=self.cross,
+            references=dict(self.references),
         )
 
 

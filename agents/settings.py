@@ -268,6 +268,10 @@ def config_hash(settings: Settings) -> str:
         "confidence_level": settings.confidence_level,
         "limits": settings.limits,
         "max_future_skew_ms": settings.max_future_skew_ms,
-        "models": sorted(settings.models, key=lambda model: model.name),
+        # References decide about alerts, not about figures.
+        "models": [
+            {name: value for name, value in dataclasses.asdict(model).items() if name != "references"}
+            for model in sorted(settings.models, key=lambda model: model.name)
+        ],
     }
     return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]

@@ -25,6 +25,7 @@ __all__ = [
     "key_of",
     "read_section",
     "reads",
+    "required",
     "section",
     "setting",
     "settings_of",
@@ -132,6 +133,11 @@ def setting(default: Any, read: Reader, help: str, applies: Applies = Applies.RE
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata, repr=not secret)
     return dataclasses.field(default=default, metadata=metadata, repr=not secret)
+
+
+def required(read: Reader, help: str) -> Any:  # noqa: A002
+    """A dataclass field without default: it has to stand in the file."""
+    return dataclasses.field(metadata={"setting": Setting(read, help, Applies.RESTART)})
 
 
 def section(kind: type[Instance], help: str) -> Any:  # noqa: A002

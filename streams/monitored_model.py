@@ -37,7 +37,8 @@ class MonitoredModel:
     """The settings of one model, all defaults resolved.
 
     `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a
-    label still counts, `allowed_skew_ms` how long before it.
+    label still counts, `allowed_skew_ms` how long before it. `references` are figures by name that alert rules compare
+    with.
     """
 
     name: str
@@ -52,3 +53,4 @@ class MonitoredModel:
     label_policy: LabelPolicy = LabelPolicy.LAST
     segments: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
+    references: Mapping[str, float] = dataclasses.field(default_factory=dict)

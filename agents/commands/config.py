@@ -7,6 +7,7 @@ import json
 
 import click
 
+from agents.alert_rule_files import load_rules
 from agents.commands.command_line import Invocation
 from agents.settings import Settings
 from agents.settings_fields import Applies
@@ -24,14 +25,15 @@ def config() -> None:
 @config.command()
 @click.pass_obj
 def check(invocation: Invocation) -> None:
-    """Tell every mistake with its line, or what a change of each setting needs.
+    """Tell every mistake with its line, rule files included, or what a change of each setting needs.
 
     Ends with exit code 2 if there is a mistake.
     """
     settings = invocation.settings()
     file = invocation.configuration_file()
+    rules = load_rules(settings)
     models = "1 model" if len(settings.models) == 1 else f"{len(settings.models)} models"
-    click.echo(f"{file or 'No file, all defaults'}: ok, {models} listed")
+    click.echo(f"{file or 'No file, all defaults'}: ok, {models} listed, {len(rules)} alert rules")
     paths: dict[Applies, list[str]] = collections.defaultdict(list)
     for row in settings_rows():
         paths[row.meaning.applies].append(row.path)

@@ -414,7 +414,7 @@ def test_mistakes_in_the_configuration_are_all_told_and_end_with_2(prompt: Promp
 def test_check_tells_what_a_change_of_each_setting_needs(prompt: Prompt) -> None:
     done = prompt.run("config", "check")
     assert (0, "") == (done.returncode, done.stderr)
-    assert done.stdout.startswith("No file, all defaults: ok, 0 models listed\n")
+    assert done.stdout.startswith("No file, all defaults: ok, 0 models listed, 0 alert rules\n")
     assert "never to an existing ledger: rebuild it:\n  kafka.topics.predictions, kafka.topics.labels," in done.stdout
 
 

@@ -1,0 +1,42 @@
+"""`latelabel rules`: are the alert rules right, and what do their files look like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from agents.alert_rule_files import load_rules, rule_file_schema
+from agents.commands.command_line import Invocation
+
+__all__ = ["rules"]
+
+
+@click.group()
+def rules() -> None:
+    """Check and test alert rules, or describe their files to editors."""
+
+
+@rules.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE…]")
+@click.pass_obj
+def check(invocation: Invocation, files: tuple[Path, ...]) -> None:
+    """Tell every mistake with its file and line; without FILE in the `rule_files` of the configuration.
+
+    Ends with exit code 2 if there is a mistake.
+    """
+    settings = invocation.settings()
+    read = load_rules(settings, files or None)
+    number = "1 rule" if len(read) == 1 else f"{len(read)} rules"
+    click.echo(f"ok, {number} in {len({rule.file for rule in read})} files")
+
+
+@rules.command()
+def schema() -> None:
+    """Print the JSON Schema of a rule file, for editors.
+
+    `latelabel rules schema > rules.schema.json`, then this as the first line of the file:
+    `# yaml-language-server: $schema=rules.schema.json`
+    """
+    click.echo(json.dumps(rule_file_schema(), indent=2, ensure_ascii=False))
