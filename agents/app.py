@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -14,6 +14,7 @@ from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
+from agents.exposition import Metric
 from agents.faust_app import FaustApp, build_faust_app
 from agents.health import serve_health
 from agents.housekeeping import Housekeeping
@@ -22,6 +23,8 @@ from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
 from agents.ledger_start import open_ledger
 from agents.loop_watch import LoopWatch
+from agents.model_agreements import settle_agreements
+from agents.model_table import ModelTable
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
 from agents.packing import Packer, PackingSettings
@@ -33,11 +36,13 @@ from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
 from agents.redis_stops import RedisStops
+from agents.reloading import Reloading
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from agents.worker_metrics import worker_metrics
 from streams.dead_letter_limits import DeadLetterLimits
+from streams.ledger.agreements import Agreement
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import Task
@@ -50,10 +55,11 @@ __all__ = ["run_worker"]
 _log = logging.getLogger(__name__)
 
 
-async def run_worker(settings: Settings, *, until_caught_up: bool = False, close: bool = False) -> None:
+async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, close: bool = False) -> None:
     """Run a worker until it is cancelled, or has caught up.
 
     Args:
+        reloading: the settings, and the way to newer ones.
         until_caught_up: stop at the offsets at which the logs end now, once everything is published.
         close: then also raise every watermark past the last horizon.
 
@@ -61,7 +67,7 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
         TemporaryFailure: Kafka or Redis did not answer within `startup_timeout`.
         PermanentFailure: something that an operator has to decide or to correct.
     """
-    clock = SystemClock()
+    clock, settings = SystemClock(), reloading.settings
     topics = {role: settings.kafka.topic(role) for role in Role}
     connection = connection_options(settings.kafka)
     log = KafkaLog(connection, group=settings.kafka.group, topics=topics)
@@ -81,15 +87,16 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
             health = serve_health(
                 settings.web,
                 unready=lambda: "waiting for Kafka and Redis" if worker is None else worker.unready(),
-                metrics=lambda: () if worker is None else worker_metrics(worker.intake, worker.house, worker.outages),
+                metrics=lambda: () if worker is None else _metrics(worker, reloading),
             )
             await stack.enter_async_context(health)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)
-        await _wait_for_services(settings, clock, log, publisher, ledger)
+        agreements = await _wait_for_services(settings, clock, log, publisher, ledger)
         worker = _connect(
-            settings,
+            reloading,
+            agreements,
             clock,
             log,
             publisher,
@@ -108,14 +115,39 @@ async def run_worker(settings: Settings, *, until_caught_up: bool = False, close
 
 async def _wait_for_services(
     settings: Settings, clock: Clock, log: KafkaLog, publisher: KafkaPublisher, ledger: Ledger
-) -> None:
+) -> Mapping[str, Agreement]:
     until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
     for start in (log.start, publisher.start, functools.partial(open_ledger, ledger, log)):
         await wait_for(start, clock=clock, until_seconds=until_seconds)
+    return await wait_for(functools.partial(_settle, ledger, settings), clock=clock, until_seconds=until_seconds)
+
+
+def _settle(ledger: Ledger, settings: Settings) -> Awaitable[Mapping[str, Agreement]]:
+    models = {model.name: model for model in settings.models}
+    return settle_agreements(ledger, models, read_ahead_ms=settings.max_read_ahead_ms)
+
+
+def _metrics(worker: Worker, reloading: Reloading) -> Iterator[Metric]:
+    return worker_metrics(worker.intake, worker.house, worker.outages, reloading)
+
+
+def _evaluation(settings: Settings, agreements: Mapping[str, Agreement]) -> EvaluationSettings:
+    return EvaluationSettings(
+        models={model.name: model for model in settings.models},
+        interval_ms=settings.evaluation_interval_ms,
+        lateness_ms=settings.allowed_lateness_ms,
+        keep_windows_ms=settings.keep_windows_ms,
+        confidence_level=settings.confidence_level,
+        config_hash=config_hash(settings),
+        topic=settings.kafka.topic("metrics"),
+        source=f"/latelabel/{settings.kafka.group}",
+        scored_from_ms={name: agreement.scored_from_ms for name, agreement in agreements.items()},
+    )
 
 
 def _connect(
-    settings: Settings,
+    reloading: Reloading,
+    agreements: Mapping[str, Agreement],
     clock: Clock,
     log: KafkaLog,
     publisher: Publisher,
@@ -126,7 +158,9 @@ def _connect(
     is_catching_up: bool,
     is_closing: bool,
 ) -> Worker:
+    settings = reloading.settings
     outages = Outages(clock)
+    models = ModelTable(settings)
     limits = settings.limits
     registry = NameRegistry(
         ledger,
@@ -140,7 +174,7 @@ def _connect(
         max_future_skew_ms=settings.max_future_skew_ms,
         dead_letters=settings.kafka.topic("dead_letters"),
         predicts_numbers=any(model.task is Task.REGRESSION for model in settings.models),
-        model=functools.lru_cache(maxsize=4096)(settings.model),
+        model=models,
     )
 
     read_ahead = ReadAheadWatch(
@@ -206,17 +240,19 @@ def _connect(
         give_up=intake.give_up,
         take_in=take_in,
     )
-    evaluation = EvaluationSettings(
-        models={model.name: model for model in settings.models},
-        interval_ms=settings.evaluation_interval_ms,
-        lateness_ms=settings.allowed_lateness_ms,
-        keep_windows_ms=settings.keep_windows_ms,
-        confidence_level=settings.confidence_level,
-        config_hash=config_hash(settings),
-        topic=settings.kafka.topic("metrics"),
-        source=f"/latelabel/{settings.kafka.group}",
-    )
-    return Worker(
+    evaluator = Evaluator(ledger, reports, publisher, _evaluation(settings, agreements), clock, intake.owns_model)
+
+    async def evaluate_by(newer: Settings) -> Callable[[], None]:
+        agreed = await outages.ride_out(lambda: _settle(ledger, newer))
+
+        def adopt() -> None:
+            models.use(newer)
+            evaluator.use(_evaluation(newer, agreed))
+            worker.evaluation_interval_ms = newer.evaluation_interval_ms
+
+        return adopt
+
+    worker = Worker(
         app=app,
         intake=intake,
         house=Housekeeping(
@@ -230,7 +266,7 @@ def _connect(
             conservation=ConservationWatch(ledger),
         ),
         ledger=ledger,
-        evaluator=Evaluator(ledger, reports, publisher, evaluation, clock, intake.owns_model),
+        evaluator=evaluator,
         stops=stops,
         members=log.members,
         outages=outages,
@@ -240,3 +276,6 @@ def _connect(
         watchdog=Watchdog(),
         loop_watch=LoopWatch(),
     )
+    # In this order: what can refuse the settings first.
+    reloading.begin([evaluate_by])
+    return worker

@@ -18,6 +18,7 @@ from streams.errors import PermanentFailure
 from streams.evaluation import RESERVED_NAMES
 from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.ledger.fates import LabelFate, PredictionFate
+from streams.ledger.founding import check_format
 from streams.ledger.parts import Role
 from streams.ports import Cell, Ledger
 
@@ -36,7 +37,7 @@ async def list_cells(ledger: Ledger, *, model: str | None = None) -> AsyncIterat
         model: only this model's cells.
 
     Raises:
-        PermanentFailure: Redis holds no such ledger, or one that is damaged.
+        PermanentFailure: Redis holds no such ledger, one that is damaged, or that a newer version has written.
     """
     await _check_exists(ledger)
     shards = range(ledger.shards)
@@ -81,6 +82,7 @@ async def list_totals(ledger: Ledger, topics: Mapping[str, str]) -> list[dict[st
 
 
 async def _check_exists(ledger: Ledger) -> None:
+    check_format(await ledger.charter())
     states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
     if all(state is None for state in states):
         raise PermanentFailure(

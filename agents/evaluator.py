@@ -110,7 +110,7 @@ class Evaluator:
         self._ledger = ledger
         self._store = store
         self._publisher = publisher
-        self._settings = settings
+        self._settings = self._next_settings = settings
         self._clock = clock
         self._owns = owns
         self._token = uuid.uuid4().bytes
@@ -121,6 +121,10 @@ class Evaluator:
         self._offsets: dict[tuple[int, str], int] = {}
         self._waiting_for_service = False
         self._behind: set[bytes] = set()
+
+    def use(self, settings: EvaluationSettings) -> None:
+        """Evaluate by these settings from the next round on."""
+        self._next_settings = settings
 
     async def evaluate(self, *, everything: bool = False) -> Evaluated:
         """Publish what changed, once. Not to be called twice at a time.
@@ -133,6 +137,7 @@ class Evaluator:
         Raises:
             PermanentFailure: the topic refuses a report for good.
         """
+        self._settings = self._next_settings
         found = _Round(watermark_ms=0)
         elsewhere = 0
         try:

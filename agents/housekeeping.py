@@ -22,6 +22,7 @@ from agents.intake import Intake
 from agents.partition_intake import LogBounds
 from agents.read_ahead import ReadAheadWatch
 from agents.shard_writer import ShardWriter
+from streams.ledger.founding import check_format
 from streams.ledger.idleness import Idleness, applied_to, raised_watermark_ms
 from streams.ledger.parts import Definitions, Outcome, Part, ShardState, Source
 from streams.ports import Clock, Ledger
@@ -70,10 +71,13 @@ class Housekeeping:
 
         Raises:
             TemporaryFailure: the ledger or the broker does not answer.
+            PermanentFailure: the ledger has a newer format than this version knows.
         """
         quiet = {
             source: list(partition.stored) for source, partition in self.intake.partitions.items() if partition.is_quiet
         }
+        # A newer version may have brought the ledger to a format that this one would spoil.
+        check_format(await self.ledger.charter())
         states = await self.intake.states()
         bounds = await self.bounds()
         ends = {source: each.end for source, each in bounds.items()}

@@ -1,5 +1,7 @@
 """The ledger at a worker's start and under `latelabel init`: founded, finished, resumed, or counted again.
 
+An older format is brought up to ours first.
+
 What to do is decided by `streams.ledger.founding`; the steps here are idempotent, so a start that was cut
 anywhere is finished by whoever comes next. Offsets are committed to the group last: they say that the ledger
 was whole once.
@@ -11,12 +13,12 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from agents.partition_intake import LogBounds
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.ledger.founding import Charter, Start, decide_start
+from streams.ledger.founding import FORMAT, Charter, Start, check_format, decide_start
 from streams.ledger.parts import Source
 from streams.ports import Ledger
 
@@ -38,6 +40,11 @@ class GroupLog(Protocol):
         """Commit for the group."""
 
 
+MIGRATIONS: Mapping[int, Callable[[Ledger], Awaitable[None]]] = {}
+"""By format, what brings a ledger to the next one; nothing where both read alike. May be cut anywhere and done again,
+and workers of the version before may still be running."""
+
+
 async def open_ledger(ledger: Ledger, log: GroupLog) -> None:
     """Make sure that every shard belongs to the ledger; found one if there never was any.
 
@@ -52,10 +59,21 @@ async def open_ledger(ledger: Ledger, log: GroupLog) -> None:
         ledger_ids=[None if state is None else state.ledger_id for state in states],
         group_has_committed=charter is None and await log.has_committed(),
     )
-    if start is Start.RESUME:
+    if start is Start.RESUME and charter is not None:
+        await _migrate(ledger, charter)
         return
     starts = {source: bounds.start for source, bounds in (await log.all_bounds()).items()}
     await found_ledger(ledger, log, starts=starts)
+
+
+async def _migrate(ledger: Ledger, charter: Charter) -> None:
+    if charter.format == FORMAT:
+        return
+    for version in range(charter.format, FORMAT):
+        if version in MIGRATIONS:
+            await MIGRATIONS[version](ledger)
+    await ledger.amend_charter(format=FORMAT, agreements=charter.agreements)
+    _log.info("Brought the ledger from format %d to %d", charter.format, FORMAT)
 
 
 async def found_ledger(ledger: Ledger, log: GroupLog, *, starts: Mapping[Source, int]) -> Charter:
@@ -76,6 +94,7 @@ async def rebuild_ledger(ledger: Ledger, log: GroupLog) -> Charter:
 
     What Kafka no longer has becomes a gap when the first worker reads on, and marks its windows `incomplete`.
     """
+    check_format(await ledger.charter())
     await ledger.drop_charter()
     for shard in range(ledger.shards):
         await ledger.drop(shard)
@@ -89,6 +108,7 @@ async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
         PermanentFailure: there is no charter that says where that was.
     """
     charter = await ledger.charter()
+    check_format(charter)
     if charter is None:
         raise PermanentFailure("there is no ledger that the shard could belong to; run `latelabel init --rebuild`")
     if not 0 <= shard < charter.shards:

@@ -23,7 +23,8 @@ SECOND_MS = 1000
 MOST_SEGMENTS = 20
 MOST_REPORT_WINDOWS = 10
 
-_LATER = Applies.LATER_WINDOWS
+_LATER = Applies.LATER_RECORDS
+_COUNTED = Applies.COUNTED_MODELS
 _NO_TEXT = {"type": ["number", "boolean"]}
 
 
@@ -112,33 +113,36 @@ class ModelSettings:
     task: str = setting(
         "multiclass",
         choice(*Task),
-        "`binary`, `multiclass` or `regression`: which figures exist. `binary` figures are about `positive_class`.",
-        _LATER,
+        "`binary`, `multiclass` or `regression`: which figures exist. `binary` figures are about `positive_class`."
+        " Never from classes to numbers, or back, once the model is counted.",
+        Applies.AT_ONCE,
     )
     positive_class: str | None = setting(
         None,
         optional(_class),
-        "The class that precision, recall and F1 of a binary model are about. None: they are undefined.",
-        Applies.REPORTS,
+        "The class that precision, recall and F1 of a binary model are about. None: they are undefined. After a change"
+        " figures of scores begin anew, with windows that start later.",
+        Applies.AT_ONCE,
     )
     classes: ClassSettings = section(ClassSettings, "What is known about the classes beforehand.")
     report_windows_ms: tuple[int, ...] = setting(
         (5 * MINUTE_MS, HOUR_MS),
         each(_window, "a list of durations such as [5m, 1h]", least=1, most=MOST_REPORT_WINDOWS),
-        "Sizes of the tumbling windows that are reported: one for the eye, one with enough samples to judge.",
-        _LATER,
+        "Sizes of the tumbling windows that are reported: one for the eye, one with enough samples to judge."
+        " `base_window` has to divide a new one.",
+        Applies.AT_ONCE,
     )
     base_window_ms: int | None = setting(
         None,
         optional(_window),
         "Size of the windows that are counted; divides every report window. None: the smallest report window.",
-        _LATER,
+        _COUNTED,
     )
     label_horizon_ms: int = setting(
         DAY_MS,
         duration(SECOND_MS),
         "How long after its prediction a label counts, the labels' delivery delay included. Memory grows with it.",
-        _LATER,
+        _COUNTED,
     )
     allowed_skew_ms: int = setting(
         5 * MINUTE_MS,
@@ -156,7 +160,7 @@ class ModelSettings:
         (),
         each(_segment, "a list of segment names such as [country]", most=MOST_SEGMENTS),
         "Names in a prediction's `segment` that get figures of their own. Each one costs cells.",
-        _LATER,
+        _COUNTED,
     )
     cross: tuple[tuple[str, ...], ...] = setting(
         (),
@@ -166,7 +170,7 @@ class ModelSettings:
             most=MOST_SEGMENTS,
         ),
         "Combinations of segments that get figures of their own, as `[[country, device]]`.",
-        _LATER,
+        _COUNTED,
     )
     references: Mapping[str, float] = setting(
         dict,

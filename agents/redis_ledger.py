@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Self
 
+import msgspec
 from redis import exceptions as redis_errors
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
@@ -26,6 +27,7 @@ from agents.redis_connection import RedisClient, connect, execute, redis_failure
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
+from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     CommitReply,
@@ -159,12 +161,15 @@ class RedisLedger:
             shards=int(charter[b"shards"]),
             starts={Source.parse(name): offset for name, offset in starts.items()},
             is_creating=b"creating" in charter,
+            format=int(charter.get(b"format", 0)),
+            agreements=_read_agreements(charter[b"models"]) if b"models" in charter else None,
         )
 
     async def found(self, charter: Charter) -> Charter:
         key = f"{self._root}:charter"
         starts = json.dumps({str(source): offset for source, offset in charter.starts.items()})
-        fields = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts, "creating", 1)
+        fields: tuple[Argument, ...] = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts)
+        fields += ("format", charter.format, "creating", 1)
         async with redis_failures(self._address):
             await self._found.run(self._client, key, *fields)
         stored = await self.charter()
@@ -175,6 +180,13 @@ class RedisLedger:
     async def finish_founding(self) -> None:
         async with redis_failures(self._address):
             await self._client.hdel(f"{self._root}:charter", "creating")
+
+    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
+        fields: dict[str, Argument] = {"format": format}
+        if agreements is not None:
+            fields["models"] = msgspec.json.encode(agreements)
+        async with redis_failures(self._address):
+            await self._client.hset(f"{self._root}:charter", mapping=fields)
 
     async def state(self, shard: int) -> ShardState | None:
         key = self._keys[shard]
@@ -382,3 +394,7 @@ def _threes(flat: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _read_agreements(text: bytes) -> dict[str, Agreement]:
+    return msgspec.json.decode(text, type=dict[str, Agreement])

@@ -119,9 +119,9 @@ class DeadLetterSettings:
 class LimitSettings:
     """How many names of a kind get cells of their own; further ones share `__other__`."""
 
-    models: int = setting(1000, whole_number(1, 1_000_000), "Model versions in all.", Applies.LATER_WINDOWS)
-    classes: int = setting(200, whole_number(2, 10_000), "Classes of one model.", Applies.LATER_WINDOWS)
-    segment_values: int = setting(200, whole_number(1, 10_000), "Values of one segment.", Applies.LATER_WINDOWS)
+    models: int = setting(1000, whole_number(1, 1_000_000), "Model versions in all.", Applies.LATER_RECORDS)
+    classes: int = setting(200, whole_number(2, 10_000), "Classes of one model.", Applies.LATER_RECORDS)
+    segment_values: int = setting(200, whole_number(1, 10_000), "Values of one segment.", Applies.LATER_RECORDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ class Settings:
     redis: RedisSettings = section(RedisSettings, "The ledger's store.")
     evaluation_interval_ms: int = setting(
         10 * SECOND_MS, duration(10, DAY_MS), "Between two looks at changed windows, and the least time between two"
-        " revisions of a young window's report. Shorter shows figures sooner and costs CPU.",
+        " revisions of a young window's report. Shorter shows figures sooner and costs CPU.", Applies.AT_ONCE,
     )  # fmt: skip
     startup_timeout_ms: int = setting(
         2 * MINUTE_MS, duration(0, DAY_MS), "How long a starting worker waits for Kafka and Redis before it gives up."
@@ -169,7 +169,7 @@ class Settings:
         HOUR_MS, duration(1), "A partition whose event times are further ahead of the slowest one's is paused, so that"
         " catching up needs little memory. More than `allowed_lateness`.",
     )  # fmt: skip
-    confidence_level: float = setting(0.95, number(0.5, 0.9999), "Of the intervals in reports.", Applies.REPORTS)
+    confidence_level: float = setting(0.95, number(0.5, 0.9999), "Of the intervals in reports.", Applies.AT_ONCE)
     keep_windows_ms: int = setting(
         30 * DAY_MS, duration(0), "How long counts and last reports stay in Redis after a window is final."
     )
@@ -178,11 +178,11 @@ class Settings:
     web: WebSettings = section(WebSettings, "The worker's HTTP server.")
     models: tuple[MonitoredModel, ...] = setting(
         (), _models, "Models that need other than the defaults; one that is not listed is monitored as multiclass.",
-        Applies.LATER_WINDOWS,
+        Applies.LATER_RECORDS,
     )  # fmt: skip
     rule_files: tuple[Path, ...] = setting(
         (), each(file_name, 'a list of files such as ["rules/*.yaml"]'), "Alert rules; patterns are allowed.",
-        Applies.REPORTS,
+        Applies.AT_ONCE,
     )  # fmt: skip
 
     def model(self, name: str) -> MonitoredModel:

@@ -29,6 +29,7 @@ __all__ = [
     "section",
     "setting",
     "settings_of",
+    "written_flow",
     "written_value",
 ]
 
@@ -59,10 +60,11 @@ def reads(schema: Mapping[str, Any]) -> Callable[[Callable[[Found], Any]], Reade
 class Applies(enum.StrEnum):
     """What a change of a setting needs in an installation that has counted already."""
 
+    AT_ONCE = "at once: on SIGHUP, past windows as they are revised"
     RESTART = "with the next start of the workers"
-    REPORTS = "at the next report, past windows included"
-    LATER_WINDOWS = "to predictions read from then on; what is counted stays"
-    NEW_LEDGER = "never to an existing ledger: rebuild it"
+    LATER_RECORDS = "with the next start, to what is read from then on; what is counted stays"
+    COUNTED_MODELS = "never to a model that is counted: rebuild the ledger, or count under another prefix"
+    NEW_LEDGER = "never to an existing ledger: rebuild it, or count under another prefix"
     NEW_TOPICS = "to topics that are created later"
 
 
@@ -167,6 +169,15 @@ def written_value(field_name: str, value: Any) -> Any:
     if isinstance(value, int) and key_of(field_name) != field_name:
         return duration_text(value)
     return str(value) if isinstance(value, str) else value
+
+
+def written_flow(value: Any) -> str:
+    """A written value on one line, as YAML has it."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written_flow, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {written_flow(item)}" for key, item in value.items()) + "}"
+    return "null" if value is None else str(value)
 
 
 def read_section(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from agents.model_settings import ModelSettings
 from agents.settings import RedisSettings, Settings
-from agents.settings_fields import Setting, settings_of, written_value
+from agents.settings_fields import Setting, settings_of, written_flow, written_value
 from agents.settings_file import write
 from streams.monitored_model import MonitoredModel
 
@@ -56,7 +56,7 @@ def _rows(kind: type, defaults: Any, prefix: str) -> Iterator[Row]:
             yield from _rows(meaning.section, getattr(defaults, field.name), f"{path}.")
         else:
             is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            value = "" if is_required else _flow(written_value(field.name, getattr(defaults, field.name)))
+            value = "" if is_required else written_flow(written_value(field.name, getattr(defaults, field.name)))
             yield Row(path, value, meaning)
 
 
@@ -92,12 +92,3 @@ def _masked_url(redis: RedisSettings) -> str:
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     return f"{scheme}{separator}{user}{colon}{MASK if colon else ''}{at}{place}"
-
-
-def _flow(value: Any) -> str:
-    """On one line."""
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    return "null" if value is None else str(value)

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
 from agents.housekeeping import Housekeeping, Seen, close_ledger, is_caught_up
@@ -32,6 +32,8 @@ from streams.watchdog import Progress, Signs, Watchdog
 __all__ = ["CLIENT_ID", "CLOSING_CLIENT_ID", "Evaluation", "Worker", "wait_for"]
 
 _log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 CLIENT_ID = "latelabel-worker"
 CLOSING_CLIENT_ID = "latelabel-closing-worker"
@@ -51,7 +53,7 @@ class Evaluation(Protocol):
         """Publish what changed; the result's `pending` counts what still waits."""
 
 
-async def wait_for(start: Callable[[], Awaitable[None]], *, clock: Clock, until_seconds: float) -> None:
+async def wait_for(start: Callable[[], Awaitable[_Result]], *, clock: Clock, until_seconds: float) -> _Result:
     """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`.
 
     What it waits for, the failure says; it is logged at once and every few seconds.

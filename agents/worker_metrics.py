@@ -8,13 +8,14 @@ from agents.exposition import Kind, Metric
 from agents.housekeeping import Housekeeping, Seen
 from agents.intake import Intake
 from agents.outages import Outages
+from agents.reloading import Reloading
 from streams.ledger.idleness import applied_to
 from streams.ledger.parts import Source
 
 __all__ = ["worker_metrics"]
 
 
-def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages) -> Iterator[Metric]:
+def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reloading: Reloading) -> Iterator[Metric]:
     """All of them, as they stand now; each is there from the first time on, so that its first step is seen."""
     owned = sorted(intake.partitions)
     stopped = [source for source in owned if intake.partitions[source].is_stopped]
@@ -51,6 +52,18 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages) -> Ite
         len(intake.paused()),
     )
     yield Metric("latelabel_outage", Kind.GAUGE, "1 while Kafka or Redis does not answer.", int(outages.is_on))
+    yield Metric(
+        "latelabel_config_last_reload_successful",
+        Kind.GAUGE,
+        "0 after a configuration was refused on SIGHUP: the worker goes on by the one before.",
+        int(reloading.succeeded),
+    )
+    yield Metric(
+        "latelabel_config_last_reload_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When the configuration in use was read.",
+        reloading.succeeded_ms / 1000,
+    )
     seen = house.seen
     yield Metric(
         "latelabel_watermark_timestamp_seconds",

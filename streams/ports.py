@@ -8,6 +8,7 @@ from typing import Protocol
 
 from streams.alerting.record import AlertRecord
 from streams.dead_letter_limits import Stop
+from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
@@ -74,6 +75,10 @@ class Ledger(Protocol):
 
     async def finish_founding(self) -> None:
         """Say in the charter that every shard is there."""
+
+    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
+        """Write into the charter how the ledger is counted from now on; None leaves the agreements. Idempotent; the
+        last one to write wins."""
 
     async def state(self, shard: int) -> ShardState | None:
         """The shard's offsets and watermarks; None when it belongs to no ledger.

@@ -27,7 +27,8 @@ class EvaluationSettings:
 
     `models` holds the listed ones by name; others have the defaults. `interval_ms` spaces the revisions of one
     window. `lateness_ms` is how far a watermark stands behind what was read. `topic` is where reports go, `source` the
-    URI reference that names this sender, `config_hash` the settings that figures depend on.
+    URI reference that names this sender, `config_hash` the settings that figures depend on. `scored_from_ms` says by
+    model from which windows on sums of scores are about its positive class.
     """
 
     models: Mapping[str, MonitoredModel]
@@ -38,10 +39,17 @@ class EvaluationSettings:
     config_hash: str
     topic: str
     source: str
+    scored_from_ms: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def model(self, name: str) -> MonitoredModel:
         """The settings of a model, listed or not."""
         return self.models.get(name) or MonitoredModel(name=name)
+
+    def meant(self, window: ReportWindow, model: str, counts: SliceCounts) -> SliceCounts:
+        """Counts without the sums of scores that were taken about another positive class."""
+        if window.start_ms < self.scored_from_ms.get(model, 0):
+            return dataclasses.replace(counts, sums={})
+        return counts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ def reports_of(
             key = subject.key(window, segment)
             reports[key.encode()] = window_report(
                 key,
-                counts,
+                settings.meant(window, subject.model.name, counts),
                 subject.model,
                 watermark_ms=watermark_ms,
                 confidence_level=settings.confidence_level,

@@ -12,8 +12,9 @@ import sys
 import click
 
 from agents.app import run_worker
+from agents.clock import SystemClock
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
-from agents.settings import Settings
+from agents.reloading import Reloading
 from agents.telemetry import set_up_logging
 from streams.errors import LatelabelError
 
@@ -44,10 +45,10 @@ def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
     """Count predictions and labels, and publish reports."""
     if close and not until_caught_up:
         raise click.UsageError("--close needs --until-caught-up")
-    settings = invocation.settings()
+    reloading = Reloading(invocation.settings(), invocation.settings, SystemClock())
     set_up_logging(is_member=True)
     _calm_the_garbage_collector()
-    code = asyncio.run(_run(settings, until_caught_up=until_caught_up, close=close))
+    code = asyncio.run(_run(reloading, until_caught_up=until_caught_up, close=close))
     # Threads of libraries that still wait for a broker must not hold the process back.
     logging.shutdown()
     sys.stdout.flush()
@@ -61,9 +62,9 @@ def _calm_the_garbage_collector() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)
 
 
-async def _run(settings: Settings, *, until_caught_up: bool, close: bool) -> int:
+async def _run(reloading: Reloading, *, until_caught_up: bool, close: bool) -> int:
     loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(run_worker(settings, until_caught_up=until_caught_up, close=close))
+    work = asyncio.ensure_future(run_worker(reloading, until_caught_up=until_caught_up, close=close))
     codes: list[int] = []
 
     def stop(code: int) -> None:
@@ -72,6 +73,7 @@ async def _run(settings: Settings, *, until_caught_up: bool, close: bool) -> int
             work.cancel()
             loop.call_later(STOP_SECONDS, os._exit, code)
 
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
     loop.add_signal_handler(signal.SIGTERM, stop, 0)
     loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
     try:

@@ -16,6 +16,7 @@ from streams.ledger.parts import Gap, Role, Source
 from streams.monitored_model import Task
 
 __all__ = [
+    "check_agreements",
     "check_classes",
     "check_conservation",
     "check_dead_letters",
@@ -62,6 +63,12 @@ def check_ledger(
         )
     text = f"{charter.ledger_id}: {charter.shards} shards, founded with {len(charter.starts)} partitions"
     return Finding(check=check, verdict=Verdict.OK, found=text)
+
+
+def check_agreements(broken: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Tell of models that the configuration would have counted differently from what is counted."""
+    for found, remedy in broken:
+        yield Finding(check="counted models", verdict=Verdict.FAILED, found=found, remedy=remedy)
 
 
 def check_conservation(violations: Mapping[int, Sequence[Violation]], fates: Mapping[str, int]) -> Iterator[Finding]:

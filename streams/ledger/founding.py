@@ -4,6 +4,9 @@ The charter is written before any shard and says which ledger the shards belong 
 whoever comes next; each step is idempotent:
 
     charter (creating) -> every shard -> start offsets to the group -> charter (complete)
+
+It also says in which format the shards are written. A worker reads its own format; an older one is brought up to it
+at the start, a newer one is left alone.
 """
 
 from __future__ import annotations
@@ -13,19 +16,30 @@ import enum
 from collections.abc import Mapping, Sequence
 
 from streams.errors import PermanentFailure
+from streams.ledger.agreements import Agreement
 from streams.ledger.parts import Source
 
-__all__ = ["Charter", "Start", "decide_start"]
+__all__ = ["FORMAT", "Charter", "Start", "check_format", "decide_start"]
+
+FORMAT = 1
+"""Of what the shards hold. One more whenever a worker of the version before would misread it; then
+`agents.ledger_start.MIGRATIONS` says how an older ledger gets there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Charter:
-    """What all shards of a ledger have in common: its id, their number, and where each source begins."""
+    """What all shards of a ledger have in common: its id, their number, and where each source begins.
+
+    `format` is 0 in a ledger from before there was the field. `agreements` says by model how its windows are counted;
+    None before a worker has said so.
+    """
 
     ledger_id: str
     shards: int
     starts: Mapping[Source, int]
     is_creating: bool = False
+    format: int = FORMAT
+    agreements: Mapping[str, Agreement] | None = None
 
 
 class Start(enum.Enum):
@@ -34,6 +48,20 @@ class Start(enum.Enum):
     FOUND = "no ledger and no history: found one from the earliest offsets"
     FINISH = "another start was cut: finish it"
     RESUME = "continue from the stored offsets"
+
+
+def check_format(charter: Charter | None) -> None:
+    """Refuse a ledger that only a newer version can read.
+
+    Raises:
+        PermanentFailure: it is one; says which version of the format was found, and what to do.
+    """
+    if charter is not None and charter.format > FORMAT:
+        raise PermanentFailure(
+            f"the ledger has format {charter.format}, this version of Latelabel knows formats up to {FORMAT}: a newer "
+            "version has written it. Start that version again, or count again under another redis.prefix and "
+            "kafka.group."
+        )
 
 
 def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], group_has_committed: bool) -> Start:
@@ -48,6 +76,7 @@ def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], g
         PermanentFailure: what is there was lost in part or belongs to something else; the message says what to run.
     """
     shards = len(ledger_ids)
+    check_format(charter)
     if charter is None:
         if any(ledger_ids):
             raise PermanentFailure(

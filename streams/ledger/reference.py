@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.errors import PermanentFailure
 from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG, SUM
+from streams.ledger.agreements import Agreement
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.founding import Charter
 from streams.ledger.join import Entry, HeldPrediction, forget_overdue, join_label, join_prediction
@@ -360,6 +361,11 @@ class ReferenceLedger:
     async def finish_founding(self) -> None:
         if self._charter is not None:
             self._charter = dataclasses.replace(self._charter, is_creating=False)
+
+    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
+        if self._charter is not None:
+            known = self._charter.agreements if agreements is None else agreements
+            self._charter = dataclasses.replace(self._charter, format=format, agreements=known)
 
     async def state(self, shard: int) -> ShardState | None:
         here = self.parts[shard]

@@ -30,6 +30,7 @@ from streams.identity import (
     request_key,
     segment_hash,
 )
+from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     CommitReply,
@@ -719,6 +720,17 @@ async def test_a_charter_is_written_once_and_then_completed(ledger: Ledger) -> N
     assert await ledger.charter() == dataclasses.replace(mine, is_creating=False)
     await ledger.drop_charter()
     assert await ledger.charter() is None
+
+
+async def test_a_charter_is_amended_without_losing_what_else_it_says(ledger: Ledger) -> None:
+    mine = await ledger.found(Charter(ledger_id="mine", shards=2, starts={LABELS: 5}, format=0))
+    await ledger.finish_founding()
+    agreements = {"fraud": Agreement.of(MonitoredModel(name="fraud", segments=("country",), cross=(("a", "b"),)))}
+    await ledger.amend_charter(format=1, agreements=agreements)
+    amended = dataclasses.replace(mine, is_creating=False, format=1, agreements=agreements)
+    assert await ledger.charter() == amended
+    await ledger.amend_charter(format=2, agreements=None)
+    assert await ledger.charter() == dataclasses.replace(amended, format=2)
 
 
 async def test_nothing_of_a_dropped_shard_is_left_and_it_accepts_no_commit(writer: Writer) -> None:

@@ -37,7 +37,8 @@ def metrics_before_the_first_look() -> list[Metric]:
     intake = SimpleNamespace(partitions=partitions, held_bytes=0, paused=frozenset)
     house = SimpleNamespace(writers=[], conservation=SimpleNamespace(checks=0, failures=0), seen=None)
     outages = SimpleNamespace(is_on=False)
-    return list(worker_metrics(*cast("Any", (intake, house, outages))))
+    reloading = SimpleNamespace(succeeded=True, succeeded_ms=1_795_442_591_000)
+    return list(worker_metrics(*cast("Any", (intake, house, outages, reloading))))
 
 
 def named(text: str) -> set[str]:
@@ -51,6 +52,8 @@ def test_every_series_is_there_from_the_start_at_zero() -> None:
     lag = cast("dict[object, float]", values.pop("latelabel_lag_offsets"))
     assert [0, 0] == list(lag.values())
     assert "latelabel_watermark_timestamp_seconds" in values
+    assert 1 == values.pop("latelabel_config_last_reload_successful")
+    assert 1_795_442_591 == values.pop("latelabel_config_last_reload_success_timestamp_seconds")
     assert {0} == set(values.values())
 
 

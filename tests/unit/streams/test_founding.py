@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from streams.errors import PermanentFailure
-from streams.ledger.founding import Charter, Start, decide_start
+from streams.ledger.founding import FORMAT, Charter, Start, decide_start
 
 WHOLE = Charter(ledger_id="one", shards=2, starts={})
 
@@ -38,3 +40,14 @@ def test_what_was_lost_in_part_is_refused_with_its_remedy(
 ) -> None:
     with pytest.raises(PermanentFailure, match=remedy):
         decide_start(charter=charter, ledger_ids=ledger_ids, group_has_committed=True)
+
+
+def test_a_ledger_of_a_newer_format_is_left_alone() -> None:
+    newer = dataclasses.replace(WHOLE, format=FORMAT + 1)
+    with pytest.raises(PermanentFailure, match=rf"format {FORMAT + 1}.*up to {FORMAT}.*Start that version again"):
+        decide_start(charter=newer, ledger_ids=["one", "one"], group_has_committed=True)
+
+
+def test_a_ledger_of_an_older_format_is_resumed() -> None:
+    older = dataclasses.replace(WHOLE, format=0)
+    assert Start.RESUME is decide_start(charter=older, ledger_ids=["one", "one"], group_has_committed=True)
