@@ -176,7 +176,7 @@ class ModelSettings:
         dict,
         mapping_of(metric_name, number(-1e300, 1e300), "figures such as {accuracy: 0.94}"),
         "Figures that the model had when it was accepted, for alert rules with `against: reference`.",
-        Applies.REPORTS,
+        Applies.AT_ONCE,
     )
 
     @property

@@ -89,14 +89,14 @@ def _models(running: Settings, now: Settings, adopted: list[Change], refused: li
 def _merged_model(before: MonitoredModel, after: MonitoredModel) -> MonitoredModel:
     if (before.task is Task.REGRESSION) != (after.task is Task.REGRESSION):
         return before
-    windows_ms = after.report_windows_ms
-    divided = all(size_ms % before.base_window_ms == 0 for size_ms in windows_ms)
-    return dataclasses.replace(
-        before,
-        task=after.task,
-        positive_class=after.positive_class,
-        report_windows_ms=windows_ms if divided else before.report_windows_ms,
-    )
+    taken = {
+        field.name: getattr(after, field.name)
+        for field, _, meaning in settings_of(ModelSettings)
+        if meaning.applies is Applies.AT_ONCE
+    }
+    if any(size_ms % before.base_window_ms for size_ms in after.report_windows_ms):
+        del taken["report_windows_ms"]
+    return dataclasses.replace(before, **taken)
 
 
 def _differences(before: MonitoredModel, after: MonitoredModel) -> Iterator[tuple[str, Applies]]:

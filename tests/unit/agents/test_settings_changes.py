@@ -49,6 +49,7 @@ def test_the_same_configuration_changes_nothing() -> None:
         {"report_windows_ms": (5 * MINUTE_MS, DAY_MS)},
         {"task": Task.MULTICLASS, "positive_class": None},
         {"positive_class": None},
+        {"references": {"accuracy": 0.9}},
     ],
 )
 def test_figures_of_a_model_may_change_at_once(fields: dict[str, Any]) -> None:
@@ -89,4 +90,5 @@ def test_only_settings_that_say_so_are_taken_at_once() -> None:
         "models[].task",
         "models[].positive_class",
         "models[].report_windows",
+        "models[].references",
     } == at_once
