@@ -56,8 +56,8 @@ demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights be
 up: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## Kafka and Redis in the foreground, their addresses printed
 	@$(STACK) up
 
-bench: setup ## measure; prints each figure with its bar
-	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json
+bench: setup ## measure; prints each figure with its bar (ONLY=w1,w2 for some, SCALE=0.01 for a try)
+	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE))
 
 soak: setup ## chaos for minutes, with its seed printed
 	$(BIN)/pytest -v -s -m soak --timeout=0

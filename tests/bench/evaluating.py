@@ -27,11 +27,13 @@ from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, 
 from streams.ports import OutgoingMessage
 from streams.publication import EvaluationSettings
 from tests.bench.errors import BenchError
+from tests.bench.figures import Figure
+from tests.bench.workers import Services
 from tests.support.intake_world import SHARDS, FakeClock, IntakeWorld, batch_of, label, prediction
 from tests.support.redis_ledgers import connected
 from tests.support.services import create_topic, unique_name
 
-__all__ = ["EvaluationCost", "day_of_minutes_cost", "many_models_cost"]
+__all__ = ["EvaluationCost", "evaluation"]
 
 MODELS = 100
 REGIONS = ("apac", "emea", "amer")
@@ -50,15 +52,17 @@ class EvaluationCost:
     reports: int
 
 
-def many_models_cost(kafka: KafkaServer, redis: RedisServer) -> EvaluationCost:
-    """100 models, each with everything and three segments, and reports of 5 minutes, an hour and a day."""
+def evaluation(services: Services) -> Iterator[Figure]:
+    """100 models, each with everything and three segments, and reports of 5 minutes, an hour and a day; then one
+    model that reports on days alone, counted by the minute."""
     models = [_model(number, (5 * MINUTE_MS, HOUR_MS, DAY_MS), 5 * MINUTE_MS) for number in range(MODELS)]
-    return asyncio.run(_cost(kafka, redis, models, a_window=6))
-
-
-def day_of_minutes_cost(kafka: KafkaServer, redis: RedisServer) -> EvaluationCost:
-    """One model that reports on days alone, counted by the minute."""
-    return asyncio.run(_cost(kafka, redis, [_model(0, (DAY_MS,), MINUTE_MS)], a_window=60))
+    many = asyncio.run(_cost(services.kafka, services.redis, models, a_window=6))
+    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: CPU", (many.cpu_seconds,), "s", 1)
+    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: reports", (many.reports,), "reports")
+    yield Figure("first evaluation of their whole day: CPU", (many.first_seconds,), "s")
+    day = asyncio.run(_cost(services.kafka, services.redis, [_model(0, (DAY_MS,), MINUTE_MS)], a_window=60))
+    yield Figure("evaluation of a day over 1m base windows: CPU", (1e3 * day.cpu_seconds,), "ms", 20)
+    yield Figure("first evaluation of that day: CPU", (1e3 * day.first_seconds,), "ms")
 
 
 def _model(number: int, report_windows_ms: tuple[int, ...], base_window_ms: int) -> MonitoredModel:

@@ -20,7 +20,7 @@ def unique_name(prefix: str) -> str:
 
 def create_topic(brokers: str, name: str, *, partitions: int = 1, settings: Mapping[str, str] | None = None) -> str:
     """Create a topic and return its name once every broker knows it."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(settings or {}))
     for created in admin.create_topics([topic], operation_timeout=ANSWER_SECONDS).values():
         created.result(ANSWER_SECONDS)
