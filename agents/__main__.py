@@ -18,6 +18,7 @@ COMMANDS = {
     "show": "Show all models, worst first, or one model on one screen.",
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",
+    "alerts": "See what fires, and send it to Alertmanager, a webhook or people.",
     "replay": "Publish predictions and labels from CSV, JSON Lines or Parquet files.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
     "doctor": "Check everything that right counts depend on, and say what to do.",

@@ -19,6 +19,7 @@ import orjson
 
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.model_settings import model_section
+from agents.receiver_settings import ReceiverSettings
 from agents.redis_url import RedisUrl
 from agents.settings_fields import (
     ENVIRONMENT_PREFIX,
@@ -41,6 +42,7 @@ __all__ = [
     "KafkaSettings",
     "LimitSettings",
     "Mistake",
+    "ReceiverSettings",
     "RedisSettings",
     "SecuritySettings",
     "Settings",
@@ -176,6 +178,7 @@ class Settings:
     dead_letters: DeadLetterSettings = section(DeadLetterSettings, "When a partition full of bad records is stopped.")
     limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
     web: WebSettings = section(WebSettings, "The worker's HTTP server.")
+    receivers: ReceiverSettings = section(ReceiverSettings, "Where `latelabel alerts forward` sends alerts.")
     models: tuple[MonitoredModel, ...] = setting(
         (), _models, "Models that need other than the defaults; one that is not listed is monitored as multiclass.",
         Applies.LATER_RECORDS,

@@ -22,6 +22,8 @@ LIBRARIES = {
     "mode": SILENT,
     "asyncio": logging.WARNING,
     "aiohttp": logging.WARNING,
+    # Its messages hold the URLs it was given, which are secrets.
+    "apprise": SILENT,
 }
 QUIET_SECONDS = 5.0
 """aiokafka repeats itself thousands of times a minute while a broker is away."""

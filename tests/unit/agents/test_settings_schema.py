@@ -37,7 +37,16 @@ VALUES = (
         "a:1",
     ),
     *("[]", "[a:1]", "[a:1, a:1]", "[5m, 1h]", "[[a, b]]", "[fraud, 1, true]", "[rules/*.yaml]"),
-    *("{}", "{a: b}", "{names: [a]}", '{"1": fraud}', "[{name: a}]", "[{name: a}, {name: b}]", "redis://h:1/0"),
+    *(
+        "[http://a:1]",
+        "{}",
+        "{a: b}",
+        "{names: [a]}",
+        '{"1": fraud}',
+        "[{name: a}]",
+        "[{name: a}, {name: b}]",
+        "redis://h:1/0",
+    ),
 )
 """Tried in every place of the file."""
 

@@ -1,0 +1,1 @@
+"""Where alerts are sent to: Alertmanager, a webhook, or whatever Apprise reaches."""
