@@ -249,6 +249,7 @@ def _connect(
             models.use(newer)
             evaluator.use(_evaluation(newer, agreed))
             worker.evaluation_interval_ms = newer.evaluation_interval_ms
+            logging.getLogger().setLevel(newer.log.level_number)
 
         return adopt
 

@@ -45,4 +45,5 @@ class ConservationWatch:
                     shard,
                     violation,
                     shard,
+                    extra={"shard": shard},
                 )

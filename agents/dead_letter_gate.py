@@ -116,9 +116,12 @@ class DeadLetterGate:
                 excess,
                 self._source,
                 RETRY_SECONDS,
+                extra={"source": self._source, "offset": excess.offset},
             )
 
     async def _open(self, end: int) -> None:
         await self._ports.outages.ride_out(lambda: self._ports.store.release(self._source))
         self.stop, self.is_shut = None, False
-        _log.info("Reading %s again, now at offset %d", self._source, end)
+        _log.info(
+            "Reading %s again, now at offset %d", self._source, end, extra={"source": self._source, "offset": end}
+        )

@@ -208,7 +208,11 @@ class Evaluator:
                 subject = found.subjects.pop(model_version)
                 found.disputed.add(model_version)
                 if model_version not in self._behind:
-                    _log.warning("Reports of %s wait for a shard that is behind the last one", subject.text)
+                    _log.warning(
+                        "Reports of %s wait for a shard that is behind the last one",
+                        subject.text,
+                        extra={"model": subject.model.name, "model_version": subject.version},
+                    )
                 self._behind.add(model_version)
                 continue
             self._behind.discard(model_version)

@@ -153,6 +153,7 @@ class PartitionIntake:
                 "Kafka no longer has %d offsets of %s that were not counted; their windows will be incomplete",
                 bounds.start - min(self.stored),
                 self.source,
+                extra={"source": self.source, "offset": min(self.stored)},
             )
         for shard in self._shards:
             if shard in self._unregistered:
@@ -178,6 +179,7 @@ class PartitionIntake:
                 bounds.end,
                 max(self.stored),
                 self.source,
+                extra={"source": self.source, "offset": bounds.end},
             )
         self._is_beyond_log = is_beyond
 
@@ -252,7 +254,13 @@ class PartitionIntake:
             self._unregistered.discard(shard)
             if reply.stored < part.expected:
                 lost = part.expected - reply.stored
-                _log.warning("Shard %d lost the last %d offsets of %s; reading them again", shard, lost, self.source)
+                _log.warning(
+                    "Shard %d lost the last %d offsets of %s; reading them again",
+                    shard,
+                    lost,
+                    self.source,
+                    extra={"shard": shard, "source": self.source, "offset": reply.stored},
+                )
             self.stored[shard] = reply.stored
         return False
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import orjson
 
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
+from agents.log_settings import CONTAINER_VARIABLE, LogSettings
 from agents.model_settings import model_section
 from agents.receiver_settings import ReceiverSettings
 from agents.redis_url import RedisUrl
@@ -41,6 +42,7 @@ __all__ = [
     "DeadLetterSettings",
     "KafkaSettings",
     "LimitSettings",
+    "LogSettings",
     "Mistake",
     "ReceiverSettings",
     "RedisSettings",
@@ -179,6 +181,7 @@ class Settings:
     limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
     web: WebSettings = section(WebSettings, "The worker's HTTP server.")
     receivers: ReceiverSettings = section(ReceiverSettings, "Where `latelabel alerts forward` sends alerts.")
+    log: LogSettings = section(LogSettings, "What is logged, and how.")
     models: tuple[MonitoredModel, ...] = setting(
         (), _models, "Models that need other than the defaults; one that is not listed is monitored as multiclass.",
         Applies.LATER_RECORDS,
@@ -244,7 +247,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """
     file = configuration_file(path, environ)
     mistakes: list[Mistake] = []
-    overrides = Overrides(environ, mistakes, reserved=(CONFIG_VARIABLE,))
+    overrides = Overrides(environ, mistakes, reserved=(CONFIG_VARIABLE, CONTAINER_VARIABLE))
     found = _read(file, mistakes) if file is not None else None
     settings = read_section(Settings, found, mistakes, overrides)
     overrides.complain_about_unused()

@@ -15,7 +15,6 @@ from agents.alert_forwarding import RECEIVERS, forward_alerts
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
 from agents.receiver_settings import is_url
 from agents.settings import Settings
-from agents.telemetry import set_up_logging
 from streams.errors import LatelabelError
 
 __all__ = ["alerts"]
@@ -52,7 +51,7 @@ def forward(invocation: Invocation, to: str, url: str | None, group: str | None)
     settings = invocation.settings()
     if url is not None:
         settings = _with_url(settings, to, url)
-    set_up_logging(is_member=True)
+    invocation.log_by(settings, is_member=True)
     code = asyncio.run(_forward(settings, to, group))
     logging.shutdown()
     sys.stdout.flush()

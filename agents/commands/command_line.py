@@ -48,6 +48,14 @@ class Invocation:
 
         return load_settings(self.config, environment())
 
+    def log_by(self, settings: Settings, *, is_member: bool = False) -> None:
+        """Log as configured from now on; `is_member` as in `set_up_logging`."""
+        from agents.settings import environment
+        from agents.telemetry import set_up_logging
+
+        as_json = settings.log.is_json(environment(), on_terminal=sys.stderr.isatty())
+        set_up_logging(settings.log.level_number, is_member=is_member, as_json=as_json)
+
     def configuration_file(self) -> Path | None:
         """The file that `settings` reads; None if it reads none."""
         from agents.settings import configuration_file, environment

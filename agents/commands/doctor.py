@@ -14,7 +14,6 @@ from agents.commands.command_line import FAILED, Invocation
 from agents.commands.output import OutputFormat, format_option, print_records
 from agents.doctor.examination import examine
 from agents.doctor.finding import Finding, Verdict
-from agents.telemetry import set_up_logging
 
 __all__ = ["doctor"]
 
@@ -31,8 +30,9 @@ def doctor(invocation: Invocation, output: str) -> int:
     lost, whether every record has exactly one fate, stopped partitions, and classes that never agree. Ends with exit
     code 1 if a check failed; warnings do not count.
     """
-    set_up_logging()
-    findings = asyncio.run(examine(invocation.settings(), SystemClock()))
+    settings = invocation.settings()
+    invocation.log_by(settings)
+    findings = asyncio.run(examine(settings, SystemClock()))
     if output == OutputFormat.JSONL:
         print_records(map(dataclasses.asdict, findings), output, columns=COLUMNS)
     else:

@@ -27,7 +27,6 @@ from agents.kafka_connection import connection_options
 from agents.kafka_topics import KafkaTopics
 from agents.publisher import KafkaPublisher
 from agents.settings import Settings
-from agents.telemetry import set_up_logging
 from schemas.times import format_time
 from streams.errors import LatelabelError, PermanentFailure
 from streams.ledger.parts import Role
@@ -176,8 +175,8 @@ def replay(
     stamped with the time of sending, not with their event time, so that the topic's retention does not delete old
     ones. What is sent twice is counted once.
     """
-    set_up_logging()
     settings = invocation.settings()
+    invocation.log_by(settings)
     record_files = _record_files(files, _mapped(files, topics, columns, constants), zone, settings)
     line = _Line()
     all_checked = _check(record_files, line)

@@ -14,7 +14,6 @@ import click
 from agents.commands.command_line import Invocation
 from agents.commands.output import Duration
 from agents.settings import Settings
-from agents.telemetry import set_up_logging
 from agents.topic_tail import TopicTail
 
 __all__ = ["tail"]
@@ -39,8 +38,9 @@ def tail(invocation: Invocation, what: str, start: str, most: int | None, timeou
     One JSON object per line, byte for byte as on the topic, until interrupted. Reads all partitions and belongs to no
     consumer group.
     """
-    set_up_logging()
-    asyncio.run(_tail(invocation.settings(), what, start=start, most=most, timeout_ms=timeout_ms))
+    settings = invocation.settings()
+    invocation.log_by(settings)
+    asyncio.run(_tail(settings, what, start=start, most=most, timeout_ms=timeout_ms))
 
 
 async def _tail(settings: Settings, what: str, *, start: str, most: int | None, timeout_ms: int | None) -> None:

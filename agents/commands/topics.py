@@ -9,7 +9,6 @@ import click
 from agents.commands.command_line import Invocation
 from agents.kafka_topics import KafkaTopics, WantedTopic, differences, wanted_topics
 from agents.settings import Settings
-from agents.telemetry import set_up_logging
 from streams.errors import PermanentFailure
 
 __all__ = ["topics"]
@@ -29,8 +28,9 @@ def create(invocation: Invocation) -> None:
     records would be lost: retention shorter than the longest label horizon plus a day, or dead letters that would be
     refused.
     """
-    set_up_logging()
-    asyncio.run(_create(invocation.settings()))
+    settings = invocation.settings()
+    invocation.log_by(settings)
+    asyncio.run(_create(settings))
 
 
 async def _create(settings: Settings) -> None:

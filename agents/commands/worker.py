@@ -15,7 +15,6 @@ from agents.app import run_worker
 from agents.clock import SystemClock
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
 from agents.reloading import Reloading
-from agents.telemetry import set_up_logging
 from streams.errors import LatelabelError
 
 __all__ = ["worker"]
@@ -45,8 +44,9 @@ def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
     """Count predictions and labels, and publish reports."""
     if close and not until_caught_up:
         raise click.UsageError("--close needs --until-caught-up")
-    reloading = Reloading(invocation.settings(), invocation.settings, SystemClock())
-    set_up_logging(is_member=True)
+    settings = invocation.settings()
+    invocation.log_by(settings, is_member=True)
+    reloading = Reloading(settings, invocation.settings, SystemClock())
     _calm_the_garbage_collector()
     code = asyncio.run(_run(reloading, until_caught_up=until_caught_up, close=close))
     # Threads of libraries that still wait for a broker must not hold the process back.

@@ -32,6 +32,8 @@ VALUES = (
         "PLAIN",
         "first",
         "binary",
+        "json",
+        "error",
         "x" * 300,
         "é",
         "a:1",
