@@ -28,7 +28,7 @@ from schemas.alert import Alert, read_alert
 from schemas.codec import encode
 from schemas.errors import Rejected
 from schemas.times import parse_time_ms
-from streams.alerting.notification import Notice, Notified
+from streams.alerting.notification import Notified, Occasion
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ports import Clock
 
@@ -244,24 +244,24 @@ class AlertForwarder:
                     break
         return failed
 
-    def _news(self) -> list[tuple[_Waiting, Notice | None]]:
+    def _news(self) -> list[tuple[_Waiting, Occasion | None]]:
         """What waits and is worth telling; the rest is done with."""
         everything = list(self._waiting.values())
         if self._notified is None:
             return [(waiting, None) for waiting in everything]
         now_ms = self._clock.now_ms()
-        news: list[tuple[_Waiting, Notice | None]] = []
+        news: list[tuple[_Waiting, Occasion | None]] = []
         for waiting in everything:
-            notice = self._notified.heard(waiting.alert, now_ms=now_ms)
-            if notice is None:
+            occasion = self._notified.heard(waiting.alert, now_ms=now_ms)
+            if occasion is None:
                 self._done(waiting)
             else:
-                news.append((waiting, notice))
+                news.append((waiting, occasion))
         return news
 
-    async def _deliver(self, some: Sequence[tuple[_Waiting, Notice | None]]) -> None:
+    async def _deliver(self, some: Sequence[tuple[_Waiting, Occasion | None]]) -> None:
         try:
-            await self._receiver.deliver([_as_told(waiting.published, notice) for waiting, notice in some])
+            await self._receiver.deliver([_as_told(waiting.published, occasion) for waiting, occasion in some])
         except Refused as refusal:
             if len(some) > 1:
                 # Which one it is: each for itself. The others are then taken, or were already.
@@ -274,10 +274,10 @@ class AlertForwarder:
             _log.error("Stepping over %s (%s): %s", waiting.alert.name, waiting.alert.fingerprint, refusal)
             self._done(waiting)
             return
-        for waiting, notice in some:
+        for waiting, occasion in some:
             self.tally.delivered[waiting.alert.status] += 1
-            if self._notified is not None and notice is not None:
-                self._notified.tell(waiting.alert, notice, now_ms=self._clock.now_ms())
+            if self._notified is not None and occasion is not None:
+                self._notified.tell(waiting.alert, occasion, now_ms=self._clock.now_ms())
                 self._told_of_lapsed |= waiting.offset is None
             self._done(waiting)
 
@@ -334,9 +334,9 @@ class AlertForwarder:
             self._failing_since, self._logged_seconds = None, float("-inf")
 
 
-def _as_told(published: PublishedAlert, notice: Notice | None) -> PublishedAlert:
+def _as_told(published: PublishedAlert, occasion: Occasion | None) -> PublishedAlert:
     """The alert as the receiver has to hear it: one that lapsed has ended, although nobody said so."""
-    if notice is not Notice.EXPIRED:
+    if occasion is not Occasion.EXPIRED:
         return published
     ended = msgspec.structs.replace(published.alert, status="resolved", reason=LAPSED)
     return PublishedAlert(ended, encode(ended))

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from schemas.alert import Alert
 from schemas.times import parse_time_ms
 
-__all__ = ["Notice", "Notified", "Told", "notice_of"]
+__all__ = ["Notified", "Occasion", "Told", "occasion_of"]
 
 
-class Notice(enum.StrEnum):
+class Occasion(enum.StrEnum):
     """Why a receiver is told."""
 
     FIRST = "first"
@@ -42,7 +42,7 @@ class Told:
     at_ms: int
 
 
-def notice_of(alert: Alert, told: Told | None, *, now_ms: int, repeat_ms: int) -> Notice | None:
+def occasion_of(alert: Alert, told: Told | None, *, now_ms: int, repeat_ms: int) -> Occasion | None:
     """Decide whether a published alert is news to the receiver.
 
     Args:
@@ -56,19 +56,19 @@ def notice_of(alert: Alert, told: Told | None, *, now_ms: int, repeat_ms: int) -
     Source: `needsUpdate` of Alertmanager's deduplication.
     """
     if alert.status == "resolved":
-        return None if told is None else Notice.RESOLVED
+        return None if told is None else Occasion.RESOLVED
     if parse_time_ms(alert.ends_at) <= now_ms:
-        return None if told is None else Notice.EXPIRED
+        return None if told is None else Occasion.EXPIRED
     if told is None:
-        return Notice.FIRST
-    return Notice.REPEAT if now_ms - told.at_ms >= repeat_ms else None
+        return Occasion.FIRST
+    return Occasion.REPEAT if now_ms - told.at_ms >= repeat_ms else None
 
 
 class Notified:
     """What one receiver was told of alerts that are firing, by fingerprint. Holds nothing of those that ended.
 
     Args:
-        repeat_ms: as in `notice_of`.
+        repeat_ms: as in `occasion_of`.
     """
 
     def __init__(self, *, repeat_ms: int) -> None:
@@ -81,29 +81,29 @@ class Notified:
     def __contains__(self, fingerprint: str) -> bool:
         return fingerprint in self._told
 
-    def heard(self, alert: Alert, *, now_ms: int) -> Notice | None:
+    def heard(self, alert: Alert, *, now_ms: int) -> Occasion | None:
         """Decide about a published alert, and note until when it is on if it is no news.
 
-        A notice takes effect with `tell`, once the receiver has taken it.
+        An occasion takes effect with `tell`, once the receiver has taken it.
         """
         told = self._told.get(alert.fingerprint)
-        notice = notice_of(alert, told, now_ms=now_ms, repeat_ms=self._repeat_ms)
-        if notice is None and told is not None:
+        occasion = occasion_of(alert, told, now_ms=now_ms, repeat_ms=self._repeat_ms)
+        if occasion is None and told is not None:
             self._told[alert.fingerprint] = Told(alert, told.at_ms)
-        return notice
+        return occasion
 
-    def tell(self, alert: Alert, notice: Notice, *, now_ms: int) -> None:
+    def tell(self, alert: Alert, occasion: Occasion, *, now_ms: int) -> None:
         """Note that the receiver was told."""
-        if notice in (Notice.FIRST, Notice.REPEAT):
+        if occasion in (Occasion.FIRST, Occasion.REPEAT):
             self._told[alert.fingerprint] = Told(alert, now_ms)
         else:
             self._told.pop(alert.fingerprint, None)
 
     def recall(self, alert: Alert, *, at_ms: int) -> None:
         """Note what was delivered earlier, as far as it can be known: that it was told of when it was published."""
-        notice = self.heard(alert, now_ms=at_ms)
-        if notice is not None:
-            self.tell(alert, notice, now_ms=at_ms)
+        occasion = self.heard(alert, now_ms=at_ms)
+        if occasion is not None:
+            self.tell(alert, occasion, now_ms=at_ms)
 
     def expired(self, *, now_ms: int) -> Iterator[Alert]:
         """Alerts that the receiver thinks are firing and that nobody has sent again in time."""
