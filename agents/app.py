@@ -6,6 +6,8 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -16,7 +18,6 @@ from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
 from agents.exposition import Metric
 from agents.faust_app import FaustApp, build_faust_app
-from agents.health import serve_health
 from agents.housekeeping import Housekeeping
 from agents.intake import Intake
 from agents.kafka_connection import connection_options
@@ -32,6 +33,7 @@ from agents.partition_intake import IntakePorts
 from agents.publisher import KafkaPublisher
 from agents.read_ahead import ReadAheadWatch
 from agents.record_batch import RecordBatch
+from agents.redis_alerts import RedisAlerts
 from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
@@ -39,6 +41,11 @@ from agents.redis_stops import RedisStops
 from agents.reloading import Reloading
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
+from agents.web.alerts import AlertReader
+from agents.web.reading import ReportReader
+from agents.web.server import serve_web
+from agents.web.site import mount_site
+from agents.web.system import SystemReader
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from agents.worker_metrics import worker_metrics
 from streams.dead_letter_limits import DeadLetterLimits
@@ -46,7 +53,7 @@ from streams.ledger.agreements import Agreement
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import Task
-from streams.ports import Clock, Ledger, Publisher, ReportStore, StopStore
+from streams.ports import AlertStore, Clock, Ledger, Publisher, ReportStore, StopStore
 from streams.publication import EvaluationSettings
 from streams.watchdog import Watchdog
 
@@ -81,15 +88,14 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
         label_hold_ms=settings.label_hold_ms,
         keep_windows_ms=settings.keep_windows_ms,
     )
+    reports = RedisReports(redis, **place)
     worker: Worker | None = None
+
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
-            health = serve_health(
-                settings.web,
-                unready=lambda: "waiting for Kafka and Redis" if worker is None else worker.unready(),
-                metrics=lambda: () if worker is None else _metrics(worker, reloading),
-            )
-            await stack.enter_async_context(health)
+            alerts = RedisAlerts(redis, **place)
+            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker)
+            await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)
@@ -101,7 +107,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             log,
             publisher,
             ledger,
-            RedisReports(redis, **place),
+            reports,
             RedisStops(redis, **place),
             is_catching_up=until_caught_up,
             is_closing=close,
@@ -111,6 +117,48 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
+
+
+def _web_server(
+    reloading: Reloading,
+    clock: Clock,
+    ledger: Ledger,
+    reports: ReportStore,
+    alerts: AlertStore,
+    *,
+    worker: Callable[[], Worker | None],
+) -> AbstractAsyncContextManager[int]:
+    """Page, API, health and metrics; they answer before there is a worker."""
+    settings = reloading.settings
+
+    def unready() -> str | None:
+        running = worker()
+        return "waiting for Kafka and Redis" if running is None else running.unready()
+
+    def metrics() -> Iterator[Metric]:
+        running = worker()
+        return iter(()) if running is None else _metrics(running, reloading)
+
+    def ends() -> Mapping[Source, int]:
+        running = worker()
+        return {} if running is None or running.house.seen is None else running.house.seen.ends
+
+    topics = settings.kafka.topic_names
+    system = SystemReader(
+        ledger,
+        topics=topics,
+        version=version("latelabel"),
+        config_hash=config_hash(settings),
+        unready=unready,
+        metrics=metrics,
+        ends=ends,
+    )
+    alert_reader = AlertReader(alerts)
+    reader = ReportReader(reports, alert_reader, clock, confidence_level=settings.confidence_level, topics=topics)
+    mount = functools.partial(
+        mount_site, reader=reader, alerts=alert_reader, store=reports, system=system.page, clock=clock
+    )
+    return serve_web(settings.web, clock, unready=unready, metrics=metrics, mount=mount)
 
 
 async def _wait_for_services(

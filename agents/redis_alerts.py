@@ -107,7 +107,11 @@ class RedisAlerts:
         for report, revision in judged.items():
             arguments += (report, revision)
         async with redis_failures(self._address):
-            return bool(await self._save(keys, arguments))
+            saved = bool(await self._save(keys, arguments))
+            if saved and changes:
+                # As `agents.redis_reports` does, for whoever shows both.
+                await self._client.incrby(f"{{{self._prefix}}}:reports:changes", 1)
+        return saved
 
     async def every_alert(self) -> Sequence[AlertRecord]:
         async with redis_failures(self._address):

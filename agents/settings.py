@@ -33,7 +33,7 @@ from agents.settings_fields import (
     setting,
 )
 from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
-from agents.settings_readers import duration, each, file_name, number, optional, text, whole_number
+from agents.settings_readers import duration, each, file_name, flag, number, optional, text, whole_number
 from streams.errors import PermanentFailure
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 
@@ -130,7 +130,7 @@ class LimitSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """The worker's HTTP server: health and Prometheus metrics. A worker with `--until-caught-up` has none."""
+    """The worker's HTTP server: page, API, health, Prometheus metrics. A worker with `--until-caught-up` has none."""
 
     host: str = setting("127.0.0.1", text("a host name or address"), "Address to listen on; local by default, "
                         "since without `token_file` whoever reaches it may read.")  # fmt: skip
@@ -140,7 +140,13 @@ class WebSettings:
         None,
         optional(file_name),
         "A file that holds the bearer token callers must show; `/healthz` and"
-        " `/readyz` need none. None: no token is asked for.",
+        " `/readyz` need none. None: no token is asked for, and page and API are served only if `host` is local or"
+        " `open` is true.",
+    )
+    open: bool = setting(
+        False,
+        flag,
+        "Serve page and API without a token although `host` is not local: whoever reaches the port reads everything.",
     )
 
 

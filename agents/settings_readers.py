@@ -12,7 +12,18 @@ from agents.durations import DURATION_EXAMPLES, DURATION_PATTERN, duration_ms, d
 from agents.settings_fields import Reader, reads
 from agents.settings_file import Found, Unreadable, did_you_mean
 
-__all__ = ["choice", "duration", "each", "file_name", "mapping_of", "number", "optional", "text", "whole_number"]
+__all__ = [
+    "choice",
+    "duration",
+    "each",
+    "file_name",
+    "flag",
+    "mapping_of",
+    "number",
+    "optional",
+    "text",
+    "whole_number",
+]
 
 ANYTHING = r"(?s:.+)"
 LONGEST_MS = 100 * 365 * 86_400_000
@@ -92,6 +103,18 @@ def choice(*names: str) -> Reader:
         return value
 
     return read
+
+
+@reads({"type": "boolean"})
+def flag(found: Found) -> bool:
+    """True or false."""
+    value = _scalar(found)
+    if isinstance(value, bool):
+        return value
+    # The environment knows texts alone.
+    if value not in ("true", "false"):
+        found.fail("true or false")
+    return value == "true"
 
 
 @reads({"type": "string", "minLength": 1})

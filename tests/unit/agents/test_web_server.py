@@ -8,12 +8,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agents.clock import SystemClock
 from agents.exposition import Kind, Metric
-from agents.health import serve_health
 from agents.settings import WebSettings
+from agents.web.server import serve_web
 from streams.errors import PermanentFailure
 
 ANY_PORT = WebSettings(port=0)
+CLOCK = SystemClock()
 
 
 def no_complaint() -> None:
@@ -33,19 +35,19 @@ async def get(port: int, path: str, **headers: str) -> tuple[int, str]:
 
 
 async def test_a_worker_with_nothing_to_complain_of_is_alive_and_ready() -> None:
-    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_web(ANY_PORT, CLOCK, unready=no_complaint, metrics=one_metric) as port:
         assert (200, "ok\n") == await get(port, "/healthz")
         assert (200, "ok\n") == await get(port, "/readyz")
 
 
 async def test_a_worker_that_is_not_ready_says_why_and_lives() -> None:
-    async with serve_health(ANY_PORT, unready=lambda: "waiting", metrics=one_metric) as port:
+    async with serve_web(ANY_PORT, CLOCK, unready=lambda: "waiting", metrics=one_metric) as port:
         assert (200, "ok\n") == await get(port, "/healthz")
         assert (503, "waiting\n") == await get(port, "/readyz")
 
 
 async def test_metrics_are_in_the_text_format() -> None:
-    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_web(ANY_PORT, CLOCK, unready=no_complaint, metrics=one_metric) as port:
         assert (200, "# HELP reads_total Read.\n# TYPE reads_total counter\nreads_total 7\n") == await get(
             port, "/metrics"
         )
@@ -53,14 +55,14 @@ async def test_metrics_are_in_the_text_format() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/table", "/router", "/performance/"])
 async def test_nothing_else_is_served(path: str) -> None:
-    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_web(ANY_PORT, CLOCK, unready=no_complaint, metrics=one_metric) as port:
         assert 404 == (await get(port, path))[0]
 
 
 async def test_a_token_guards_the_metrics_but_not_the_probes(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     settings = WebSettings(port=0, token_file=tmp_path / "token")
-    async with serve_health(settings, unready=no_complaint, metrics=one_metric) as port:
+    async with serve_web(settings, CLOCK, unready=no_complaint, metrics=one_metric) as port:
         assert 200 == (await get(port, "/healthz"))[0]
         assert 401 == (await get(port, "/metrics"))[0]
         assert 401 == (await get(port, "/metrics", Authorization="Bearer guess"))[0]
@@ -73,13 +75,13 @@ async def test_a_token_that_is_not_there_is_no_way_in(tmp_path: Path, content: s
         (tmp_path / "token").write_text(content)
     settings = WebSettings(port=0, token_file=tmp_path / "token")
     with pytest.raises(PermanentFailure, match=r"web\.token_file"):
-        async with serve_health(settings, unready=no_complaint, metrics=one_metric):
+        async with serve_web(settings, CLOCK, unready=no_complaint, metrics=one_metric):
             pass
 
 
 async def test_a_port_in_use_is_named_with_the_remedy() -> None:
-    async with serve_health(ANY_PORT, unready=no_complaint, metrics=one_metric) as port:
-        second = serve_health(WebSettings(port=port), unready=no_complaint, metrics=one_metric)
+    async with serve_web(ANY_PORT, CLOCK, unready=no_complaint, metrics=one_metric) as port:
+        second = serve_web(WebSettings(port=port), CLOCK, unready=no_complaint, metrics=one_metric)
         with pytest.raises(PermanentFailure, match=rf"127\.0\.0\.1:{port} .*0 takes any that is free"):
             async with second:
                 pass
@@ -87,8 +89,8 @@ async def test_a_port_in_use_is_named_with_the_remedy() -> None:
 
 async def test_workers_side_by_side_need_no_ports_of_their_own() -> None:
     async with (
-        serve_health(WebSettings(), unready=no_complaint, metrics=one_metric) as first,
-        serve_health(WebSettings(), unready=no_complaint, metrics=one_metric) as second,
+        serve_web(WebSettings(), CLOCK, unready=no_complaint, metrics=one_metric) as first,
+        serve_web(WebSettings(), CLOCK, unready=no_complaint, metrics=one_metric) as second,
     ):
         assert first != second
         assert [(200, "ok\n")] * 2 == [await get(port, "/healthz") for port in (first, second)]

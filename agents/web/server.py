@@ -1,54 +1,64 @@
-"""The worker's HTTP server: whether it lives, whether it reads, and its metrics for Prometheus.
+"""The worker's HTTP server: health, metrics, API and page.
 
     GET /healthz   200 if it answers at all: the event loop turns, and a watchdog ends what does not get on
     GET /readyz    200, or 503 and why: it does not read yet, or not at present
     GET /metrics   Prometheus' text format
+    GET /          the page, and what it asks under /api/v1, from Redis alone
 
-None of them asks Kafka or Redis anything: a worker that rides out an outage lives, and restarting it would not end
-the outage.
+Health and metrics ask Kafka and Redis nothing: a worker that rides out an outage lives, and restarting it would not
+end the outage.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
 
 from aiohttp import web
 
 from agents.exposition import CONTENT_TYPE, Metric, expose
 from agents.settings import WebSettings
+from agents.web.access import Access, log_in, read_token, show_login
 from streams.errors import PermanentFailure
+from streams.ports import Clock
 
-__all__ = ["serve_health"]
+__all__ = ["serve_web"]
 
 _log = logging.getLogger(__name__)
 
 STOP_SECONDS = 1.0
+LARGEST_BODY_BYTES = 4096
+"""Of the one form there is."""
 
 Complaint = Callable[[], str | None]
 """Says what is wrong; None if nothing is."""
 
 
 @contextlib.asynccontextmanager
-async def serve_health(
-    settings: WebSettings, *, unready: Complaint, metrics: Callable[[], Iterable[Metric]]
+async def serve_web(
+    settings: WebSettings,
+    clock: Clock,
+    *,
+    unready: Complaint,
+    metrics: Callable[[], Iterable[Metric]],
+    mount: Callable[[web.Application], None] = lambda _: None,
 ) -> AsyncIterator[int]:
     """Serve until the block is left.
 
     Args:
+        clock: for the rate of requests.
         unready: why it does not read.
         metrics: asked for at every scrape.
+        mount: adds further routes.
 
     Returns: the port that is listened on.
 
     Raises:
         PermanentFailure: the address cannot be listened on, or the token not be read.
     """
-    token = None if settings.token_file is None else _read_token(settings.token_file)
+    access = Access(settings, read_token(settings.token_file), clock)
 
     async def live(_: web.Request) -> web.Response:
         return _answer(None)
@@ -56,16 +66,17 @@ async def serve_health(
     async def read(_: web.Request) -> web.Response:
         return _answer(unready())
 
-    async def measure(request: web.Request) -> web.Response:
-        if token is not None and not _shows(request, token):
-            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+    async def measure(_: web.Request) -> web.Response:
         return web.Response(body=expose(metrics()).encode(), headers={"Content-Type": CONTENT_TYPE})
 
-    app = web.Application()
+    app = web.Application(middlewares=[access.middleware], client_max_size=LARGEST_BODY_BYTES)
     app.router.add_get("/healthz", live)
     app.router.add_get("/readyz", read)
     app.router.add_get("/metrics", measure)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
+    app.router.add_get("/login", show_login)
+    app.router.add_post("/login", log_in(access))
+    mount(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30)
     await runner.setup()
     try:
         try:
@@ -76,7 +87,7 @@ async def serve_health(
                 "uses the port, or give this worker another one; 0 takes any that is free"
             ) from error
         port: int = runner.addresses[0][1]
-        _log.info("Health and metrics on http://%s:%d", settings.host, port)
+        _log.info("Page, health and metrics on http://%s:%d", settings.host, port)
         yield port
     finally:
         await runner.cleanup()
@@ -94,18 +105,3 @@ async def _listen(runner: web.AppRunner, settings: WebSettings) -> None:
 
 def _answer(complaint: str | None) -> web.Response:
     return web.Response(text="ok\n") if complaint is None else web.Response(text=f"{complaint}\n", status=503)
-
-
-def _read_token(path: Path) -> str:
-    try:
-        token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PermanentFailure(f"cannot read the token in {path} (web.token_file): {error}") from error
-    if not token:
-        raise PermanentFailure(f"{path} (web.token_file) holds no token; remove the setting to ask for none")
-    return token
-
-
-def _shows(request: web.Request, token: str) -> bool:
-    given = request.headers.get("Authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())

@@ -1,0 +1,1 @@
+"""The page and the JSON API that any worker serves, straight from Redis."""

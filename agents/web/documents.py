@@ -1,0 +1,263 @@
+"""What the JSON API answers with. Times are RFC 3339 in UTC; figures are those of the reports, never computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from schemas.window_report import CoverageExpected, Metric, Window
+
+__all__ = [
+    "AlertRow",
+    "AlertStep",
+    "AlertWindow",
+    "Alerts",
+    "AnyReport",
+    "Fleet",
+    "FleetRow",
+    "MetricMeaning",
+    "ModelPage",
+    "PartitionPage",
+    "Point",
+    "Problem",
+    "SparkPoint",
+    "SystemMetric",
+    "SystemPage",
+    "SystemValue",
+    "VersionSummary",
+    "WindowReports",
+    "Windows",
+]
+
+State = Literal["firing", "warning", "no_data", "labels_pending", "ok"]
+Status = Literal["open", "provisional", "final", "incomplete"]
+
+
+class AnyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What reports of all kinds have in common, as far as the API reads it."""
+
+    kind: str
+    model: str
+    model_version: str
+    segment: Mapping[str, str]
+    window: Window
+    status: Status
+    revision: int
+    produced_at: str
+    predictions: int = 0
+    failed: int = 0
+    labelled: int = 0
+    never_labelled: int = 0
+    coverage: float | None = None
+    coverage_expected: CoverageExpected | None = None
+    metrics: Mapping[str, Metric] = msgspec.field(default_factory=dict)
+    undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class SparkPoint(msgspec.Struct, frozen=True, array_like=True):
+    """One window of a sparkline: how many windows before the newest it starts, its value and the share of its
+    predictions that have labels, both to four digits, which is finer than it can be drawn."""
+
+    before: int
+    value: float | None
+    coverage: float | None
+
+
+class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One model version, by the window it is judged by.
+
+    `figure` is that of `metric`, `reason` why it has no value. `previous` is the value of the window before.
+    `others` are figures of other kinds of monitoring for the same window, such as `latency_p95_ms`. `firing` names
+    the alerts that fire.
+    """
+
+    model: str
+    version: str
+    state: State
+    window: Window
+    status: Status
+    metric: str | None
+    figure: Metric | None
+    reason: str | None
+    previous: float | None
+    predictions: int
+    failed: int
+    labelled: int
+    coverage: float | None
+    coverage_expected: CoverageExpected | None
+    others: Mapping[str, Metric]
+    firing: tuple[str, ...]
+    newest: Window
+    produced_at: str
+    spark: tuple[SparkPoint, ...]
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """All model versions, worst first. `topics` says where to publish, by role."""
+
+    rows: tuple[FleetRow, ...]
+    confidence_level: float
+    topics: Mapping[str, str]
+
+
+class AlertStep(msgspec.Struct, frozen=True):
+    """A change of an alert's phase, and why."""
+
+    at: str
+    phase: str
+    reason: str
+
+
+class AlertWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """The window that an alert speaks of, with the figure that was compared."""
+
+    start: str
+    end: str
+    value: float | None
+    threshold: float | None
+    low: float | None
+    high: float | None
+    n: int
+    coverage: float | None
+
+
+class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert as it stands. `started` and `ended` are those of what was last told, null before it ever fired."""
+
+    alert: str
+    group: str
+    phase: str
+    reason: str
+    since: str | None
+    labels: Mapping[str, str]
+    model: str | None
+    version: str | None
+    segment: Mapping[str, str]
+    size_seconds: int | None
+    window: AlertWindow | None
+    started: str | None
+    ended: str | None
+    history: tuple[AlertStep, ...]
+
+
+class Alerts(msgspec.Struct, frozen=True):
+    """All alerts whose rule has anything to look at, firing first."""
+
+    alerts: tuple[AlertRow, ...]
+
+
+class VersionSummary(msgspec.Struct, frozen=True):
+    """One version of a model, and its newest window."""
+
+    version: str
+    newest: Window
+
+
+class MetricMeaning(msgspec.Struct, frozen=True):
+    """A metric that the reports have: what it is, and which way is better."""
+
+    name: str
+    kind: str
+    meaning: str
+    better: Literal["more", "less", "near_zero", "unknown"]
+
+
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of a model version; `judged` and `newest` are starts of windows of `size_seconds`."""
+
+    model: str
+    version: str
+    versions: tuple[VersionSummary, ...]
+    size_seconds: int
+    sizes: tuple[int, ...]
+    kinds: tuple[str, ...]
+    metric: str | None
+    metrics: tuple[MetricMeaning, ...]
+    judged: str
+    newest: str
+    confidence_level: float
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One window: how much of it is labelled, and the figures that were asked for."""
+
+    start: str
+    status: Status
+    segment: Mapping[str, str]
+    revision: int
+    produced_at: str
+    predictions: int
+    failed: int
+    labelled: int
+    never_labelled: int
+    figures: Mapping[str, Metric]
+    undefined: Mapping[str, str]
+
+
+class Windows(msgspec.Struct, frozen=True, kw_only=True):
+    """Windows of one size, oldest first. `next_until` asks for the page before; null if there is none."""
+
+    model: str
+    version: str
+    kind: str
+    size_seconds: int
+    points: tuple[Point, ...]
+    next_until: str | None
+
+
+class WindowReports(msgspec.Struct, frozen=True, kw_only=True):
+    """All reports on one window, as they were published: of everything first, then by segment."""
+
+    model: str
+    version: str
+    size_seconds: int
+    start: str
+    reports: tuple[msgspec.Raw, ...]
+
+
+class SystemValue(msgspec.Struct, frozen=True):
+    """One number of a metric, and what it is of."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+class SystemMetric(msgspec.Struct, frozen=True):
+    """What the worker that answers measures of itself; the same as on `/metrics`."""
+
+    name: str
+    meaning: str
+    values: tuple[SystemValue, ...]
+
+
+class PartitionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition of an input topic: the lowest of all shards. `lag` is null while its end is not known."""
+
+    topic: str
+    partition: int
+    counted_to: int
+    end: int | None
+    lag: int | None
+    watermark: str | None
+
+
+class SystemPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The monitor itself. `fates` counts records by what became of them, for each input topic."""
+
+    version: str
+    config_hash: str
+    unready: str | None
+    partitions: tuple[PartitionPage, ...]
+    fates: Mapping[str, Mapping[str, int]]
+    metrics: tuple[SystemMetric, ...]
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why there is no answer (RFC 9457). `field` is the parameter at fault."""
+
+    title: str
+    status: int
+    detail: str
+    field: str | None = None

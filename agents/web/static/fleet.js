@@ -1,0 +1,97 @@
+// All model versions, worst first.
+
+import { ask } from "./api.js";
+import { h, replace, table } from "./dom.js";
+import { STATES, STATUSES, age, count, duration, interval, number, reason, share, time } from "./format.js";
+
+let drawn = null;
+
+export async function showFleet({ root, isCurrent, afresh }) {
+  const fleet = await ask("/fleet");
+  if (!isCurrent() || (fleet === drawn && !afresh)) return "Models";
+  drawn = fleet;
+  replace(root, fleet.rows.length ? filled(fleet) : empty(fleet.topics));
+  return "Models";
+}
+
+function filled(fleet) {
+  const tally = Object.entries(STATES)
+    .map(([state, { word }]) => [fleet.rows.filter((row) => row.state === state).length, word.toLowerCase()])
+    .filter(([rows]) => rows)
+    .map(([rows, word]) => `${rows} ${word}`);
+  return [
+    h("h1", {}, "Models"),
+    h("p", { class: "quiet" }, `${tally.join(", ")}. Worst first.`),
+    table(`Model versions, worst first, each by its newest window with half of its labels`, [
+      "State", "Model", "Metric", [`${fleet.confidence_level * 100} % interval`, "wide"], ["n", "n"], ["Windows", "wide"],
+      ["Before", "n wide"], ["Labelled", "n"], ["Predictions", "n"], ["p95", "n wide"], ["Errors", "n wide"], "Window",
+    ], fleet.rows.map(cells), { class: "fleet" }),
+  ];
+}
+
+function cells(row) {
+  const state = STATES[row.state];
+  const figure = row.figure ?? { value: null };
+  const target = `/?${new URLSearchParams({ model: row.model, version: row.version })}`;
+  const change = row.previous === null || figure.value === null ? "–" : signed(figure.value - row.previous);
+  return [
+    h("td", { class: `state ${row.state}` }, h("span", { "aria-hidden": "true" }, state.sign), ` ${state.word}`,
+      row.firing.length ? h("small", {}, row.firing.join(", ")) : null),
+    h("th", { scope: "row" }, h("a", { href: target, "data-key": target }, row.model),
+      row.version ? h("small", {}, `version ${row.version}`) : null),
+    h("td", {}, figure.value === null
+      ? h("span", { class: "quiet" }, `${row.metric ?? "no metric"}: ${reason(row.reason)}`)
+      : [h("strong", {}, number(figure.value)), h("small", {}, row.metric)]),
+    figure.value === null ? "" : interval(figure),
+    count(figure.n ?? 0),
+    sparkline(row),
+    change,
+    labelled(row),
+    h("td", { class: "n" }, count(row.predictions), row.failed ? h("small", {}, `${count(row.failed)} failed`) : null),
+    row.others.latency_p95_ms ? `${number(row.others.latency_p95_ms.value)} ms` : "–",
+    row.others.error_rate ? share(row.others.error_rate.value) : "–",
+    h("td", {}, h("span", { class: `status ${row.status}` }, STATUSES[row.status]),
+      h("small", {}, `${time(row.window.start, row.window.size_seconds)}, ${duration(row.window.size_seconds)}; reported ${age(row.produced_at)}`)),
+  ];
+}
+
+function labelled(row) {
+  const expected = row.coverage_expected;
+  return h("td", { class: "n" }, share(row.coverage),
+    expected ? h("small", {}, `usual ${share(expected.now)}`) : null,
+    h("span", { class: "meter", "aria-hidden": "true" }, h("span", { style: `width:${(row.coverage ?? 0) * 100}%` })));
+}
+
+const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${number(Math.abs(value))}`;
+
+/** Values of the newest windows; pale where most labels are missing. */
+function sparkline(row) {
+  const points = row.spark.filter(([, value]) => value !== null);
+  if (!points.length) return "";
+  const [width, height] = [120, 24];
+  const longest = Math.max(23, ...row.spark.map(([before]) => before));
+  const values = points.map(([, value]) => value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const x = (before) => width - 3 - (before / longest) * (width - 6);
+  const y = (value) => (high === low ? height / 2 : height - 3 - ((value - low) / (high - low)) * (height - 6));
+  const [, last] = points.at(-1);
+  const title = `From ${number(points[0][1])} to ${number(last)}; least ${number(low)}, most ${number(high)}`;
+  return h("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title },
+    h("path", { d: points.map(([before, value], at) => `${at ? "L" : "M"}${x(before).toFixed(1)},${y(value).toFixed(1)}`).join("") }),
+    points.map(([before, value, coverage]) =>
+      h("circle", { cx: x(before).toFixed(1), cy: y(value).toFixed(1), r: 1.8, class: (coverage ?? 0) < 0.5 ? "pale" : null })));
+}
+
+function empty(topics) {
+  const example = (object) => h("pre", {}, JSON.stringify(object));
+  return [
+    h("h1", {}, "No model has a report yet"),
+    h("p", {}, "Publish JSON objects to Kafka; a report follows within seconds, also before any label."),
+    h("p", {}, "To ", h("code", {}, topics.predictions), ":"),
+    example({ request_id: "r1", model: "fraud", prediction: "ok" }),
+    h("p", {}, "To ", h("code", {}, topics.labels), ", whenever the truth is known:"),
+    example({ request_id: "r1", label: "ok" }),
+    h("p", {}, "If none comes, ", h("a", { href: "/?view=system" }, "System"), " tells what was read, and ",
+      h("code", {}, "latelabel doctor"), " what is wrong."),
+  ];
+}

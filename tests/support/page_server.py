@@ -1,0 +1,63 @@
+"""The page and the API on a port of their own, over any stores."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from agents.clock import SystemClock
+from agents.settings import WebSettings
+from agents.web.alerts import AlertReader
+from agents.web.documents import PartitionPage, SystemMetric, SystemPage, SystemValue
+from agents.web.reading import ReportReader
+from agents.web.server import serve_web
+from agents.web.site import mount_site
+from streams.ports import AlertStore, Clock, ReportStore
+from tests.support.page_world import SHOWN_AT_MS
+from tests.support.publishing import FakeClock
+
+__all__ = ["ANY_PORT", "SYSTEM", "serve_page"]
+
+ANY_PORT = WebSettings(port=0)
+SYSTEM = SystemPage(
+    version="0.1.0",
+    config_hash="c0ffee",
+    unready=None,
+    partitions=(
+        PartitionPage(
+            topic="predictions", partition=0, counted_to=70, end=90, lag=20, watermark="2026-11-24T11:50:00Z"
+        ),
+    ),
+    fates={"predictions": {"read": 70, "matched": 60, "waiting": 10}},
+    metrics=(SystemMetric("latelabel_outage", "1 while away.", (SystemValue({}, 0.0),)),),
+)
+
+
+async def the_system() -> SystemPage:
+    """A system that does well."""
+    return SYSTEM
+
+
+@contextlib.asynccontextmanager
+async def serve_page(
+    reports: ReportStore,
+    alerts: AlertStore,
+    *,
+    settings: WebSettings = ANY_PORT,
+    shown_at: Clock | None = None,
+    system: Callable[[], Awaitable[SystemPage]] = the_system,
+) -> AsyncIterator[int]:
+    """Serve until the block is left; returns the port. `shown_at` is the time that ages are told by."""
+    alert_reader = AlertReader(alerts)
+    reader = ReportReader(
+        reports,
+        alert_reader,
+        shown_at or FakeClock(SHOWN_AT_MS),
+        confidence_level=0.95,
+        topics={"predictions": "predictions", "labels": "labels"},
+    )
+    clock = SystemClock()
+    mount = functools.partial(mount_site, reader=reader, alerts=alert_reader, store=reports, system=system, clock=clock)
+    async with serve_web(settings, clock, unready=lambda: None, metrics=lambda: (), mount=mount) as port:
+        yield port

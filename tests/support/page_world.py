@@ -1,0 +1,107 @@
+"""A store full of reports for the page and the API: models good, bad, silent, undefined, and with hostile names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from schemas.times import format_time, parse_time_ms
+from schemas.window_report import WindowReport, report_key
+from streams.identity import model_version_hash, model_version_name
+from streams.monitored_model import HOUR_MS, MonitoredModel, Task
+from streams.ports import LastReport, ReportStore
+from tests.support.fleet import NOON_MS, binary_cells, report_on
+
+__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "world"]
+
+FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country",))
+CHURN = MonitoredModel(name="churn", task=Task.BINARY, positive_class="fraud")
+HOSTILE = '<img src=x onerror="window.hacked=1">' + "🦊" * 20
+EVALUATOR = b"the evaluator of this world"
+NOW_MS = NOON_MS + 24 * HOUR_MS
+SHOWN_AT_MS = NOW_MS + 60_000
+
+
+def world() -> Iterator[WindowReport]:
+    """All reports: a day of hours of each model version, the newest ones provisional."""
+    for hour in range(24):
+        start_ms = NOON_MS + hour * HOUR_MS
+        due = 0 if hour < 20 else (hour - 19) * 80
+        wrong = 12 if hour < 16 else 90
+        cells = binary_cells(60, wrong, wrong // 2, 400 - due, due)
+        yield _at(FRAUD, cells, start_ms, failed=hour % 3)
+        for at, country in enumerate(("DE", "FR", "__missing__")):
+            part = binary_cells(20, (wrong // 6) * (at + 1), wrong // 6, 130 - due // 3, due // 3)
+            yield _at(FRAUD, part, start_ms, segment={"country": country})
+        yield _at(FRAUD, binary_cells(70, 4, 3, 420), start_ms, version="2")
+        yield _at(CHURN, binary_cells(0, 0, 0, 0, 300), start_ms, version="")
+    hostile = MonitoredModel(name=HOSTILE)
+    yield _at(hostile, {("<script>", "<script>"): 40, ("<b>", "<script>"): 9}, NOON_MS + 22 * HOUR_MS)
+    many = MonitoredModel(name="two hundred classes")
+    cells = {(f"class {at}", f"class {(at * 7) % 200 if at % 9 == 0 else at}"): at + 1 for at in range(200)}
+    yield _at(many, cells, NOON_MS + 22 * HOUR_MS)
+    price = MonitoredModel(name="price", task=Task.REGRESSION)
+    yield _at(price, {(None, ""): 30}, NOON_MS + 2 * HOUR_MS, produced_ms=NOON_MS + 3 * HOUR_MS)
+    lost = MonitoredModel(name="lost input")
+    yield _at(lost, {("a", "a"): 90, ("a", "b"): 10}, NOON_MS + 23 * HOUR_MS, missing=("labels/3: 40 offsets",))
+
+
+def _at(
+    model: MonitoredModel,
+    cells: Mapping[tuple[str | None, str], int],
+    start_ms: int,
+    *,
+    version: str = "3",
+    failed: int = 0,
+    segment: Mapping[str, str] | None = None,
+    missing: Iterable[str] = (),
+    produced_ms: int = NOW_MS,
+) -> WindowReport:
+    report = report_on(
+        model,
+        cells,
+        version=version,
+        start_ms=start_ms,
+        watermark_ms=NOW_MS,
+        failed=failed,
+        segment=segment,
+        missing=tuple(missing),
+    )
+    return msgspec.structs.replace(report, produced_at=format_time(produced_ms))
+
+
+async def keep(store: ReportStore, reports: Iterable[WindowReport]) -> None:
+    """Save reports as the evaluator does."""
+    by_version: dict[tuple[str, str], list[LastReport]] = {}
+    for report in reports:
+        by_version.setdefault((report.model, report.model_version), []).append(_kept(report))
+    for (model, version), last in by_version.items():
+        identity = model_version_hash(model, version)
+        await store.claim([identity], evaluator=EVALUATOR, watermark_ms=0)
+        name = model_version_name(model, version)
+        assert await store.save(identity, name, last, evaluator=EVALUATOR, watermark_ms=NOW_MS)
+
+
+def revised(report: WindowReport, **changes: object) -> WindowReport:
+    """The next revision of a report."""
+    return msgspec.structs.replace(report, revision=report.revision + 1, **changes)
+
+
+def _kept(report: WindowReport) -> LastReport:
+    key = report_key(
+        kind=report.kind,
+        model=report.model,
+        model_version=report.model_version,
+        segment=report.segment,
+        window_seconds=report.window.size_seconds,
+        window_start_ms=parse_time_ms(report.window.start),
+    )
+    return LastReport(
+        key=key,
+        value=msgspec.json.encode(report),
+        revision=report.revision,
+        published_ms=NOW_MS,
+        watermark_ms=NOW_MS,
+        due_ms=NOW_MS + HOUR_MS,
+    )
