@@ -17,8 +17,8 @@ from agents.alert_receivers.receiver import Receiver, Trouble
 from agents.alert_receivers.webhook import Webhook
 from agents.clock import SystemClock
 from agents.exposition import Kind, Metric
-from agents.health import serve_health
 from agents.settings import ReceiverSettings, Settings
+from agents.web.server import serve_web
 from agents.worker import wait_for
 from streams.alerting.notification import Notified
 
@@ -48,8 +48,9 @@ async def forward_alerts(settings: Settings, *, to: str, group: str | None = Non
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(receiver.close)
         stack.push_async_callback(feed.stop)
-        health = serve_health(
+        health = serve_web(
             settings.web,
+            clock,
             unready=lambda: None if feed.positions else "waiting for partitions of the alerts topic",
             metrics=lambda: forwarder_metrics(forwarder, to),
         )

@@ -87,7 +87,7 @@ async def serve_web(
                 "uses the port, or give this worker another one; 0 takes any that is free"
             ) from error
         port: int = runner.addresses[0][1]
-        _log.info("Page, health and metrics on http://%s:%d", settings.host, port)
+        _log.info("Serving HTTP on http://%s:%d", settings.host, port)
         yield port
     finally:
         await runner.cleanup()
