@@ -28,6 +28,7 @@ __all__ = [
     "Phase",
     "Reason",
     "Transition",
+    "hush",
     "observe_window",
     "pass_time",
     "retire",
@@ -77,6 +78,8 @@ class Reason(enum.StrEnum):
     """No rule file has this rule any more, or not for this model."""
     EXPIRED = "expired"
     """It has been resolved for long enough."""
+    ALWAYS = "always"
+    """The watchdog fires as long as there is a monitor."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,14 +96,15 @@ class Transition:
 class Notice:
     """Something to be told: that an alert fires, or with `ends_ms` that it is resolved.
 
-    `since_ms` to `until_ms` is the event time of the breaches; `window` holds the figures.
+    `since_ms` to `until_ms` is the event time of the breaches; `window` holds the figures, None for an alert that is
+    about no window.
     """
 
     starts_ms: int
     reason: Reason
-    since_ms: int
-    until_ms: int
-    window: Judged
+    since_ms: int = 0
+    until_ms: int = 0
+    window: Judged | None = None
     ends_ms: int | None = None
 
 
@@ -174,6 +178,14 @@ def retire(state: AlertState, now_ms: int) -> AlertState:
     if state.phase is Phase.FIRING:
         state, _ = _resolve(state, Reason.RULE_GONE, now_ms)
     return state
+
+
+def hush(state: AlertState) -> AlertState:
+    """The state with nothing to be said of the past: whoever writes a rule is told what breaks it now."""
+    if state.phase is Phase.FIRING and state.notice is not None:
+        return dataclasses.replace(state, untold=(state.notice,))
+    phase = Phase.INACTIVE if state.phase is Phase.RESOLVED else state.phase
+    return dataclasses.replace(state, phase=phase, notice=None, untold=())
 
 
 def _taken_in(state: AlertState, window: Judged, rule: AlertRule) -> AlertState:

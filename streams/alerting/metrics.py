@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from streams.alerting.observation import CLASS_OVERLAP
+from streams.alerting.observation import CLASS_OVERLAP, LABEL_ARRIVAL
+from streams.alerting.silence import TRAFFIC_SILENCE
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
 
-__all__ = ["known_metrics", "range_of", "tasks_of"]
+__all__ = ["RULE_METRICS", "known_metrics", "range_of", "tasks_of"]
+
+RULE_METRICS: Mapping[str, str] = {
+    CLASS_OVERLAP: "Share of the classes of labels and predictions that both have: 0 when they mean different things.",
+    LABEL_ARRIVAL: "Labels that came, by what past windows had at this age: near 0 when labels have stopped.",
+    TRAFFIC_SILENCE: "Time without a new window, by the longest usual time between two: 5 is far too long. Wall time.",
+}
+"""Figures that no report has, with what they are."""
 
 _CORRELATIONS = frozenset({"mcc", "cohen_kappa"})
 _LOSSES = frozenset({"log_loss", "mae", "rmse", "mape", "rmsle"})
 
 
 def known_metrics() -> Collection[str]:
-    """Every figure of every kind of report, and those that rules make of them."""
-    return (*DEFINITIONS, CLASS_OVERLAP)
+    """Every figure of every kind of report, and those that only rules have."""
+    return (*DEFINITIONS, *RULE_METRICS)
 
 
 def tasks_of(metric: str) -> Collection[Task]:

@@ -1,13 +1,13 @@
 """What a report says about a rule: the figure, the trials behind it, and how far it can still move.
 
-Reports of every kind have the same head and the same `metrics`, so a rule may name any figure of any kind. Two figures
-are made here: `class_overlap` from the confusion matrix, and F1's own trials.
+Reports of every kind have the same head and the same `metrics`, so a rule may name any figure of any kind. Figures that
+only rules ask for are made here: `class_overlap` from the confusion matrix, `label_arrival` from the coverage.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,10 +17,13 @@ from schemas.window_report import Confusion, CoverageExpected, Metric, Window
 from streams.alerting.rules import Series
 from streams.windows import WindowStatus
 
-__all__ = ["CLASS_OVERLAP", "JudgedReport", "Observation", "Trials", "observe", "read_report"]
+__all__ = ["CLASS_OVERLAP", "LABEL_ARRIVAL", "JudgedReport", "Observation", "Trials", "observe", "read_report"]
 
 CLASS_OVERLAP = "class_overlap"
 """Share of the classes of labels and predictions that both have; 0 when the two do not speak of the same things."""
+LABEL_ARRIVAL = "label_arrival"
+"""Coverage by what past windows had at this age; near 0 when labels have stopped. Undefined while few are due yet."""
+_LEAST_DUE = 0.05
 
 _SHARES = frozenset(
     {
@@ -123,7 +126,8 @@ class Observation:
 
 def observe(report: JudgedReport, metric: str) -> Observation | None:
     """What a report says about a metric; None if it has no such metric."""
-    figure = _class_overlap(report) if metric == CLASS_OVERLAP else report.metrics.get(metric)
+    made = _MADE.get(metric)
+    figure = report.metrics.get(metric) if made is None else made(report)
     if figure is None:
         return None
     expected = report.coverage_expected
@@ -139,7 +143,7 @@ def observe(report: JudgedReport, metric: str) -> Observation | None:
         undefined=report.undefined.get(metric),
         trials=_trials(metric, figure, report.metrics),
         possible=_given(figure.possible),
-        coverage=report.coverage,
+        coverage=None if metric in _NEED_NO_LABELS else report.coverage,
         expected_coverage=None if expected is None else expected.final,
     )
 
@@ -184,6 +188,22 @@ def _class_overlap(report: JudgedReport) -> Metric | None:
         return Metric(value=None, low=None, high=None, n=0)
     share = len(labels & predictions) / len(labels | predictions)
     return Metric(value=share, low=share, high=share, n=n)
+
+
+def _label_arrival(report: JudgedReport) -> Metric | None:
+    expected = report.coverage_expected
+    if report.coverage is None or expected is None or report.predictions is None:
+        return None
+    due = expected.final if report.status == WindowStatus.FINAL else expected.now
+    share = report.coverage / due if due >= _LEAST_DUE else None
+    return Metric(value=share, low=share, high=share, n=report.predictions)
+
+
+_MADE: Mapping[str, Callable[[JudgedReport], Metric | None]] = {
+    CLASS_OVERLAP: _class_overlap,
+    LABEL_ARRIVAL: _label_arrival,
+}
+_NEED_NO_LABELS = frozenset({LABEL_ARRIVAL})
 
 
 def _given(bounds: Any) -> tuple[float, float] | None:

@@ -65,6 +65,9 @@ def judge(when: Condition, seen: Observation, around: Surroundings) -> Verdict:
     """Conclude from one revision of one window; see above."""
     if seen.status not in when.status:
         return Verdict(Outcome.INSUFFICIENT, Grounds.STATUS)
+    if when.against is not None and when.against.back_ms is not None and not seen.is_final:
+        # Like windows are compared at like age of their labels: when both are final.
+        return Verdict(Outcome.UNDECIDED, Grounds.FILLING)
     if when.against is not None and around.past is None:
         return Verdict(Outcome.INSUFFICIENT, Grounds.REFERENCE)
     threshold = when.value + (around.past.value if around.past else 0.0)
