@@ -32,8 +32,8 @@ from streams.alerting.assessment import (
     slices_tested,
 )
 from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason, hush, pass_time, retire
-from streams.alerting.publication import AlertSettings, alert_message, is_due
 from streams.alerting.observation import JudgedReport, read_report
+from streams.alerting.publication import AlertSettings, alert_message, is_due
 from streams.alerting.record import AlertRecord
 from streams.alerting.rules import AlertRule, Series
 from streams.alerting.silence import SILENT_AFTER, Pulse
@@ -98,7 +98,7 @@ class AlertEvaluator:
         store: alerts and news; shared by all workers.
         reports: what was published last.
         publisher: where alerts go.
-        rules: those that hold now; another object whenever they have changed.
+        rules: those that hold now.
         settings: of publishing.
         evaluation: confidence of the intervals in reports, and the models.
         clock: wall time.
@@ -111,7 +111,7 @@ class AlertEvaluator:
         store: AlertStore,
         reports: ReportStore,
         publisher: Publisher,
-        rules: Callable[[], Sequence[AlertRule]],
+        rules: Sequence[AlertRule],
         settings: AlertSettings,
         evaluation: EvaluationSettings,
         clock: Clock,
@@ -128,8 +128,13 @@ class AlertEvaluator:
         self._owns = owns
         self._is_blind = is_blind
         self._known: dict[bytes, _Known] = {}
-        self._held: Sequence[AlertRule] | None = None
         self._is_waiting = False
+
+    def use(self, rules: Sequence[AlertRule], settings: AlertSettings, evaluation: EvaluationSettings) -> None:
+        """Judge by other rules and settings from the next round on."""
+        if rules != self._rules:
+            self._known.clear()
+        self._rules, self._settings, self._evaluation = rules, settings, evaluation
 
     async def evaluate(self) -> int:
         """Judge what is news and publish what has to be said, once. Not to be called twice at a time.
@@ -153,10 +158,6 @@ class AlertEvaluator:
         return pending
 
     async def _round(self) -> int:
-        rules = self._rules()
-        if rules is not self._held:
-            self._known.clear()
-            self._held = rules
         names = {
             model_version: (model, version)
             for model_version, text in (await self._reports.model_versions()).items()
@@ -183,7 +184,7 @@ class AlertEvaluator:
         shapes = await self._reports.shapes(wanted)
         for model_version, at, sizes in zip(wanted, stored, shapes, strict=True):
             model, version = names[model_version]
-            rules = rules_on(self._rules(), model, version)
+            rules = rules_on(self._rules, model, version)
             before = self._known.get(model_version)
             seen = {record.rule for record in at.alerts.values()}
             self._known[model_version] = _Known(

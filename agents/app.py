@@ -12,6 +12,8 @@ from importlib.metadata import version
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
+from agents.alert_evaluator import AlertEvaluator
+from agents.alert_rule_files import load_rules
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
@@ -48,6 +50,7 @@ from agents.web.site import mount_site
 from agents.web.system import SystemReader
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from agents.worker_metrics import worker_metrics
+from streams.alerting.publication import AlertSettings
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.agreements import Agreement
 from streams.ledger.idleness import Idleness
@@ -108,6 +111,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             publisher,
             ledger,
             reports,
+            RedisAlerts(redis, **place),
             RedisStops(redis, **place),
             is_catching_up=until_caught_up,
             is_closing=close,
@@ -179,6 +183,15 @@ def _metrics(worker: Worker, reloading: Reloading) -> Iterator[Metric]:
     return worker_metrics(worker.intake, worker.house, worker.outages, reloading)
 
 
+def _alerting(settings: Settings) -> AlertSettings:
+    return AlertSettings(
+        topic=settings.kafka.topic("alerts"),
+        source=f"/latelabel/{settings.kafka.group}",
+        address=f"http://{settings.web.host}:{settings.web.port}",
+        interval_ms=settings.evaluation_interval_ms,
+    )
+
+
 def _evaluation(settings: Settings, agreements: Mapping[str, Agreement]) -> EvaluationSettings:
     return EvaluationSettings(
         models={model.name: model for model in settings.models},
@@ -201,6 +214,7 @@ def _connect(
     publisher: Publisher,
     ledger: Ledger,
     reports: ReportStore,
+    alerts: AlertStore,
     stops: StopStore,
     *,
     is_catching_up: bool,
@@ -290,12 +304,30 @@ def _connect(
     )
     evaluator = Evaluator(ledger, reports, publisher, _evaluation(settings, agreements), clock, intake.owns_model)
 
+    def owns_alerts(model: str) -> bool:
+        # The watchdog's absence means that the monitor is dead: who ends when it has caught up must not begin it.
+        return intake.owns_model(model) and (model != "" or not is_catching_up)
+
+    alert_evaluator = AlertEvaluator(
+        alerts,
+        reports,
+        publisher,
+        load_rules(settings),
+        _alerting(settings),
+        _evaluation(settings, agreements),
+        clock,
+        owns_alerts,
+        lambda: outages.is_on,
+    )
+
     async def evaluate_by(newer: Settings) -> Callable[[], None]:
+        rules = load_rules(newer)
         agreed = await outages.ride_out(lambda: _settle(ledger, newer))
 
         def adopt() -> None:
             models.use(newer)
             evaluator.use(_evaluation(newer, agreed))
+            alert_evaluator.use(rules, _alerting(newer), _evaluation(newer, agreed))
             worker.evaluation_interval_ms = newer.evaluation_interval_ms
             logging.getLogger().setLevel(newer.log.level_number)
 
@@ -316,6 +348,7 @@ def _connect(
         ),
         ledger=ledger,
         evaluator=evaluator,
+        alerts=alert_evaluator,
         stops=stops,
         members=log.members,
         outages=outages,

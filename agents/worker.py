@@ -53,6 +53,13 @@ class Evaluation(Protocol):
         """Publish what changed; the result's `pending` counts what still waits."""
 
 
+class AlertEvaluation(Protocol):
+    """One round of alerts: `agents.alert_evaluator.AlertEvaluator`."""
+
+    def evaluate(self) -> Awaitable[int]:
+        """Judge what is news and publish what has to be said; returns how much still waits."""
+
+
 async def wait_for(start: Callable[[], Awaitable[_Result]], *, clock: Clock, until_seconds: float) -> _Result:
     """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`.
 
@@ -81,6 +88,7 @@ class Worker:
     house: Housekeeping
     ledger: Ledger
     evaluator: Evaluation
+    alerts: AlertEvaluation
     stops: StopStore
     members: Callable[[], Awaitable[Collection[str]]]
     outages: Outages
@@ -90,6 +98,8 @@ class Worker:
     watchdog: Watchdog
     loop_watch: LoopWatch
     _evaluating: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    _alerting: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    _reported: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     async def run(self, *, ends: Mapping[Source, int] | None = None, close: bool = False) -> None:
         """Work until cancelled.
@@ -103,7 +113,8 @@ class Worker:
         """
         keeping = self._keep_house() if ends is None else self._catch_up(ends, close=close)
         tasks: set[asyncio.Future[None]] = {
-            asyncio.ensure_future(work) for work in (self._read(), keeping, self._evaluate(), self._watch())
+            asyncio.ensure_future(work)
+            for work in (self._read(), keeping, self._evaluate(), self._alert(), self._watch())
         }
         with self.loop_watch.running():
             try:
@@ -140,6 +151,16 @@ class Worker:
             await asyncio.sleep(self.evaluation_interval_ms / 1000)
             async with self._evaluating:
                 await self.evaluator.evaluate()
+            self._reported.set()
+
+    async def _alert(self) -> None:
+        """Beside the reports: a topic that takes no alerts must not hold them up."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reported.wait(), self.evaluation_interval_ms / 1000)
+            self._reported.clear()
+            async with self._alerting:
+                await self.alerts.evaluate()
 
     async def _watch(self) -> None:
         looked_at = None
@@ -220,6 +241,9 @@ class Worker:
             evaluated = await self.evaluator.evaluate(everything=True)
         if getattr(evaluated, "pending", 0):
             return False
+        async with self._alerting:
+            if await self.alerts.evaluate():
+                return False
         changed = await self.outages.ride_out(
             lambda: asyncio.gather(*map(self.ledger.changed_windows, range(self.ledger.shards)))
         )

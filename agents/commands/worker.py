@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from agents.alert_rule_files import load_rules
 from agents.app import run_worker
 from agents.clock import SystemClock
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
@@ -41,10 +42,11 @@ with, which Faust leaves in cycles, pile up to 100 MB."""
 )
 @click.pass_obj
 def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
-    """Count predictions and labels, and publish reports."""
+    """Count predictions and labels, and publish reports and alerts."""
     if close and not until_caught_up:
         raise click.UsageError("--close needs --until-caught-up")
     settings = invocation.settings()
+    load_rules(settings)  # a mistake in a rule file ends as one in the configuration does
     invocation.log_by(settings, is_member=True)
     reloading = Reloading(settings, invocation.settings, SystemClock())
     _calm_the_garbage_collector()

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from streams.alerting.fold import Judged
 from streams.alerting.life_cycle import AlertState, Phase, observe_window
-from streams.alerting.publication import alert_labels
 from streams.alerting.observation import JudgedReport, Observation, observe
 from streams.alerting.outcome import Grounds, Outcome
+from streams.alerting.publication import alert_labels
 from streams.alerting.record import AlertRecord
 from streams.alerting.rules import AlertRule, Series
 from streams.alerting.silence import TRAFFIC_SILENCE, Pulse

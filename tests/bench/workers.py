@@ -122,7 +122,7 @@ class Installation:
         self._services = services
         self.name = unique_name("bench")
         self.metrics_topic = f"{self.name}-metrics"
-        for topic in (self.metrics_topic, f"{self.name}-dead-letters"):
+        for topic in (self.metrics_topic, f"{self.name}-alerts", f"{self.name}-dead-letters"):
             create_topic(services.kafka.address, topic)
         path = services.folder / f"{self.name}.yaml"
         path.write_text(yaml.safe_dump({**self._configuration(log), **settings}))
@@ -165,7 +165,8 @@ class Installation:
 
     def _configuration(self, log: Log) -> Mapping[str, Any]:
         topics = {"predictions": log.predictions_topic, "labels": log.labels_topic}
-        outputs = {"metrics": self.metrics_topic, "dead_letters": f"{self.name}-dead-letters"}
+        others = {role: f"{self.name}-{role.replace('_', '-')}" for role in ("alerts", "dead_letters")}
+        outputs = {"metrics": self.metrics_topic, **others}
         model = {"report_windows": ["1m"], "segments": [] if log.shape.bare else ["region"]}
         return {
             "kafka": {

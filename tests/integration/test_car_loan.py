@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from deploy.servers import KafkaServer, RedisServer
+from schemas.alert import read_alert
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import WindowReport
 from streams.monitored_model import DAY_MS
-from tests.support.car_loan import CHUNK_LOANS, PUBLISHED, THRESHOLD, loans_by_chunk
+from tests.support.car_loan import CHUNK_LOANS, LIMITS, PUBLISHED, THRESHOLD, limit_rules, loans_by_chunk
 from tests.support.topics import read_topic
 from tests.support.traffic import produce
 from tests.support.workers import Installation, finish, worker
@@ -66,7 +67,8 @@ def records() -> tuple[list[bytes | None], list[bytes | None]]:
 def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Installation:
     installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
     installation.create_topics()
-    (tmp_path / "latelabel.yaml").write_text(yaml.safe_dump({"models": [MODEL]}))
+    (tmp_path / "latelabel.yaml").write_text(yaml.safe_dump({"models": [MODEL], "rule_files": ["rules.yaml"]}))
+    (tmp_path / "rules.yaml").write_text(limit_rules(confidence="none"))
     return installation
 
 
@@ -90,6 +92,13 @@ def test_car_loan_equals_the_published_table_to_the_printed_digit(installation: 
     assert 0 == code, log
 
     reports = list(highest_revisions(installation))
+    # NannyML's limits are passed from the sixth chunk on, by all six figures, and never before.
+    alerts = [read_alert(value) for _, value in read_topic(installation.brokers, installation.topics["alerts"])]
+    sixth = format_time(START_MS + 5 * DAY_MS)
+    assert sorted((f"{metric}-1d", "firing", sixth) for metric in LIMITS) == sorted(
+        (alert.labels["rule"], alert.status, alert.annotations["description"].split("breach spans ")[1][:20])
+        for alert in alerts
+    )
 
     assert len(PUBLISHED) == len(reports)
     for published, report in zip(PUBLISHED, reports, strict=True):

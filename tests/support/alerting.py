@@ -39,6 +39,11 @@ ACCURACY_LOW = AlertRule(
 )
 
 
+SETTINGS = AlertSettings(
+    topic="model-alerts", source="/latelabel/test", address="http://monitor:6066", interval_ms=10_000
+)
+
+
 class AlertWorld:
     """The model `fraud`, an evaluator of its reports, and evaluators of alerts on one store."""
 
@@ -71,10 +76,8 @@ class AlertWorld:
             store or self.store,
             self.world.store,
             publisher or self.publisher,
-            lambda: self.rules,
-            AlertSettings(
-                topic="model-alerts", source="/latelabel/test", address="http://monitor:6066", interval_ms=10_000
-            ),
+            self.rules,
+            SETTINGS,
             self.world.settings(),
             self.world.clock,
             owns,
@@ -108,7 +111,9 @@ class AlertWorld:
         self.world.clock.wall_ms += after_ms
         await self.reports.evaluate(everything=True)
         said = len(self.publisher.sent)
-        await (by or self.alerts).evaluate()
+        evaluator = by or self.alerts
+        evaluator.use(self.rules, SETTINGS, self.world.settings())
+        await evaluator.evaluate()
         return self.said()[said:]
 
     def said(self) -> list[Alert]:

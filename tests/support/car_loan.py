@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping
 
-__all__ = ["CHUNK_LOANS", "PUBLISHED", "THRESHOLD", "Published", "loans_by_chunk"]
+__all__ = ["CHUNK_LOANS", "LIMITS", "PUBLISHED", "THRESHOLD", "Published", "limit_rules", "loans_by_chunk"]
 
 CHUNK_LOANS = 5_000
 THRESHOLD = 65
@@ -48,6 +49,26 @@ PUBLISHED = (
     _published(2249, 2363, 155, 233, 0.9224, 0.935524, 0.906124, 0.938443, 0.920589, 0.963094),
     _published(2318, 2243, 198, 241, 0.9122, 0.921304, 0.905823, 0.918886, 0.913498, 0.957556),
 )
+
+LIMITS = {
+    "roc_auc": (0.963317, 0.97866),
+    "accuracy": (0.935859, 0.951421),
+    "f1": (0.93466, 0.95085),
+    "precision": (0.946681, 0.967054),
+    "recall": (0.9171, 0.941033),
+    "specificity": (0.948756, 0.967647),
+}
+"""What NannyML alerts beyond: three standard deviations of the reference chunks about their mean."""
+
+
+def limit_rules(**when: object) -> str:
+    """A rule file with NannyML's limits; `when` goes into the condition of each rule."""
+    rules = [
+        {"alert": f"{metric} {op} {limit}", "when": {"metric": metric, "op": op, "value": limit, **when}}
+        for metric, limits in LIMITS.items()
+        for op, limit in zip(("<", ">"), limits, strict=True)
+    ]
+    return json.dumps({"groups": [{"name": "car loan", "rules": rules}]})
 
 
 def loans_by_chunk() -> list[list[tuple[int, int, int]]]:

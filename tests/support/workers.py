@@ -40,7 +40,8 @@ class Installation:
         self.redis_url = redis_url
         self.partitions = partitions
         self.name = unique_name("worker")
-        self.topics = {role: f"{self.name}-{role}" for role in ("predictions", "labels", "metrics", "dead_letters")}
+        roles = ("predictions", "labels", "metrics", "alerts", "dead_letters")
+        self.topics = {role: f"{self.name}-{role}" for role in roles}
 
     def create_topics(self) -> None:
         """Both inputs with several partitions, the outputs with one."""
