@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError
 
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
+from agents.app_resources import build_resource_watch
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
@@ -39,8 +40,11 @@ from agents.redis_alerts import RedisAlerts
 from agents.redis_connection import connect
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
+from agents.redis_resources import RedisResources
 from agents.redis_stops import RedisStops
 from agents.reloading import Reloading
+from agents.resource_metrics import resource_metrics
+from agents.resource_watch import ResourceWatch
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.web.alerts import AlertReader
@@ -93,11 +97,12 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     )
     reports = RedisReports(redis, **place)
     worker: Worker | None = None
+    watch = build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports)
 
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
             alerts = RedisAlerts(redis, **place)
-            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker)
+            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker, watch=watch)
             await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
@@ -119,6 +124,8 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
         ends = None
         if until_caught_up:
             ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
+        else:
+            await stack.enter_async_context(watch.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
 
@@ -131,6 +138,7 @@ def _web_server(
     alerts: AlertStore,
     *,
     worker: Callable[[], Worker | None],
+    watch: ResourceWatch,
 ) -> AbstractAsyncContextManager[int]:
     """Page, API, health and metrics; they answer before there is a worker."""
     settings = reloading.settings
@@ -141,7 +149,7 @@ def _web_server(
 
     def metrics() -> Iterator[Metric]:
         running = worker()
-        return iter(()) if running is None else _metrics(running, reloading)
+        return iter(()) if running is None else _metrics(running, reloading, watch)
 
     def ends() -> Mapping[Source, int]:
         running = worker()
@@ -179,8 +187,9 @@ def _settle(ledger: Ledger, settings: Settings) -> Awaitable[Mapping[str, Agreem
     return settle_agreements(ledger, models, read_ahead_ms=settings.max_read_ahead_ms)
 
 
-def _metrics(worker: Worker, reloading: Reloading) -> Iterator[Metric]:
-    return worker_metrics(worker.intake, worker.house, worker.outages, reloading)
+def _metrics(worker: Worker, reloading: Reloading, watch: ResourceWatch) -> Iterator[Metric]:
+    yield from worker_metrics(worker.intake, worker.house, worker.outages, reloading)
+    yield from resource_metrics(watch)
 
 
 def _alerting(settings: Settings) -> AlertSettings:

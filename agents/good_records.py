@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.record_batch import RecordBatch, UnreadableBatch
+from agents.record_batch import RecordBatch
+from agents.refused_record import refusal
 from schemas.codec import Decoded, class_name, decode_labels, decode_predictions, regression_value
-from schemas.errors import Reason, Rejected
+from schemas.errors import Rejected
 from streams.ledger.parts import Role
 from streams.monitored_model import MonitoredModel, Task
 
@@ -67,7 +68,7 @@ def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, sta
         indexes=[first + index for index in good.indexes] if first else good.indexes,
         classes=[each for at, each in enumerate(classes) if at not in refused] if refused else classes,
         times_ms=good.times_ms,
-        rejected=[(first + at, _refusal(batch.values[first + at], why)) for at, why in good.rejected],
+        rejected=[(first + at, refusal(batch.values[first + at], why)) for at, why in good.rejected],
     )
 
 
@@ -98,10 +99,3 @@ def _classes(
         except Rejected as rejected:
             refused[at] = rejected.with_traceback(None)
     return answers, refused
-
-
-def _refusal(value: bytes | None, rejected: Rejected) -> Rejected:
-    """Why a value is refused: as the decoder says, unless it stands for a whole batch."""
-    if isinstance(value, UnreadableBatch):
-        return Rejected(Reason.UNREADABLE_BATCH, value.decode("utf-8", "replace"))
-    return rejected

@@ -179,6 +179,11 @@ class KafkaTopics:
             for name in found
         }
 
+    async def has(self, name: str) -> bool:
+        """Whether there is a topic of that name, as far as we may see."""
+        async with kafka_failures(self._address):
+            return name in await self._partitions()
+
     async def partitions(self, name: str) -> int:
         """How many partitions a topic has.
 

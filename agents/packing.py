@@ -22,9 +22,9 @@ from agents.good_records import GoodRecords, PackingSettings, read_batch
 from agents.name_registry import NameRegistry
 from agents.packed_run import PackedRun
 from agents.prediction_rows import PredictionRows, class_hash_of
-from agents.record_batch import RecordBatch, UnreadableBatch
+from agents.record_batch import RecordBatch
+from agents.refused_record import letter_message
 from schemas.codec import regression_value
-from schemas.dead_letter import dead_letter
 from schemas.errors import Rejected
 from schemas.prediction import SentPrediction
 from streams.identity import ABSENT, KEY_BYTES, model_hash, request_keys, shards_of
@@ -108,28 +108,8 @@ class Packer:
     def _dead_letter(
         self, batch: RecordBatch, index: int, rejected: Rejected, *, now_ms: int
     ) -> tuple[int, OutgoingMessage]:
-        envelope, offset = batch.envelope(index), batch.offset_of(index)
-        value = batch.values[index]
-        letter = dead_letter(
-            key=envelope.key,
-            value=None if isinstance(value, UnreadableBatch) else value,
-            headers=envelope.headers,
-            reason=rejected.reason,
-            message=rejected.message,
-            topic=batch.topic,
-            partition=batch.partition,
-            offset=offset,
-            timestamp_ms=batch.timestamps_ms[index],
-            now_ms=now_ms,
-        )
-        message = OutgoingMessage(
-            topic=self._settings.dead_letters,
-            key=letter.key,
-            value=letter.value,
-            headers=letter.headers,  # type: ignore[arg-type]  # Kafka knows headers without a value
-            timestamp_ms=letter.timestamp_ms,
-        )
-        return offset, message
+        message = letter_message(batch, index, rejected, topic=self._settings.dead_letters, now_ms=now_ms)
+        return batch.offset_of(index), message
 
 
 def _latencies(records: Sequence[SentPrediction]) -> npt.NDArray[np.void] | None:

@@ -56,6 +56,7 @@ class RedisReports:
         self._reported = f"{prefix}:reported"
         self._changes = f"{{{prefix}}}:reports:changes"
         self._script = resources.files("agents.lua").joinpath("reports_save.lua").read_text()
+        self._keep_script = resources.files("agents.lua").joinpath("reports_keep.lua").read_text()
         self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
     async def model_versions(self) -> Mapping[bytes, str]:
@@ -161,6 +162,18 @@ class RedisReports:
             if reports:
                 await self._client.incr(self._changes)
         return kept
+
+    async def keep(self, model_version: bytes, name: str, reports: Sequence[LastReport]) -> None:
+        """Keep reports that are published by the owner of their target, without a claim, and are never due."""
+        key = self._key(model_version)
+        arguments: list[bytes | int] = []
+        for report in reports:
+            arguments += (report.key, report.revision, _pack(report))
+        async with redis_failures(self._address):
+            await self._client.hset(self._reported, model_version, name)
+            await self._index(key, [report.key for report in reports])
+            await self._client.eval(self._keep_script, 2, f"{key}:last", f"{key}:news", *arguments)
+            await self._client.incr(self._changes)
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         if not keys:

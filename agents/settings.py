@@ -46,6 +46,7 @@ __all__ = [
     "Mistake",
     "ReceiverSettings",
     "RedisSettings",
+    "ResourceSettings",
     "SecuritySettings",
     "Settings",
     "TopicSettings",
@@ -129,6 +130,20 @@ class LimitSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSettings:
+    """How the samples of probes are judged."""
+
+    leak_block_ms: int = setting(
+        MINUTE_MS, duration(SECOND_MS, HOUR_MS), "Shortest block of the leak rule: the least memory of each is looked"
+        " at, so it has to span the collections of garbage. A verdict needs 20 of them.",
+        Applies.RESTART,
+    )  # fmt: skip
+    targets: int = setting(
+        1000, whole_number(1, 100_000), "Most targets, by model version, whose samples are counted.", Applies.RESTART
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
     """The worker's HTTP server: page, API, health, Prometheus metrics. A worker with `--until-caught-up` has none."""
 
@@ -185,6 +200,7 @@ class Settings:
     )
     dead_letters: DeadLetterSettings = section(DeadLetterSettings, "When a partition full of bad records is stopped.")
     limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
+    resources: ResourceSettings = section(ResourceSettings, "What models take.")
     web: WebSettings = section(WebSettings, "The worker's HTTP server.")
     receivers: ReceiverSettings = section(ReceiverSettings, "Where `latelabel alerts forward` sends alerts.")
     log: LogSettings = section(LogSettings, "What is logged, and how.")

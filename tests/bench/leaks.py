@@ -48,7 +48,7 @@ def _noise(share: float) -> Draw:
 
 def _autoregressive(random: np.random.Generator, series: int, samples: int) -> Floats:
     shocks = random.normal(0, 0.02, (series, samples))
-    values = np.empty_like(shocks)
+    values: Floats = np.zeros((series, samples))
     values[:, 0] = shocks[:, 0]
     for at in range(1, samples):
         values[:, at] = 0.9 * values[:, at - 1] + np.sqrt(1 - 0.81) * shocks[:, at]
@@ -57,7 +57,8 @@ def _autoregressive(random: np.random.Generator, series: int, samples: int) -> F
 
 def _saw_tooth(random: np.random.Generator, series: int, samples: int) -> Floats:
     phase = random.integers(0, CYCLE, (series, 1))
-    return 0.2 * ((np.arange(samples) + phase) % CYCLE) / CYCLE
+    teeth: Floats = 0.2 * ((np.arange(samples) + phase) % CYCLE) / CYCLE
+    return teeth
 
 
 def _warm_up(share_of_span: float) -> Draw:
@@ -67,7 +68,8 @@ def _warm_up(share_of_span: float) -> Draw:
 
 
 def _step(random: np.random.Generator, series: int, samples: int) -> Floats:
-    return 0.2 * (np.arange(samples) / samples > random.uniform(0.02, 0.98, (series, 1)))
+    is_behind = np.arange(samples) / samples > random.uniform(0.02, 0.98, (series, 1))
+    return np.where(is_behind, 0.2, 0.0)
 
 
 def _walk(random: np.random.Generator, series: int, samples: int) -> Floats:
@@ -175,7 +177,8 @@ def ever_suspected(draw: Draw, *, name: str, series: int = SERIES, blocks: int =
 
 def _blocks(relative: Floats, length: int) -> Floats:
     series, samples = relative.shape
-    return (START_BYTES * (1 + relative)).reshape(series, samples // length, length).min(axis=2)
+    minima: Floats = (START_BYTES * (1 + relative)).reshape(series, samples // length, length).min(axis=2)
+    return minima
 
 
 def _shares(minima: Floats) -> Mapping[LeakState, float]:

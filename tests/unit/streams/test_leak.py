@@ -97,9 +97,9 @@ def test_growth_is_told_in_bytes_per_second() -> None:
 
 
 def test_a_slow_leak_is_found_in_the_longer_blocks() -> None:
-    growth = filled(leak(150, per_minute=160_000)).growth()
+    growth = filled(leak(160, per_minute=600_000)).growth()
     assert LeakState.SUSPECTED_LEAK is growth.state
-    assert pytest.approx(160_000 / 60, rel=0.01) == growth.slope
+    assert pytest.approx(10_000, rel=0.01) == growth.slope
 
 
 def test_minima_do_not_depend_on_order_within_a_block_nor_on_repeats() -> None:
