@@ -34,6 +34,7 @@ LIBRARIES = {
     "aiohttp": logging.WARNING,
     # Its messages hold the URLs it was given, which are secrets.
     "apprise": SILENT,
+    "urllib3": SILENT,
 }
 QUIET_SECONDS = 4.0
 """Between two lines about the same: who rides out an outage speaks up every five seconds and is heard each time."""

@@ -8,14 +8,23 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import click
+from rich.console import Console
 
 from agents.alert_forwarding import RECEIVERS, forward_alerts
+from agents.clock import SystemClock
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
+from agents.commands.output import OutputFormat, format_option, print_lines, print_records
 from agents.receiver_settings import is_url
+from agents.redis_alerts import RedisAlerts
 from agents.settings import Settings
-from streams.errors import LatelabelError
+from agents.show.alerts import LOUD, alert_screen, alert_value, alerts_screen, worst_alerts_first
+from agents.terminal_text import printable
+from streams.alerting.fingerprint import fingerprint
+from streams.alerting.record import AlertRecord
+from streams.errors import LatelabelError, PermanentFailure
 
 __all__ = ["alerts"]
 
@@ -28,6 +37,65 @@ STOP_SECONDS = 5.0
 @click.group()
 def alerts() -> None:
     """See what fires, and send it to those who have to know."""
+
+
+@alerts.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also those about which there is nothing to say.")
+@click.option("--model", metavar="NAME", help="Of this model alone.")
+@format_option
+@click.pass_obj
+def list_alerts(invocation: Invocation, everything: bool, model: str | None, output: str) -> None:
+    """List alerts, what fires first: firing, pending, stale, and resolved within a quarter of an hour.
+
+    JSON Lines have one object for each, with its history.
+    """
+    settings = invocation.settings()
+    records = [record for record in asyncio.run(_every_alert(settings)) if model in (None, record.labels.get("model"))]
+    ordered = worst_alerts_first(records)
+    shown = ordered if everything else [record for record in ordered if record.state.phase in LOUD]
+    if output == OutputFormat.JSONL:
+        print_records(map(alert_value, shown), output, columns=())
+    elif not records:
+        click.echo(_nothing(settings, model))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        now_ms = SystemClock().now_ms()
+        print_lines(console, alerts_screen(shown, every=records, now_ms=now_ms, width=console.width))
+
+
+@alerts.command("show")
+@click.argument("name", metavar="FINGERPRINT|NAME")
+@format_option
+@click.pass_obj
+def show_alert(invocation: Invocation, name: str, output: str) -> None:
+    """Show alerts with state, reason and history: by the beginning of a fingerprint, or all of a name."""
+    records = asyncio.run(_every_alert(invocation.settings()))
+    found = [
+        record for record in records if name == record.alert or fingerprint(record.labels).startswith(name.lower())
+    ]
+    if not found:
+        raise PermanentFailure(f'there is no alert "{printable(name)}"; `latelabel alerts list --all` lists all')
+    if output == OutputFormat.JSONL:
+        print_records(map(alert_value, found), output, columns=())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for at, record in enumerate(worst_alerts_first(found)):
+        if at:
+            console.print()
+        print_lines(console, alert_screen(record, now_ms=SystemClock().now_ms(), width=console.width))
+
+
+async def _every_alert(settings: Settings) -> Sequence[AlertRecord]:
+    async with RedisAlerts.opened(settings.redis) as store:
+        return await store.every_alert()
+
+
+def _nothing(settings: Settings, model: str | None) -> str:
+    if model is not None:
+        return f'No rule has looked at model "{printable(model)}" yet; `latelabel show` lists the models.'
+    if not settings.rule_files:
+        return "There are no rules: name files with alert rules under `rule_files` in the configuration."
+    return "No rule has looked at anything yet: `latelabel worker` does so as soon as a model has a report."
 
 
 @alerts.command()

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 import click
 import orjson
+from rich.console import Console
+from rich.text import Text
 
 from agents.durations import DURATION_EXAMPLES, duration_ms
 from agents.terminal_text import cell_len, fit, printable
 
-__all__ = ["Duration", "OutputFormat", "format_option", "print_records"]
+__all__ = ["Duration", "OutputFormat", "format_option", "print_lines", "print_records"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,6 +73,13 @@ def print_records(records: Iterable[Mapping[str, Any]], output: str, *, columns:
     for row in rows:
         cells = (fit(text, width, right=right) for text, width, right in zip(row, widths, is_number, strict=True))
         print("  ".join(cells).rstrip())
+
+
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Print lines that are drawn to fit; what the terminal's character set lacks is written as an escape."""
+    for line in lines:
+        line.plain = line.plain.encode(console.encoding, "backslashreplace").decode(console.encoding)
+        console.print(line)
 
 
 def _cell(value: Any) -> str:

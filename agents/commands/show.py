@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agents.clock import SystemClock
 from agents.commands.command_line import Invocation
-from agents.commands.output import Duration, OutputFormat, format_option
+from agents.commands.output import Duration, OutputFormat, format_option, print_lines
 from agents.redis_connection import connect
 from agents.redis_reports import RedisReports
 from agents.settings import Settings
@@ -154,11 +154,7 @@ class _Show:
         return f'no report of model "{printable(model)}"; {there}'
 
     def _print(self, lines: Sequence[Text]) -> None:
-        encoding = self._console.encoding
-        for line in lines:
-            # What the terminal's character set lacks is written as an escape.
-            line.plain = line.plain.encode(encoding, "backslashreplace").decode(encoding)
-            self._console.print(line)
+        print_lines(self._console, lines)
 
 
 def _print_values(values: Iterable[bytes]) -> None:

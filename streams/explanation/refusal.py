@@ -6,8 +6,6 @@ from schemas.explanation import ExplainFailure
 
 __all__ = ["Refused"]
 
-MESSAGE_CHARACTERS = 500
-
 
 class Refused(Exception):
     """An explanation that cannot be given, whoever tries; it is published with this reason instead.
@@ -18,7 +16,6 @@ class Refused(Exception):
     """
 
     def __init__(self, reason: ExplainFailure, message: str) -> None:
-        # Servers and models are quoted, and may say anything.
-        self.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message[:MESSAGE_CHARACTERS])
+        super().__init__(f"{reason}: {message}")
         self.reason = reason
-        super().__init__(f"{reason}: {self.message}")
+        self.message = message

@@ -1,0 +1,284 @@
+"""The forwarder between a feed and a receiver that a test controls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import pytest
+
+from agents import alert_forwarder
+from agents.alert_feed import FeedRecord
+from agents.alert_forwarder import AlertForwarder
+from agents.alert_forwarding import forwarder_metrics
+from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Refused, Trouble
+from agents.clock import SystemClock
+from agents.exposition import expose
+from schemas.alert import Alert
+from schemas.codec import encode
+from schemas.times import parse_time_ms
+from streams.alerting.notification import Notified
+from streams.errors import PermanentFailure, TemporaryFailure
+from tests.support.alerts import an_alert, now_ms
+
+HOUR_MS = 3_600_000
+
+
+class FakeFeed:
+    """A log of partitions in memory."""
+
+    def __init__(self) -> None:
+        self.is_caught_up = True
+        self.positions: Mapping[int, int] = {0: 0, 1: 0}
+        self.committed: list[tuple[dict[int, int], int]] = []
+        self.is_full = False
+        self.told_until = 0
+        self.failure: Exception | None = None
+        self._coming: list[FeedRecord] = []
+
+    def publish(self, *alerts: Alert, partition: int = 0, is_history: bool = False) -> None:
+        for alert in alerts:
+            self.publish_bytes(encode(alert), partition=partition, is_history=is_history)
+
+    def publish_bytes(self, value: bytes | None, *, partition: int = 0, is_history: bool = False) -> None:
+        offset = self.positions[partition]
+        self.positions = {**self.positions, partition: offset + 1}
+        self._coming.append(FeedRecord(partition, offset, now_ms(), value, is_history))
+
+    async def read(self) -> Sequence[FeedRecord]:
+        await asyncio.sleep(0.005)
+        if self.failure is not None:
+            raise self.failure
+        if self.is_full:
+            return ()
+        coming, self._coming = self._coming, []
+        return coming
+
+    def told_until_ms(self, partition: int) -> int:
+        return self.told_until
+
+    def hold(self, *, is_full: bool) -> None:
+        self.is_full = is_full
+
+    async def commit(self, offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
+        self.committed.append((dict(offsets), told_until_ms))
+        return True
+
+
+class FakeReceiver:
+    """Takes what `refusal` does not object to."""
+
+    name = "fake"
+
+    def __init__(self, *, keeps_state: bool, most_at_once: int = 1) -> None:
+        self.keeps_state = keeps_state
+        self.most_at_once = most_at_once
+        self.taken: list[Alert] = []
+        self.batches: list[int] = []
+        self.refusal: Callable[[Alert], Exception | None] = lambda _: None
+
+    async def deliver(self, alerts: Sequence[PublishedAlert]) -> None:
+        self.batches.append(len(alerts))
+        for each in alerts:
+            if failure := self.refusal(each.alert):
+                raise failure
+        self.taken += [each.alert for each in alerts]
+
+    async def close(self) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def running(
+    feed: FakeFeed, receiver: FakeReceiver, notified: Notified | None = None
+) -> AsyncIterator[AlertForwarder]:
+    forwarder = AlertForwarder(feed, receiver, notified=notified, clock=SystemClock())
+    work = asyncio.create_task(forwarder.run())
+    try:
+        yield forwarder
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  (the condition is about many things)
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(alert_forwarder, "LOOK_SECONDS", 0.02)
+
+
+def away(_: Alert) -> Exception:
+    return NotTaken("away", Trouble.CONNECTION)
+
+
+async def test_offset_is_committed_only_when_everything_below_was_delivered() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    receiver.refusal = lambda alert: NotTaken("no", Trouble.SERVER_ERROR, concerns_all=False) if (
+        alert.labels["model"] == "stuck"
+    ) else None  # fmt: skip
+    feed.publish(an_alert("a"), an_alert("stuck"), an_alert("b"))
+    feed.publish(an_alert("c"), partition=1)
+    async with running(feed, receiver):
+        await until(lambda: 3 == len(receiver.taken))
+        await until(lambda: bool(feed.committed))
+        assert {0: 1, 1: 1} == feed.committed[-1][0]
+        receiver.refusal = lambda _: None
+        await until(lambda: {0: 3, 1: 1} == feed.committed[-1][0])
+
+
+async def test_only_the_latest_of_each_alert_waits_and_a_later_one_moves_the_commit_on() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    receiver.refusal = away
+    async with running(feed, receiver) as forwarder:
+        for at in range(200):
+            feed.publish(
+                an_alert("a", annotations={"summary": str(at)}), an_alert("b", annotations={"summary": str(at)})
+            )
+        await until(lambda: bool(feed.committed) and feed.committed[-1][0][0] == 398)
+        assert 2 == forwarder.waiting
+        assert forwarder.failing_seconds > 0
+        receiver.refusal = lambda _: None
+        await until(lambda: 2 == len(receiver.taken))
+        assert {"199"} == {alert.annotations["summary"] for alert in receiver.taken}
+        await until(lambda: 0.0 == forwarder.failing_seconds)
+
+
+async def test_nothing_is_read_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_forwarder, "WAITING_BYTES", 3000)
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    receiver.refusal = away
+    async with running(feed, receiver) as forwarder:
+        feed.publish(*(an_alert(f"m{at}") for at in range(10)))
+        await until(lambda: feed.is_full)
+        feed.publish(*(an_alert(f"n{at}") for at in range(10)))
+        assert 10 == forwarder.waiting
+        receiver.refusal = lambda _: None
+        await until(lambda: 20 == len(receiver.taken))
+
+
+async def test_one_refused_alert_of_a_batch_is_stepped_over_and_the_others_are_taken() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True, most_at_once=64)
+    receiver.refusal = lambda alert: Refused("400") if alert.labels["model"] == "m3" else None
+    feed.publish(*(an_alert(f"m{at}") for at in range(5)))
+    async with running(feed, receiver) as forwarder:
+        await until(lambda: 4 == len(receiver.taken))
+        await until(lambda: bool(feed.committed) and feed.committed[-1][0][0] == 5)
+        assert [5, 1, 1, 1, 1, 1] == receiver.batches
+        assert 1 == forwarder.tally.refused
+        text = expose(forwarder_metrics(forwarder, "fake"))
+        assert 'latelabel_alerts_refused_total{receiver="fake"} 1\n' in text
+        assert 'latelabel_alert_delivery_failures_total{receiver="fake",reason="refused"} 1\n' in text
+        assert 'latelabel_alert_delivery_failures_total{receiver="fake",reason="timeout"} 0\n' in text
+
+
+async def test_alert_that_fires_again_before_its_end_was_told_is_not_told_at_all() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)) as forwarder:
+        feed.publish(an_alert())
+        await until(lambda: 1 == len(receiver.taken))
+        receiver.refusal = away
+        feed.publish(an_alert(status="resolved"))
+        await until(lambda: 1 == forwarder.waiting)
+        feed.publish(an_alert())
+        await until(lambda: 0 == forwarder.waiting)
+        await until(lambda: feed.committed[-1][0][0] == 3)
+    assert ["firing"] == [alert.status for alert in receiver.taken]
+
+
+async def test_alert_that_lapses_is_told_as_resolved_and_that_is_noted_with_the_commit() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    lapsing = an_alert(ends_ms=now_ms() + 300)
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
+        feed.publish(lapsing)
+        await until(lambda: 2 == len(receiver.taken))
+        ended = receiver.taken[1]
+        assert ("resolved", "monitor_silent", lapsing.ends_at) == (ended.status, ended.reason, ended.ends_at)
+        await until(lambda: feed.committed[-1][1] >= parse_time_ms(lapsing.ends_at))
+
+
+async def test_lapse_that_is_not_told_yet_is_not_noted_as_told() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    lapsing = an_alert(ends_ms=now_ms() + 300)
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)) as forwarder:
+        feed.publish(lapsing)
+        await until(lambda: 1 == len(receiver.taken))
+        receiver.refusal = away
+        await until(lambda: 1 == forwarder.waiting)
+        feed.publish(an_alert("other", status="resolved"))
+        await until(lambda: feed.committed[-1][0][0] == 2)
+        assert feed.committed[-1][1] < parse_time_ms(lapsing.ends_at)
+
+
+async def test_alert_does_not_lapse_while_what_prolongs_it_may_not_be_read_yet() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
+        feed.publish(an_alert(ends_ms=now_ms() + 200))
+        await until(lambda: 1 == len(receiver.taken))
+        feed.is_caught_up = False
+        await asyncio.sleep(0.4)
+        assert 1 == len(receiver.taken)
+        feed.publish(an_alert())
+        feed.is_caught_up = True
+        await asyncio.sleep(0.1)
+        assert 1 == len(receiver.taken)
+
+
+async def test_history_is_not_delivered_but_known() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    feed.publish(an_alert("known"), is_history=True)
+    feed.publish_bytes(b"{", is_history=True)
+    lapsed = an_alert("told before", ends_ms=now_ms() + 50)
+    feed.publish(lapsed, is_history=True)
+    feed.told_until = parse_time_ms(lapsed.ends_at)
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
+        feed.publish(an_alert("known"), an_alert("new"))
+        await until(lambda: bool(receiver.taken))
+        await asyncio.sleep(0.2)
+        assert ["new"] == [alert.labels["model"] for alert in receiver.taken]
+
+
+async def test_alerts_of_partitions_that_others_own_now_are_left_to_them() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    notified = Notified(repeat_ms=HOUR_MS)
+    async with running(feed, receiver, notified) as forwarder:
+        feed.publish(an_alert("told"))
+        await until(lambda: 1 == len(receiver.taken))
+        receiver.refusal = away
+        feed.publish(an_alert("waits"))
+        feed.publish(an_alert("stays"), partition=1)
+        await until(lambda: 2 == forwarder.waiting)
+        feed.positions = {1: feed.positions[1]}
+        await until(lambda: 1 == forwarder.waiting)
+        assert 0 == len(notified)
+
+
+async def test_kafka_that_refuses_ends_it_and_one_that_is_away_does_not() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+
+    async def refuse(offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
+        raise TemporaryFailure("Kafka is away")
+
+    feed.commit = refuse  # type: ignore[method-assign]
+    feed.publish(an_alert())
+    async with running(feed, receiver):
+        await until(lambda: bool(receiver.taken))
+    feed.failure = PermanentFailure("no right to read")
+    with pytest.raises(PermanentFailure, match="no right to read"):
+        await AlertForwarder(feed, receiver, notified=None, clock=SystemClock()).run()
+
+
+def test_pauses_grow_to_a_minute_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 60.0)
+    pauses = [[alert_forwarder._pause_seconds(failures) for _ in range(50)] for failures in range(1, 2000, 3)]
+    assert all(0.25 <= pause <= 60 for each in pauses for pause in each)
+    assert all(len(set(each)) > 1 for each in pauses)
+    assert min(pauses[-1]) >= 30
