@@ -32,7 +32,7 @@ from agents.settings_fields import (
     section,
     setting,
 )
-from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
+from agents.settings_file import LARGEST_BYTES, ConfigurationError, Found, Mistake, Unreadable, parse
 from agents.settings_readers import duration, each, file_name, flag, number, optional, text, whole_number
 from streams.errors import PermanentFailure
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
@@ -280,7 +280,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 def _read(file: Path, mistakes: list[Mistake]) -> Found | None:
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_BYTES + 1)
     except OSError as error:
         found = f"no readable file ({error.strerror})"
         mistake = Mistake(None, str(file), found, "expected the configuration; see --config and LATELABEL_CONFIG")

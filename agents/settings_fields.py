@@ -225,8 +225,9 @@ def _entries(kind: type, found: Found | None) -> dict[str, tuple[Found, Found]]:
     except Unreadable:
         found.complain(found.shown, f"expected keys and values: {', '.join(known)}")
         return {}
-    for name in entries.keys() - set(known):
-        key, _ = entries[name]
+    for name, (key, _) in entries.items():
+        if name in known:
+            continue
         key.complain("an unknown key", f"expected one of {', '.join(known)}{did_you_mean(name, known)}")
     return {name: entry for name, entry in entries.items() if name in known}
 

@@ -15,16 +15,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
 from streams.errors import LatelabelError
 
-__all__ = ["ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean", "parse", "write"]
+__all__ = ["LARGEST_BYTES", "ConfigurationError", "Found", "Mistake", "Unreadable", "did_you_mean", "parse", "write"]
 
 Scalar = str | int | float | bool | None
 
+LARGEST_BYTES = 1024 * 1024
+"""Of a file: thousands of models. YAML is read at about a second for every 200 KiB."""
+MOST_LEVELS = 32
+"""Of lists and mappings in each other; what is read here has seven."""
 _SHOWN_CHARACTERS = 80
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?")
@@ -46,7 +50,7 @@ class Mistake:
     def describe(self, file: str) -> str:
         """One line for people; `file` is how they call the file."""
         place = f"{file}:{self.line}: " if self.line is not None else ""
-        return f"{place}{self.path}: found {self.found}, {self.remedy}"
+        return f"{place}{self.path or 'the file'}: found {self.found}, {self.remedy}"
 
 
 class ConfigurationError(LatelabelError):
@@ -65,6 +69,19 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's core schema in place of YAML 1.1's."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    _levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self._levels > MOST_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {MOST_LEVELS} levels of lists and mappings", problem_mark=mark
+            )
+        self._levels += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._levels -= 1
 
 
 def _resolve(tag: str, pattern: str, first: str) -> None:
@@ -82,18 +99,25 @@ _Loader.yaml_implicit_resolvers[""] = _Loader.yaml_implicit_resolvers.pop("\0")
 def parse(text: str | bytes, *, file: str) -> yaml.Node | None:
     """The root of a document; None if it holds nothing.
 
-    Raises: ConfigurationError with the line at which it stops being YAML.
+    Raises: ConfigurationError with the line at which it stops being YAML, or if there is too much of it.
     """
+    if len(text) > LARGEST_BYTES:
+        found = f"more than {LARGEST_BYTES // 1024} KiB"
+        raise ConfigurationError(
+            [Mistake(1, "YAML", found, "expected the configuration of one installation")], file=file
+        )
     try:
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        problem = error.problem or "something that is not YAML"
+        problem = (error.problem or "something that is not YAML").removeprefix("but ").removeprefix("found ")
         mistake = Mistake(line, "YAML", problem, "expected one YAML document; look at this line and the one before")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = str(error).splitlines()[0]
-        mistake = Mistake(1, "YAML", problem, "expected UTF-8 text without control characters")
+        before = text[: getattr(error, "position", 0)]
+        line = 1 + (before.count(b"\n") if isinstance(before, bytes) else before.count("\n"))
+        mistake = Mistake(line, "YAML", problem, "expected UTF-8 text without control characters")
     raise ConfigurationError([mistake], file=file)
 
 
@@ -196,23 +220,15 @@ class Found:
 
         Raises: Unreadable if it is no mapping; nothing is added to the mistakes.
         """
-        if not isinstance(self.node, yaml.MappingNode):
+        if not self.is_mapping:
             raise Unreadable
-        entries: dict[str, tuple[Found, Found]] = {}
-        merged: dict[str, tuple[Found, Found]] = {}
-        for key, value in self._pairs():
-            if key.node.tag.endswith(":merge"):
-                merged |= value.entries() if value.is_mapping else {}
-            elif (name := str(key.node.value)) in entries:
-                first = entries[name][0].line
-                key.complain(f'"{name}" a second time', f"expected it once; it already stands in line {first}")
-            else:
-                entries[name] = (key, value)
-        return merged | entries
+        return _entries(self, {})
 
-    def _pairs(self) -> Iterator[tuple[Found, Found]]:
+    def pairs(self) -> Iterator[tuple[Found, Found]]:
+        """Key and value of each entry of a mapping as they are written, merges and repetitions included."""
         for key, value in self.node.value:
-            path = f"{self.path}.{key.value}" if self.path else str(key.value)
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+            path = f"{self.path}.{name}" if self.path else name
             yield self._below(key, path), self._below(value, path)
 
     def _below(self, node: yaml.Node, path: str) -> Found:
@@ -236,9 +252,47 @@ class Found:
             return "keys and values" if self.node.value else "{}"
         text = str(self.node.value)
         if self.variable is None and _is_unicode(text) and not isinstance(self.scalar, str):
-            return text or "nothing"
+            return (text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…") or "nothing"
         quoted = json.dumps(text, ensure_ascii=not _is_unicode(text))
         return quoted if len(quoted) <= _SHOWN_CHARACTERS else quoted[:_SHOWN_CHARACTERS] + '…"'
+
+
+_Entries = dict[str, tuple[Found, Found]]
+
+
+def _entries(found: Found, known: dict[int, _Entries]) -> _Entries:
+    """The entries of a mapping, merged ones included.
+
+    Args:
+        known: entries by node of every mapping met so far: each is looked at once, however often it is merged, and one
+            that merges itself ends.
+    """
+    known[id(found.node)] = {}
+    entries: _Entries = {}
+    merged: _Entries = {}
+    for key, value in found.pairs():
+        if key.node.tag.endswith(":merge"):
+            merged |= _merged(value, known)
+        elif not isinstance(key.node, yaml.ScalarNode):
+            key.complain(f"{key.shown} as a key", "expected text before the colon; put it in quotes")
+        elif (name := str(key.node.value)) in entries:
+            first = entries[name][0].line
+            key.complain(f'"{name}" a second time', f"expected it once; it already stands in line {first}")
+        else:
+            entries[name] = (key, value)
+    known[id(found.node)] = merged | entries
+    return merged | entries
+
+
+def _merged(found: Found, known: dict[int, _Entries]) -> _Entries:
+    """What `<<` brings in: the entries of a mapping, or of several, of which the first wins."""
+    entries: _Entries = {}
+    for mapping in reversed(found.items() if isinstance(found.node, yaml.SequenceNode) else [found]):
+        if not mapping.is_mapping:
+            mapping.complain(mapping.shown, "expected an anchored mapping to merge, such as <<: *defaults")
+        else:
+            entries |= known[id(mapping.node)] if id(mapping.node) in known else _entries(mapping, known)
+    return entries
 
 
 def _is_unicode(text: str) -> bool:

@@ -30,8 +30,8 @@ LONGEST_MS = 100 * 365 * 86_400_000
 
 
 def text(expected: str, *, pattern: str = ANYTHING, longest_bytes: int = 1000) -> Reader:
-    """Text that the whole `pattern` matches, of at most `longest_bytes` in UTF-8."""
-    compiled = re.compile(pattern)
+    """Text that the whole `pattern` matches, of at most `longest_bytes` in UTF-8. `\\w` is ASCII, as Kafka has it."""
+    compiled = re.compile(pattern, re.ASCII)
     matched = {} if pattern == ANYTHING else {"pattern": f"^(?:{pattern})$"}
 
     @reads({"type": "string", "minLength": 1, "maxLength": longest_bytes, **matched})
