@@ -13,15 +13,21 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from agents.alert_forwarder import AlertForwarder
+from agents.alert_forwarding import forwarder_metrics
+from agents.clock import SystemClock
 from agents.exposition import Metric, expose
 from agents.worker_metrics import worker_metrics
 from streams.ledger.parts import Role, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy/prometheus/latelabel.rules.yaml"
-RULE_TESTS = RULES.with_suffix(".test.yaml")
+FORWARDER_RULES = ROOT / "deploy/prometheus/forwarder.rules.yaml"
 DASHBOARD = ROOT / "deploy/grafana/workers.json"
-RUNBOOK = ROOT / "deploy/runbooks/workers.md"
+RUNBOOKS = {
+    RULES: ROOT / "deploy/runbooks/workers.md",
+    FORWARDER_RULES: ROOT / "deploy/runbooks/alert-forwarding.md",
+}
 OWNED = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
 
 
@@ -61,9 +67,18 @@ def test_metrics_are_as_prometheus_wants_them() -> None:
     promtool("check", "metrics", given=expose(metrics_before_the_first_look()))
 
 
-def test_rules_are_valid_and_fire_when_they_should() -> None:
-    promtool("check", "rules", str(RULES))
-    promtool("test", "rules", str(RULE_TESTS))
+@pytest.mark.parametrize("rules", RUNBOOKS)
+def test_rules_are_valid_and_fire_when_they_should(rules: Path) -> None:
+    promtool("check", "rules", str(rules))
+    promtool("test", "rules", str(rules.with_suffix(".test.yaml")))
+
+
+def test_rules_on_forwarders_ask_for_what_they_export() -> None:
+    forwarder = AlertForwarder(cast("Any", None), cast("Any", None), notified=None, clock=SystemClock())
+    metrics = list(forwarder_metrics(forwarder, "webhook"))
+    promtool("check", "metrics", given=expose(metrics))
+    assert named(FORWARDER_RULES.read_text()) <= {metric.name for metric in metrics}
+    assert {0} == {value for metric in metrics for value in cast("dict[object, float]", metric.values).values()}
 
 
 def test_rules_and_dashboard_ask_for_what_workers_export() -> None:
@@ -72,15 +87,24 @@ def test_rules_and_dashboard_ask_for_what_workers_export() -> None:
     assert exported == named(DASHBOARD.read_text())
 
 
-@pytest.mark.parametrize("alert", [rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]])
-def test_every_alert_is_tested_and_has_a_chapter_in_the_runbook(alert: str) -> None:
-    assert f"## {alert}\n" in RUNBOOK.read_text()
-    tests = yaml.safe_load(RULE_TESTS.read_text())["tests"]
+@pytest.mark.parametrize(
+    ("rules", "alert"),
+    [
+        (rules, rule["alert"])
+        for rules in RUNBOOKS
+        for group in yaml.safe_load(rules.read_text())["groups"]
+        for rule in group["rules"]
+    ],
+)
+def test_every_alert_is_tested_and_has_a_chapter_in_the_runbook(rules: Path, alert: str) -> None:
+    runbook = RUNBOOKS[rules]
+    assert f"## {alert}\n" in runbook.read_text()
+    tests = yaml.safe_load(rules.with_suffix(".test.yaml").read_text())["tests"]
     expected = [each["exp_alerts"] for test in tests for each in test["alert_rule_test"] if each["alertname"] == alert]
     assert [] in expected
     assert any(expected)
-    link = f"{RUNBOOK.relative_to(ROOT)}#{alert.lower()}"
-    assert link in RULES.read_text()
+    link = f"{runbook.relative_to(ROOT)}#{alert.lower()}"
+    assert link in rules.read_text()
 
 
 def test_panels_of_the_dashboard_do_not_lie_on_each_other() -> None:

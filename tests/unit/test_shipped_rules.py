@@ -1,0 +1,105 @@
+"""Shipped rules on models: they are read, fire when they should, and say what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agents.alert_rule_files import load_rules
+from agents.settings import Settings
+from streams.alerting.rules import AlertRule
+from streams.monitored_model import MINUTE_MS
+from tests.support.alerting import AlertWorld, statuses
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "deploy/rules/models.yaml"
+RUNBOOK = ROOT / "deploy/runbooks/models.md"
+ALERTMANAGER = ROOT / "deploy/alertmanager/alertmanager.yml"
+RULES = {rule.alert: rule for rule in load_rules(Settings(), [FILE])}
+
+
+async def world_of(alert: str) -> AlertWorld:
+    return await AlertWorld(RULES[alert]).start()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_every_rule_has_a_severity_a_summary_and_a_chapter_in_the_runbook(rule: AlertRule) -> None:
+    assert rule.labels["severity"] in ("critical", "warning")
+    assert "summary" in rule.annotations
+    assert f"{RUNBOOK.relative_to(ROOT)}#{rule.alert.lower()}" == rule.annotations["runbook_url"]
+    assert f"## {rule.alert}\n" in RUNBOOK.read_text()
+
+
+def test_the_runbook_has_a_chapter_for_the_watchdog_and_no_other_that_no_rule_has() -> None:
+    chapters = set(re.findall(r"^## (\w+)$", RUNBOOK.read_text(), re.MULTILINE))
+    assert {*RULES, "Watchdog"} == chapters
+
+
+def test_alertmanager_mutes_by_alerts_that_there_are() -> None:
+    rules = yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]
+    named = {
+        alert
+        for rule in rules
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"])
+        if matcher.startswith("alertname")
+        for alert in re.findall(r"[A-Z]\w+", matcher)
+    }
+    assert named
+    assert named <= {*RULES, "Watchdog"}
+
+
+async def test_traffic_that_stops_is_told_after_five_of_its_own_longest_gaps() -> None:
+    world = await world_of("TrafficStopped")
+    await world.window(0, right=20, wrong=0)
+    assert [] == await world.round()
+    assert [] == await world.round(after_ms=25 * MINUTE_MS - 1)
+    (alert,) = await world.round(after_ms=1)
+    assert ("critical", "firing") == (alert.severity, alert.status)
+    assert "no predictions of fraud for 5 times its longest usual gap" == alert.annotations["summary"]
+    await world.window(6, right=20, wrong=0)
+    assert ["resolved: recovered"] == statuses(await world.round())
+
+
+async def labels_of_three_windows(world: AlertWorld) -> None:
+    """A past in which all labels came."""
+    for index in range(3):
+        await world.window(index, right=100, wrong=0)
+    await world.settle(2)
+    assert [] == await world.round()
+
+
+@pytest.mark.parametrize(("labelled", "windows", "expected"), [(0, 2, []), (0, 3, ["firing: breach"]), (20, 6, [])])
+async def test_labels_that_stop_for_a_quarter_of_an_hour_are_told_and_few_labels_are_not(
+    labelled: int, windows: int, expected: list[str]
+) -> None:
+    world = await world_of("LabelsStopped")
+    await labels_of_three_windows(world)
+    for index in range(10, 10 + windows):
+        await world.window(index, right=labelled, wrong=0, unlabelled=100 - labelled)
+    await world.settle(10 + windows - 1)
+    said = await world.round()
+    assert expected == statuses(said)
+    for alert in said:
+        assert "labels of fraud stay away: 0% of what is usual by now" == alert.annotations["summary"]
+        assert "critical" == alert.severity
+
+
+async def test_labels_and_predictions_without_a_class_in_common_are_told() -> None:
+    world = await world_of("VocabularyMismatch")
+    await world.window(0, right=0, wrong=40)
+    await world.settle(0)
+    (alert,) = await world.round()
+    assert ("warning", "labels and predictions of fraud have no class in common") == (
+        alert.severity,
+        alert.annotations["summary"],
+    )
+
+
+async def test_model_that_is_wrong_about_everything_but_speaks_of_the_same_classes_is_no_mismatch() -> None:
+    world = await world_of("VocabularyMismatch")
+    await world.window(0, right=1, wrong=60)
+    await world.settle(0)
+    assert [] == await world.round()
