@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from agents.durations import duration_text
+from agents.explain_settings import ExplainSettings
 from agents.settings_fields import Applies, Conflict, Reader, read_section, reads, section, setting
 from agents.settings_file import Found, Unreadable, did_you_mean
 from agents.settings_readers import choice, duration, each, mapping_of, number, optional
@@ -179,6 +180,8 @@ class ModelSettings:
         Applies.AT_ONCE,
     )
 
+    explain: ExplainSettings = section(ExplainSettings, "How predictions are explained; by default they are not.")
+
     @property
     def resolved_base_window_ms(self) -> int:
         """The base window, written or not."""
@@ -221,6 +224,7 @@ class ModelSettings:
             segments=self.segments,
             cross=self.cross,
             references=dict(self.references),
+            explanation=self.explain.terms(),
         )
 
 

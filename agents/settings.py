@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from agents.explain_settings import ExplainerSettings
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.log_settings import CONTAINER_VARIABLE, LogSettings
 from agents.model_settings import model_section
@@ -201,6 +202,7 @@ class Settings:
     dead_letters: DeadLetterSettings = section(DeadLetterSettings, "When a partition full of bad records is stopped.")
     limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
     resources: ResourceSettings = section(ResourceSettings, "What models take.")
+    explainer: ExplainerSettings = section(ExplainerSettings, "The processes that explain predictions.")
     web: WebSettings = section(WebSettings, "The worker's HTTP server.")
     receivers: ReceiverSettings = section(ReceiverSettings, "Where `latelabel alerts forward` sends alerts.")
     log: LogSettings = section(LogSettings, "What is logged, and how.")
@@ -297,9 +299,13 @@ def config_hash(settings: Settings) -> str:
         "confidence_level": settings.confidence_level,
         "limits": settings.limits,
         "max_future_skew_ms": settings.max_future_skew_ms,
-        # References decide about alerts, not about figures.
+        # References decide about alerts, not about figures; explanations tell why, not how many.
         "models": [
-            {name: value for name, value in dataclasses.asdict(model).items() if name != "references"}
+            {
+                name: value
+                for name, value in dataclasses.asdict(model).items()
+                if name not in ("references", "explanation")
+            }
             for model in sorted(settings.models, key=lambda model: model.name)
         ],
     }

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from agents.explain_settings import ExplainSettings
 from agents.model_settings import ModelSettings
 from agents.settings import RedisSettings, Settings
 from agents.settings_fields import Setting, settings_of, written_flow, written_value
@@ -80,7 +81,9 @@ def _written(section: Any) -> dict[str, Any]:
 def _written_model(model: MonitoredModel) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for field, key, meaning in settings_of(ModelSettings):
-        if meaning.section is not None:
+        if meaning.section is ExplainSettings:
+            written[key] = _written(ExplainSettings.of(model.explanation))
+        elif meaning.section is not None:
             written[key] = {"names": list(model.class_names), "aliases": dict(model.class_aliases)}
         else:
             written[key] = written_value(field.name, getattr(model, field.name))

@@ -10,6 +10,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from streams.explanation.terms import ExplainTerms
+
 __all__ = ["LabelPolicy", "MonitoredModel", "Task"]
 
 MINUTE_MS = 60_000
@@ -54,3 +56,4 @@ class MonitoredModel:
     segments: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
     references: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    explanation: ExplainTerms | None = None

@@ -84,7 +84,7 @@ class Numbers:
         if isinstance(value, str):
             raise Refused(
                 ExplainFailure.WRONG_FEATURES,
-                f"feature {self.name!r} is {value!r:.60}, but a number elsewhere; list it in explain.categorical",
+                f"feature {self.name!r} is text here and a number elsewhere; list it in explain.categorical",
             )
         return float(value)
 

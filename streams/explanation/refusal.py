@@ -6,6 +6,8 @@ from schemas.explanation import ExplainFailure
 
 __all__ = ["Refused"]
 
+MESSAGE_CHARACTERS = 500
+
 
 class Refused(Exception):
     """An explanation that cannot be given, whoever tries; it is published with this reason instead.
@@ -16,6 +18,7 @@ class Refused(Exception):
     """
 
     def __init__(self, reason: ExplainFailure, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
+        # Servers and models are quoted, and may say anything.
+        self.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message[:MESSAGE_CHARACTERS])
         self.reason = reason
-        self.message = message
+        super().__init__(f"{reason}: {self.message}")

@@ -1,0 +1,74 @@
+"""Answers jobs, whatever is explained and however: keeps what is known of the last model versions."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from agents.explainer.jobs import Item, Job, Subject
+from agents.explainer.predictors import Predictor, predictor_of
+from schemas.explanation import ExplainFailure
+from streams.explanation.outcome import Outcome
+from streams.explanation.refusal import Refused
+from streams.explanation.terms import InputKind
+
+__all__ = ["Explaining"]
+
+KEPT = 8
+"""Model versions; the neighbourhood of each takes some megabytes."""
+
+
+class ExplainedSubject(Protocol):
+    """A model version that is ready to be explained. `pool_ms` is what that took, `explain` never raises `Refused`."""
+
+    pool_ms: float
+
+    def explain(self, items: Sequence[Item]) -> list[Outcome]:
+        """An outcome for each item."""
+
+
+class Explaining:
+    """All that this process knows."""
+
+    def __init__(self) -> None:
+        self._ready: dict[str, ExplainedSubject] = {}
+
+    def explain(self, job: Job) -> list[Outcome]:
+        """An outcome for each item of the job; whatever fails, fails for a reason."""
+        try:
+            pool_ms = 0.0
+            subject = self._ready.pop(job.pool, None)
+            if subject is None:
+                subject = _prepared(job.subject, job.background)
+                pool_ms = subject.pool_ms
+            self._ready[job.pool] = subject
+            if len(self._ready) > KEPT:
+                self._ready.pop(next(iter(self._ready)))
+            outcomes = subject.explain(job.items)
+        except Refused as refused:
+            return [Outcome(failure=refused.reason, message=refused.message)] * len(job.items)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  (a model's data may surprise us, and must not end us)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"explaining failed with {type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+            return [Outcome(failure=ExplainFailure.MODEL_FAILED, message=message[:500])] * len(job.items)
+        outcomes[0] = msgspec.structs.replace(outcomes[0], pool_ms=pool_ms)
+        return outcomes
+
+
+def _prepared(subject: Subject, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:
+    predictor = predictor_of(subject)
+    return _chosen(subject, predictor, background)
+
+
+def _chosen(subject: Subject, predictor: Predictor, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:
+    kind = subject.terms.input
+    if kind is InputKind.TABULAR:
+        from agents.explainer.tabular_subject import TabularSubject
+
+        return TabularSubject(subject, predictor, background)
+    raise Refused(ExplainFailure.NOT_INSTALLED, f"explain.input {kind} is not known here")

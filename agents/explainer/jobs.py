@@ -1,0 +1,66 @@
+"""What a child process is asked, and what it answers: plain values only, since a model may have taken the child over.
+
+A frame is four bytes of length, big-endian, and MessagePack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import msgspec
+
+from streams.explanation.terms import ExplainTerms
+from streams.monitored_model import Task
+
+__all__ = ["LENGTH_BYTES", "Item", "Job", "Subject", "read_frame", "write_frame"]
+
+LENGTH_BYTES = 4
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """The model version that is explained."""
+
+    model: str
+    model_version: str
+    terms: ExplainTerms
+    task: Task
+    positive_class: str | None
+    classes: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
+    answer_seconds: float
+    answer_bytes: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction: its features as in the record, and its class."""
+
+    features: Mapping[str, Any]
+    predicted: str | None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """Explain some predictions of one model version.
+
+    `background` are features of other predictions, to learn what is usual; empty if the child has what it needs of
+    `pool`, the name of the neighbourhood.
+    """
+
+    subject: Subject
+    pool: str
+    background: Sequence[Mapping[str, Any]]
+    items: Sequence[Item]
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame; None at the end of the stream."""
+    length = stream.read(LENGTH_BYTES)
+    if len(length) < LENGTH_BYTES:
+        return None
+    return stream.read(int.from_bytes(length))
+
+
+def write_frame(stream: BinaryIO, content: bytes) -> None:
+    """Write one frame and let it go."""
+    stream.write(len(content).to_bytes(LENGTH_BYTES) + content)
+    stream.flush()
