@@ -19,6 +19,7 @@ COMMANDS = {
     "counts": "Print what has been counted, cell by cell.",
     "tail": "Print reports, alerts or explanations as they are published.",
     "alerts": "See what fires, and send it to Alertmanager, a webhook or people.",
+    "explainer": "Explain the predictions that workers ask about, and publish why.",
     "explain": "Explain one prediction: which features decided, and how sure that is.",
     "replay": "Publish predictions and labels from CSV, JSON Lines or Parquet files.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",

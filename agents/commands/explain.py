@@ -20,7 +20,6 @@ from agents.explainer.record_log import RecordLog
 from agents.explainer.search import FoundPrediction, find_labels, find_predictions
 from agents.explainer.workshop import Workshop
 from agents.settings import Settings
-from agents.telemetry import set_up_logging
 from schemas.classes import class_name
 from schemas.errors import Rejected
 from schemas.explain_request import ExplainRequest, WhyAsked
@@ -55,13 +54,13 @@ def explain(
     picture: Path | None,
     output: str,
 ) -> int:
-    """Explain the prediction of REQUEST_ID: ask its model about neighbours, and tell which features decided.
+    """Explain the prediction of REQUEST_ID: which features decided, and how sure that is.
 
-    Finds the prediction and its label on the topics, and runs the model's questions in a process of its own here. Needs
-    `explain.predictor` of the model in the configuration. Exits with 1 if there is no explanation.
+    Finds the prediction and its label on the topics, and asks the model about neighbours, in a process of its own.
+    Needs `explain.predictor` of the model in the configuration. Exits with 1 if there is no explanation.
     """
-    set_up_logging()
     settings = invocation.settings()
+    invocation.log_by(settings)
     explanation = asyncio.run(_explain(settings, request_id, instance=instance, model=model, since_ms=since_ms))
     if output == OutputFormat.JSONL:
         sys.stdout.buffer.write(orjson.dumps(msgspec.to_builtins(explanation), option=orjson.OPT_APPEND_NEWLINE))

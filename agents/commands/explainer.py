@@ -1,0 +1,115 @@
+"""`latelabel explainer`: explain predictions that are asked about, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+import click
+
+from agents.clock import SystemClock
+from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
+from agents.explainer.child_process import ChildLimits, ChildProcess
+from agents.explainer.record_log import RecordLog
+from agents.explainer.request_feed import RequestFeed
+from agents.explainer.service import ExplainerService
+from agents.explainer.workshop import Workshop
+from agents.kafka_connection import connection_options
+from agents.outages import Outages
+from agents.publisher import KafkaPublisher
+from agents.settings import Settings
+from agents.web.server import serve_web
+from agents.worker import wait_for
+from streams.errors import LatelabelError
+
+__all__ = ["explainer"]
+
+_log = logging.getLogger(__name__)
+
+STOP_SECONDS = 9.0
+"""SIGTERM leaves ten seconds."""
+
+
+@click.command()
+@click.pass_obj
+def explainer(invocation: Invocation) -> None:
+    """Explain the predictions that workers ask about, and publish why.
+
+    Start as many as you like; they share the requests. Models run in processes of their own, with limits and without
+    secrets.
+    """
+    settings = invocation.settings()
+    invocation.log_by(settings, is_member=True)
+    code = asyncio.run(_run(settings))
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+async def _run(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    work = asyncio.ensure_future(_explain(settings))
+    codes: list[int] = []
+
+    def stop(code: int) -> None:
+        if not codes:
+            codes.append(code)
+            work.cancel()
+            loop.call_later(STOP_SECONDS, os._exit, code)
+
+    loop.add_signal_handler(signal.SIGTERM, stop, 0)
+    loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
+    try:
+        await work
+    except asyncio.CancelledError:
+        return codes[0] if codes else FAILED
+    except LatelabelError as error:
+        _log.error("%s", error)
+        return FAILED
+    except Exception:  # noqa: BLE001  (the last place that can say why)
+        _log.exception("The explainer stops because of an error that it does not expect")
+        return FAILED
+    return 0
+
+
+async def _explain(settings: Settings) -> None:
+    """Wire the parts, and run until cancelled."""
+    clock = SystemClock()
+    outages = Outages(clock)
+    feed = RequestFeed(settings.kafka, settings.kafka.topic("explain_requests"))
+    log = RecordLog(settings.kafka)
+    publisher = KafkaPublisher(connection_options(settings.kafka))
+    children = [ChildProcess(ChildLimits.of(settings.explainer)) for _ in range(settings.explainer.processes)]
+    service = ExplainerService(
+        feed=feed,
+        workshops=[Workshop(settings, log, child, clock) for child in children],
+        publisher=publisher,
+        outages=outages,
+        clock=clock,
+        topic=settings.kafka.topic("explanations"),
+        source=f"/latelabel/{settings.kafka.group}",
+    )
+    has_started = False
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            serve_web(
+                settings.web,
+                clock,
+                unready=lambda: None if has_started else "waiting for Kafka",
+                metrics=service.metrics,
+            )
+        )
+        for part in (feed, log, publisher):
+            stack.push_async_callback(part.stop)
+        for child in children:
+            stack.push_async_callback(child.stop)
+        until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
+        for start in (feed.start, log.start, publisher.start):
+            await wait_for(start, clock=clock, until_seconds=until_seconds)
+        has_started = True
+        _log.info("Explaining with %d processes", len(children))
+        await service.run()
