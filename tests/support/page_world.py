@@ -13,7 +13,7 @@ from streams.monitored_model import HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport, ReportStore
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 
-__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "world"]
+__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_versions", "revised", "world"]
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country",))
 CHURN = MonitoredModel(name="churn", task=Task.BINARY, positive_class="fraud")
@@ -45,6 +45,16 @@ def world() -> Iterator[WindowReport]:
     yield _at(price, {(None, ""): 30}, NOON_MS + 2 * HOUR_MS, produced_ms=NOON_MS + 3 * HOUR_MS)
     lost = MonitoredModel(name="lost input")
     yield _at(lost, {("a", "a"): 90, ("a", "b"): 10}, NOON_MS + 23 * HOUR_MS, missing=("labels/3: 40 offsets",))
+
+
+def many_versions(*, models: int, versions: int) -> Iterator[WindowReport]:
+    """A day of hours of many model versions, each a little different; newest first."""
+    for model in range(models):
+        for version in range(versions):
+            for hour in reversed(range(24)):
+                cells = binary_cells(60 + model, 10 + hour, 5 + version * 7, 400 + model * hour, hour)
+                name = MonitoredModel(name=f"model {model:03}", task=Task.BINARY, positive_class="fraud")
+                yield _at(name, cells, NOON_MS + hour * HOUR_MS, version=str(version))
 
 
 def _at(
