@@ -7,12 +7,17 @@ that is missing is an error with the remedy, never a skipped test. Tests that br
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
+
+
+# Started in the background by some shells, this process ignores SIGINT, and all its children would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from aiohttp import web
 from agents.web.alerts import AlertReader
 from agents.web.documents import Alerts, Fleet, ModelPage, SystemPage, WindowReports, Windows
 from agents.web.problems import Unanswerable, problem_response
-from agents.web.queries import Query, time_ms
+from agents.web.queries import LONGEST_TEXT, Query, time_ms
 from agents.web.reading import QUALITY, ReportReader, WindowsAsked
 from streams.alerting.life_cycle import Phase
 from streams.errors import LatelabelError, TemporaryFailure
@@ -49,6 +49,7 @@ class Parameter:
     meaning: str
     schema: Mapping[str, Any]
     is_in_path: bool = False
+    is_json: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class _Kept:
     until_seconds: float
 
 
-TEXT: Mapping[str, Any] = {"type": "string", "maxLength": 4096}
+TEXT: Mapping[str, Any] = {"type": "string", "maxLength": LONGEST_TEXT}
+SEGMENT: Mapping[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
 TIME: Mapping[str, Any] = {"type": "string", "format": "date-time", "example": "2026-11-23T12:00:00Z"}
 MODEL = Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, is_in_path=True)
 VERSION = Parameter("version", "Version of the model; without it the one with the newest window.", TEXT)
@@ -122,7 +124,9 @@ class Api:
                     SIZE,
                     Parameter("kind", "Kind of report; without it quality.", TEXT),
                     Parameter("metrics", "Names of metrics that commas divide; without it none.", TEXT),
-                    Parameter("segment", 'A slice as JSON, {"country":"DE"}; without it all predictions.', TEXT),
+                    Parameter(
+                        "segment", 'A slice, {"country":"DE"}; without it all predictions.', SEGMENT, is_json=True
+                    ),
                     Parameter("since", "Windows that start at or after this time.", TIME),
                     Parameter("until", "Windows that start before this time.", TIME),
                     Parameter(
@@ -236,7 +240,9 @@ class Api:
 
 async def _unknown(request: web.Request) -> web.Response:
     if request.method not in ("GET", "HEAD"):
-        return problem_response(HTTPStatus.METHOD_NOT_ALLOWED, "the API only answers GET")
+        refused = problem_response(HTTPStatus.METHOD_NOT_ALLOWED, "the API only answers GET and HEAD")
+        refused.headers["Allow"] = "GET, HEAD"
+        return refused
     return problem_response(
         HTTPStatus.NOT_FOUND, f"nothing is served at {request.path[:200]}; {ROOT}/openapi.json lists all"
     )

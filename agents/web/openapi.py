@@ -76,12 +76,13 @@ def _shape(status: str, problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = {"schema": dict(parameter.schema)}
     return {
         "name": parameter.name,
         "in": "path" if parameter.is_in_path else "query",
         "required": parameter.is_in_path,
         "description": parameter.meaning,
-        "schema": dict(parameter.schema),
+        **({"content": {"application/json": schema}} if parameter.is_json else schema),
     }
 
 

@@ -11,9 +11,10 @@ from agents.web.problems import BadRequest
 from schemas.errors import Rejected
 from schemas.times import parse_time_ms
 
-__all__ = ["Query"]
+__all__ = ["LONGEST_TEXT", "Query", "time_ms"]
 
-LONGEST_TEXT = 4096
+LONGEST_TEXT = 256
+"""Twice what a name may have, and enough for a segment."""
 
 
 class Query:

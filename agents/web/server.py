@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 STOP_SECONDS = 1.0
 LARGEST_BODY_BYTES = 4096
 """Of the one form there is."""
+LONGEST_LINE_BYTES = 32_768
+"""Of a request: every parameter at its longest, each byte of it escaped."""
 
 Complaint = Callable[[], str | None]
 """Says what is wrong; None if nothing is."""
@@ -76,7 +78,9 @@ async def serve_web(
     app.router.add_get("/login", show_login)
     app.router.add_post("/login", log_in(access))
     mount(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30, max_line_size=LONGEST_LINE_BYTES
+    )
     await runner.setup()
     try:
         try:
