@@ -15,7 +15,6 @@ from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
 
-
 # Started in the background by some shells, this process ignores SIGINT, and all its children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

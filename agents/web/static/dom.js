@@ -15,6 +15,9 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A name that may be broken after its underscores. */
+export const broken = (name) => name.split("_").flatMap((part, at) => (at ? ["_", h("wbr"), part] : [part]));
+
 /** Show other children in `root`; what has the focus keeps it, and what was opened stays open, by `data-key`. */
 export function replace(root, ...children) {
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;

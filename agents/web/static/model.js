@@ -3,7 +3,7 @@
 import { address, ask, modelPath } from "./api.js";
 import { FIGURE_BANDS, figure, figureSeries, lineSeries, trafficSeries } from "./chart.js";
 import { download } from "./download.js";
-import { h, replace, table } from "./dom.js";
+import { broken, h, replace, table } from "./dom.js";
 import { STATUSES, age, count, duration, interval, number, reason, segmentName, share, time } from "./format.js";
 import { confusion, delays, segments } from "./parts.js";
 
@@ -151,7 +151,7 @@ function trafficChart({ page, windows }, x, common) {
       + `${count(due(point))} due, ${count(point.never_labelled)} never, ${count(point.failed)} more failed`;
   };
   return figure({
-    ...common, key: "traffic", title: "Predictions: labelled, never labelled, still due", height: LOW_CHART_HEIGHT, describe,
+    ...common, key: "traffic", title: [h("span", {}, "Predictions"), ...[["--data", "labelled"], ["--never", "never labelled"], ["--due", "still due"]].map(([color, name]) => [h("span", { class: "swatch", style: `background: var(${color})`, "aria-hidden": "true" }), name])], height: LOW_CHART_HEIGHT, describe,
     summary: `Newest: ${describe(points.length - 1)}`,
     data: [x, points.map((point) => point.predictions), points.map((point) => point.labelled + point.never_labelled), points.map((point) => point.labelled)],
     series: trafficSeries, unit: (value) => count(value), range: (_, __, high) => [0, high * 1.05 || 1],
@@ -203,7 +203,7 @@ function about({ page, metric, link }, { reports }) {
     h("section", {}, h("h2", {}, "All figures"), h("p", { class: "quiet" }, `Of ${time(report.window.start, page.size_seconds)}, ${segmentName(report.segment)}.`),
       table("All figures of this window", ["Metric", ["Value", "n"], ["Interval", "n"], ["n", "n"]],
         Object.entries(report.metrics).map(([name, each]) => [
-          h("th", { scope: "row" }, h("a", { href: link({ metric: name }), "data-key": `metric ${name}` }, name)),
+          h("th", { scope: "row" }, h("a", { href: link({ metric: name }), "data-key": `metric ${name}` }, broken(name))),
           each.value === null ? reason(report.undefined[name]) : number(each.value), interval(each), count(each.n)]))));
 }
 

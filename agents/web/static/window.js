@@ -1,7 +1,7 @@
 // One window of one model version: every figure of every slice, and when it was revised.
 
 import { address, ask, modelPath } from "./api.js";
-import { h, replace, table } from "./dom.js";
+import { broken, h, replace, table } from "./dom.js";
 import { STATUSES, age, count, duration, interval, number, reason, segmentName, share, time } from "./format.js";
 import { confusion, delays, segments } from "./parts.js";
 
@@ -58,10 +58,10 @@ function summary(report) {
 }
 
 function figures(title, report) {
-  return h("section", {}, h("h2", {}, title),
+  return h("section", { class: "double" }, h("h2", {}, title),
     table(title, ["Metric", ["Value", "n"], ["Interval", "n"], ["n", "n"], ["Possible", "n"]],
       Object.entries(report.metrics).map(([name, each]) => [
-        h("th", { scope: "row" }, name), each.value === null ? reason(report.undefined[name]) : number(each.value),
+        h("th", { scope: "row" }, broken(name)), each.value === null ? reason(report.undefined[name]) : number(each.value),
         interval(each), count(each.n), each.possible ? `${number(each.possible[0])} to ${number(each.possible[1])}` : "–"])));
 }
 
