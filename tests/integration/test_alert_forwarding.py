@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.support.alerts import AlertTopic, an_alert, forwarder, now_ms
 from tests.support.certificates import make_certificates
 from tests.support.waiting import wait_until
 
+GUIDE = Path(__file__).resolve().parents[2] / "deploy/guides/subscribing_to_alerts.md"
 SECRET = "s3cret-of-somebody"
 
 
@@ -350,3 +353,21 @@ def test_receiver_is_asked_again_when_it_said(topic: AlertTopic, tmp_path: Path)
         topic.publish(an_alert())
         wait_until(lambda: bool(receiver.taken), what="the alert")
     assert times[1] - times[0] > 2.5
+
+
+def test_program_of_the_guide_sees_alerts_begin_end_and_fall_silent(topic: AlertTopic, tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    program = program.replace("localhost:9092", topic.brokers).replace('"model-alerts"', f'"{topic.name}"')
+    topic.publish(an_alert("a"), an_alert("b", ends_ms=now_ms() + 2000), an_alert("c"), an_alert("c"))
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=said, stderr=said)
+    try:
+        wait_until(lambda: 3 == (tmp_path / "said").read_text().count("begins"), what="three alerts")
+        topic.publish(an_alert("a", status="resolved"))
+        wait_until(lambda: 2 == (tmp_path / "said").read_text().count("ends"), what="two ends")
+    finally:
+        process.kill()
+        process.wait()
+    lines = (tmp_path / "said").read_text().splitlines()
+    expected = ["begins: accuracy of a is 0.71", "begins: accuracy of b is 0.71", "begins: accuracy of c is 0.71"]
+    assert [*expected, "ends: accuracy of a is 0.71", "ends: accuracy of b is 0.71"] == sorted(lines)

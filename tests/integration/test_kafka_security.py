@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import subprocess
 import sys
@@ -14,19 +15,24 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from agents.alert_forwarding import RECEIVERS
 from agents.kafka_connection import connection_options
 from agents.kafka_greeting import greet
 from agents.settings import KafkaSettings, SecuritySettings
 from deploy.servers import RedisServer
+from schemas.codec import encode
 from schemas.dead_letter import dead_letter
 from schemas.errors import Reason
 from schemas.topics import TOPICS
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
+from tests.support.alert_receiver import AlertReceiver, alert_receiver
+from tests.support.alerts import an_alert
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.guarded_kafka import EXPIRED, GUARDED, MUTUAL, PASSWORD, Grant, GuardedKafka, start_guarded_kafka
 from tests.support.proxy import Proxy
 from tests.support.services import unique_name
 from tests.support.traffic import Traffic, draw_traffic, produce
+from tests.support.waiting import wait_until
 from tests.support.workers import Installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +176,10 @@ async def test_broker_that_is_away_may_come_back(guarded: GuardedKafka) -> None:
 # --- who may do what -------------------------------------------------------------------------------------------------
 
 
+FORWARDERS = tuple(f"-alerts-{receiver}" for receiver in RECEIVERS)
+"""Endings of the groups in which alerts are forwarded."""
+
+
 class Tenant(Installation):
     """An installation on the guarded broker, and one user's way in."""
 
@@ -187,8 +197,9 @@ class Tenant(Installation):
         """The names on the wire of what the guide names."""
         if named == "all":
             return list(self.topics.values())
-        names = {**self.topics, "kafka.group": self.name}
-        return [names[name] for name in re.findall(r"`([\w.]+)`", named)]
+        groups = {f"kafka.group{ending}": f"{self.name}{ending}" for ending in ("", *FORWARDERS)}
+        names = {**self.topics, **groups}
+        return [names[name] for name in re.findall(r"`([\w.-]+)`", named)]
 
     def grants(self, command: str) -> list[Grant]:
         """What the guide says that a command needs."""
@@ -200,21 +211,25 @@ class Tenant(Installation):
             for name in self.resources(named)
         ]
 
-    def run(self, *command: str, password: str = PASSWORD, **security: object) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; neither password is in anything that it says."""
+    def way_in(self, *, password: str = PASSWORD, **security: object) -> dict[str, str]:
+        """The environment of commands that reach the guarded listener."""
         self._password_file.write_text(f"{password}\n")
         security = by_password(self.guarded) | {"password_file": self._password_file} | security
         del security["password"]
+        return {
+            **self.environment,
+            **{f"LATELABEL_KAFKA__SECURITY__{name.upper()}": str(value) for name, value in security.items()},
+            "LATELABEL_KAFKA__BROKERS": self.guarded.server.address_of(GUARDED),
+            "LATELABEL_KAFKA__PARTITIONS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def run(self, *command: str, password: str = PASSWORD, **security: object) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; neither password is in anything that it says."""
         done = subprocess.run(
             [sys.executable, "-m", "agents", *command],
             cwd=self.folder,
-            env={
-                **self.environment,
-                **{f"LATELABEL_KAFKA__SECURITY__{name.upper()}": str(value) for name, value in security.items()},
-                "LATELABEL_KAFKA__BROKERS": self.guarded.server.address_of(GUARDED),
-                "LATELABEL_KAFKA__PARTITIONS": "1",
-                "PYTHONPATH": str(ROOT),
-            },
+            env=self.way_in(password=password, **security),
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,
@@ -283,7 +298,11 @@ def send_letter(tenant: Tenant) -> None:
 
 
 FILE = "predictions.jsonl"
-FURTHER = {"tail metrics": ("--timeout", "1"), "replay": (FILE, "--topic", "predictions")}
+FURTHER = {
+    "tail metrics": ("--timeout", "1"),
+    "tail alerts": ("--timeout", "1"),
+    "replay": (FILE, "--topic", "predictions"),
+}
 TOLD = {
     "topics create": "created",
     "init": "Created ledger",
@@ -291,6 +310,7 @@ TOLD = {
     "dead-letters list": "implausible_time",
     "dead-letters replay": "1 replayed",
     "tail metrics": "",
+    "tail alerts": "",
     "replay": "",
 }
 
@@ -309,6 +329,39 @@ def test_command_with_exactly_the_rights_of_the_guide_does_its_work(tenant: Tena
     assert "allow" not in done.stderr + done.stdout
     assert 0 == done.returncode, done.stderr + done.stdout
     assert TOLD[command] in done.stdout
+
+
+@contextlib.contextmanager
+def forwarding(tenant: Tenant, receiver: AlertReceiver) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "agents", "alerts", "forward", "--to", "webhook", "--url", receiver.url],
+        cwd=tenant.folder, env=tenant.way_in(), stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_forwarder_with_exactly_the_rights_of_the_guide_forwards_and_names_each_that_is_missing(
+    tenant: Tenant,
+) -> None:
+    producer = Producer({"bootstrap.servers": tenant.brokers})
+    producer.produce(tenant.topics["alerts"], encode(an_alert()))
+    assert 0 == producer.flush(30)
+    grants = [grant for grant in tenant.grants("alerts forward") if not grant[2].endswith(("alertmanager", "apprise"))]
+    assert 2 == len(grants)
+    with alert_receiver() as receiver:
+        tenant.guarded.allow(USER, grants)
+        with forwarding(tenant, receiver):
+            wait_until(lambda: bool(receiver.taken), what="the alert", seconds=COMMAND_SECONDS)
+        for number in range(2):
+            tenant.guarded.allow(USER, grants[:number] + grants[number + 1 :])
+            with forwarding(tenant, receiver) as process:
+                _, log = process.communicate(timeout=COMMAND_SECONDS)
+            assert 1 == process.returncode, log
+            assert grants[number][2] in log
+            assert "Traceback" not in log
 
 
 # --- what a person sees ----------------------------------------------------------------------------------------------
