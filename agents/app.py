@@ -94,6 +94,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
         shards=settings.redis.shards,
         label_hold_ms=settings.label_hold_ms,
         keep_windows_ms=settings.keep_windows_ms,
+        max_labels=settings.max_labels,
     )
     reports = RedisReports(redis, **place)
     worker: Worker | None = None
@@ -245,6 +246,7 @@ def _connect(
         max_future_skew_ms=settings.max_future_skew_ms,
         dead_letters=settings.kafka.topic("dead_letters"),
         predicts_numbers=any(model.task is Task.REGRESSION for model in settings.models),
+        takes_lists=settings.takes_lists,
         model=models,
     )
 

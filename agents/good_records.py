@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from agents.record_batch import RecordBatch
 from agents.refused_record import refusal
-from schemas.codec import Decoded, class_name, decode_labels, decode_predictions, regression_value
+from schemas.codec import Decoded, class_name, class_names, decode_labels, decode_predictions, regression_value
 from schemas.errors import Rejected
 from streams.ledger.parts import Role
 from streams.monitored_model import MonitoredModel, Task
 
-__all__ = ["GoodRecords", "PackingSettings", "read_batch"]
+__all__ = ["GoodRecords", "Named", "PackingSettings", "read_batch"]
+
+
+Named: TypeAlias = str | tuple[str, ...] | None
+"""What a record names: a class, a list of them, or nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,8 @@ class PackingSettings:
 
     `model` returns the settings of any model by name, all defaults for one that is not listed.
     `dead_letters` is the name of that topic on the wire. `predicts_numbers` says whether some model is a regression:
-    labels that are numbers then travel as such too.
+    labels that are numbers then travel as such too. `takes_lists` says whether some model answers with lists: labels
+    that are lists are then taken.
     """
 
     shards: int
@@ -33,6 +38,7 @@ class PackingSettings:
     max_future_skew_ms: int
     dead_letters: str
     predicts_numbers: bool
+    takes_lists: bool
     model: Callable[[str], MonitoredModel]
 
 
@@ -40,15 +46,23 @@ class PackingSettings:
 class GoodRecords:
     """Those of a batch from an offset on.
 
-    Each with its index in the batch, its class as it was sent (None: no answer) and its event time. `rejected` are
-    the others, by index.
+    Each with its index in the batch, its class as it was sent (None: no answer, a tuple: a list) and its event time.
+    `has_lists` says whether one of them is a list. `rejected` are the others, by index.
     """
 
     records: Sequence[Any]
     indexes: Sequence[int]
-    classes: Sequence[str | None]
+    classes: Sequence[Named]
+    has_lists: bool
     times_ms: npt.NDArray[np.int64]
     rejected: Sequence[tuple[int, Rejected]]
+
+    @property
+    def texts(self) -> Sequence[str | None]:
+        """The classes; None in the place of a list."""
+        if not self.has_lists:
+            return cast("Sequence[str | None]", self.classes)
+        return [None if isinstance(named, tuple) else named for named in self.classes]
 
 
 def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, start: int, now_ms: int) -> GoodRecords:
@@ -61,12 +75,13 @@ def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, sta
         now_ms=now_ms,
         max_future_skew_ms=settings.max_future_skew_ms,
     )
-    classes, refused = _classes(decoded.records, role, settings)
+    classes, has_lists, refused = _classes(decoded.records, role, settings)
     good = decoded.without(refused)
     return GoodRecords(
         records=good.records,
         indexes=[first + index for index in good.indexes] if first else good.indexes,
         classes=[each for at, each in enumerate(classes) if at not in refused] if refused else classes,
+        has_lists=has_lists,
         times_ms=good.times_ms,
         rejected=[(first + at, refusal(batch.values[first + at], why)) for at, why in good.rejected],
     )
@@ -74,28 +89,35 @@ def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, sta
 
 def _classes(
     records: Sequence[Any], role: Role, settings: PackingSettings
-) -> tuple[Sequence[str | None], Mapping[int, Rejected]]:
-    """What each record names, aliases not applied, and by index why some name no class."""
+) -> tuple[Sequence[Named], bool, Mapping[int, Rejected]]:
+    """What each record names, aliases not applied, whether there are lists, and by index why some name no class."""
     is_prediction = role is Role.PREDICTIONS
     answers = [record.prediction for record in records] if is_prediction else [record.label for record in records]
-    numeric = {
-        name
-        for name in {record.model for record in records}
-        if name is not None and settings.model(name).task is Task.REGRESSION
-    }
+    tasks = {name: settings.model(name).task for name in {record.model for record in records} if name is not None}
+    special = {name for name, task in tasks.items() if not task.counts_classes}
     refused: dict[int, Rejected] = {}
-    # A text is its own name; what is left is rare, or a model of numbers.
+    has_lists = False
+    # A text is its own name; what is left is rare, or a model of numbers or lists.
     for at in [
         at
         for at, (answer, record) in enumerate(zip(answers, records, strict=True))
-        if answer.__class__ is not str or record.model in numeric
+        if answer.__class__ is not str or record.model in special
     ]:
         if is_prediction and answers[at] is None:
             continue  # the answer of a request that failed
         try:
-            if records[at].model in numeric:
-                regression_value(answers[at])
-            answers[at] = class_name(answers[at])
+            answers[at] = name = _name(answers[at], tasks.get(records[at].model), settings, is_prediction=is_prediction)
+            has_lists = has_lists or name.__class__ is tuple
         except Rejected as rejected:
             refused[at] = rejected.with_traceback(None)
-    return answers, refused
+    return answers, has_lists, refused
+
+
+def _name(answer: object, task: Task | None, settings: PackingSettings, *, is_prediction: bool) -> Named:
+    """What one answer or label names; `task` is that of the model it is addressed to, None if it is meant for all."""
+    if task is Task.REGRESSION:
+        regression_value(answer)
+    may_be_list = settings.takes_lists if task is None else task.takes_lists
+    if may_be_list and (is_prediction or isinstance(answer, list)):
+        return class_names(answer)
+    return class_name(answer)

@@ -10,13 +10,13 @@ from agents.durations import duration_text
 from agents.explain_settings import ExplainSettings
 from agents.settings_fields import Applies, Conflict, Reader, read_section, reads, section, setting
 from agents.settings_file import Found, Unreadable, did_you_mean
-from agents.settings_readers import choice, duration, each, mapping_of, number, optional
+from agents.settings_readers import choice, duration, each, mapping_of, number, optional, whole_number
 from agents.settings_schema import section_schema
 from schemas.classes import class_name
 from schemas.errors import Rejected
-from schemas.limits import NAME_BYTES
+from schemas.limits import LIST_ENTRIES, NAME_BYTES
 from streams.alerting.metrics import known_metrics
-from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
+from streams.monitored_model import DAY_MS, DEFAULT_K, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
 
 __all__ = ["ClassSettings", "ModelSettings", "metric_name", "model_section"]
 
@@ -114,8 +114,9 @@ class ModelSettings:
     task: str = setting(
         "multiclass",
         choice(*Task),
-        "`binary`, `multiclass` or `regression`: which figures exist. `binary` figures are about `positive_class`."
-        " Never from classes to numbers, or back, once the model is counted.",
+        "`binary`, `multiclass`, `regression`, `multilabel` (a set of classes) or `ranking` (items from the best on):"
+        " which figures exist. `binary` figures are about `positive_class`. Never from classes to numbers or lists, or"
+        " back, once the model is counted.",
         Applies.AT_ONCE,
     )
     positive_class: str | None = setting(
@@ -123,6 +124,12 @@ class ModelSettings:
         optional(_class),
         "The class that precision, recall and F1 of a binary model are about. None: they are undefined. After a change"
         " figures of scores begin anew, with windows that start later.",
+        Applies.AT_ONCE,
+    )
+    at_k: int = setting(
+        DEFAULT_K,
+        whole_number(1, LIST_ENTRIES),
+        "How many items of a ranking count in the figures called `..._at_k`: about as many as people see.",
         Applies.AT_ONCE,
     )
     classes: ClassSettings = section(ClassSettings, "What is known about the classes beforehand.")
@@ -204,6 +211,8 @@ class ModelSettings:
             yield Conflict(
                 ("task", "positive_class"), "binary, since positive_class is given; or no positive_class", self.task
             )
+        if self.at_k != DEFAULT_K and self.task != Task.RANKING:
+            yield Conflict(("task", "at_k"), "ranking, since at_k is given; or no at_k", self.task)
         for crossing in self.cross:
             if undeclared := [name for name in crossing if name not in self.segments]:
                 yield Conflict(("cross",), "segments that `segments` declares", f'"{undeclared[0]}"')
@@ -214,6 +223,7 @@ class ModelSettings:
             name=self.name,
             task=Task(self.task),
             positive_class=self.positive_class,
+            at_k=self.at_k,
             class_names=self.classes.names,
             class_aliases=self.classes.aliases,
             report_windows_ms=tuple(sorted(self.report_windows_ms)),

@@ -10,9 +10,10 @@ object outlives the batch.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ from agents.refused_record import letter_message
 from schemas.codec import regression_value
 from schemas.errors import Rejected
 from schemas.prediction import SentPrediction
-from streams.identity import ABSENT, KEY_BYTES, model_hash, request_keys, shards_of
-from streams.ledger.parts import TIME_BYTES, Definitions, Role, Source
+from streams.identity import ABSENT, KEY_BYTES, items_hash, model_hash, request_keys, shards_of
+from streams.ledger.item_lists import set_of
+from streams.ledger.parts import NO_ITEMS, TIME_BYTES, WORD_BYTES, Definitions, Role, Source, pack_items
 from streams.ledger.slicing import Run, arrivals_of, running_highs
+from streams.monitored_model import Task
 from streams.ports import OutgoingMessage
 from streams.stability.latency_words import latency_words
 
@@ -37,10 +40,25 @@ __all__ = ["PackedRun", "Packer", "PackingSettings"]
 
 _LABEL_FIELDS: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8")]
 _LABEL_FIELDS += [("time", "u1", TIME_BYTES), ("label", "V8")]
-_LABEL_ROWS = (np.dtype(_LABEL_FIELDS), np.dtype([*_LABEL_FIELDS, ("value", ">f8")]))
-"""Without and with a word for the value."""
+_NO_ITEMS = np.array(NO_ITEMS, dtype=">u8").tobytes()
+
+
+def _label_row(words: int) -> np.dtype[np.void]:
+    """With a word for the value, and with more for lists."""
+    value = [("value", ">f8")] if words else []
+    return np.dtype([*_LABEL_FIELDS, *value, *([("items", f"V{(words - 1) * WORD_BYTES}")] if words > 1 else [])])
+
 
 _model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _LabelledList:
+    """A list in a label: its hash, its items unless it is a list of one, and the names behind them."""
+
+    hash: bytes
+    packed: bytes
+    names: Mapping[bytes, str]
 
 
 class Packer:
@@ -90,20 +108,46 @@ class Packer:
         )
 
     def _label_rows(self, found: GoodRecords) -> tuple[npt.NDArray[np.void], int, Definitions]:
-        words = int(self._settings.predicts_numbers)
-        rows = np.empty(len(found.records), dtype=_LABEL_ROWS[words])
         models = [record.model for record in found.records]
-        hashes = {key: class_hash_of(self._labelled_class(*key)) for key in {*zip(models, found.classes, strict=True)}}
+        kinds: set[tuple[str | None, Any]] = {*zip(models, found.classes, strict=True)}
+        of_lists = [kind for kind in kinds if isinstance(kind[1], tuple)] if found.has_lists else []
+        lists = {kind: self._labelled_list(*kind) for kind in of_lists}
+        texts = {kind: self._labelled_class(*kind) for kind in kinds if kind not in lists}
+        hashes = {kind: class_hash_of(text) for kind, text in texts.items()}
+        names = {hashed: texts[kind] for kind, hashed in hashes.items() if not self._is_ranking(kind[0])}
+        for kind, each in lists.items():
+            hashes[kind] = each.hash
+            names |= {} if self._is_ranking(kind[0]) else each.names
+        packed = {kind: each.packed for kind, each in lists.items() if each.packed}
+        words = 1 + max(map(len, packed.values())) // WORD_BYTES if packed else int(self._settings.predicts_numbers)
+        rows = np.empty(len(found.records), dtype=_label_row(words))
         addressed = {model: ABSENT if model is None else _model_hash(model) for model in {*models}}
         labels = b"".join([hashes[key] for key in zip(models, found.classes, strict=True)])
         rows["label"] = np.frombuffer(labels, dtype="V8")
         rows["model"] = np.frombuffer(b"".join([addressed[model] for model in models]), dtype="V8")
         if words:
             rows["value"] = [_number(record.label) for record in found.records]
-        return rows, words, Definitions({hashed: self._labelled_class(*key) for key, hashed in hashes.items()})
+        if packed:
+            width = (words - 1) * WORD_BYTES
+            items = [
+                packed.get(kind, _NO_ITEMS).ljust(width, b"\0") for kind in zip(models, found.classes, strict=True)
+            ]
+            rows["items"] = np.frombuffer(b"".join(items), dtype=f"V{width}")
+        return rows, words, Definitions(names)
 
     def _labelled_class(self, model: str | None, text: Any) -> str:
         return str(text) if model is None else self._settings.model(model).class_aliases.get(text, text)
+
+    def _labelled_list(self, model: str | None, texts: Iterable[str]) -> _LabelledList:
+        names = {class_hash_of(name): name for name in (self._labelled_class(model, text) for text in texts)}
+        items = set_of(names)
+        if len(items) == 1:
+            return _LabelledList(items[0], b"", names)
+        return _LabelledList(items_hash(items), pack_items(items), names)
+
+    def _is_ranking(self, model: str | None) -> bool:
+        """Whether labels are for a ranking alone, whose items are told apart and never shown: there may be millions."""
+        return self._settings.takes_lists and model is not None and self._settings.model(model).task is Task.RANKING
 
     def _dead_letter(
         self, batch: RecordBatch, index: int, rejected: Rejected, *, now_ms: int

@@ -3,20 +3,29 @@
 The script knows which prediction got which label; what that adds to the sums (logarithms, bins, squares) is worked
 out here for thousands of pairs at once. A log is a run of groups, one for each combination of slices in a commit:
 
-    kind 1 (1: numbers), number of slices 1, number of rows 4, slice 8 ...
-    rows   flags 1 (1: taken back, 2: has a value, 4: the event happened), delay in ms 6, value 8, [label 8: numbers]
+    kind 1, number of slices 1, number of rows 4, [shape], slice 8 ...
+    rows   flags 1 (1: taken back, 2: has a value, 4: the event happened), delay in ms 6, and by kind
+      0 classes   value 8
+      1 numbers   value 8, label 8
+      2 sets      classes found, invented and missed, 8 each; the shape says how many of each, 1 byte each
+      3 rankings  number of relevant items 1, ranks of those that were ranked, 1 each; the shape says how many, 1 byte
+
+The script compares lists, because it alone knows which classes have cells of their own when a pair is made.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streams.identity import EVERYTHING, HASH_BYTES
 from streams.pair_sums.many import delay_sums, regression_sums, score_sums
+from streams.pair_sums.many_lists import multilabel_sums, ranking_sums
 
 __all__ = ["chunks", "logged_sums"]
 
@@ -24,12 +33,22 @@ CHUNK_BYTES = 512 * 1024
 """Put into the sums in one call."""
 
 _GROUP = struct.Struct(">BBI")
-_NUMBERS = 1
+_CLASSES, _NUMBERS, _SETS, _RANKINGS = range(4)
+_SHAPE_BYTES = {_CLASSES: 0, _NUMBERS: 0, _SETS: 3, _RANKINGS: 1}
 _TAKEN_BACK, _HAS_VALUE, _HAPPENED = 1, 2, 4
-_FIELDS: list[tuple[str, str]] = [("flags", "u1"), ("delay_high", ">u2"), ("delay_low", ">u4"), ("value", ">f8")]
-_ROWS = (np.dtype(_FIELDS), np.dtype([*_FIELDS, ("label", ">f8")]))
+_FIELDS: list[Any] = [("flags", "u1"), ("delay_high", ">u2"), ("delay_low", ">u4")]
 
 Rows = npt.NDArray[np.void]
+
+
+@functools.lru_cache(maxsize=1024)
+def _row(kind: int, shape: bytes) -> np.dtype[np.void]:
+    if kind == _SETS:
+        names = ("found", "invented", "missed")
+        return np.dtype([*_FIELDS, *((name, ">u8", (count,)) for name, count in zip(names, shape, strict=True))])
+    if kind == _RANKINGS:
+        return np.dtype([*_FIELDS, ("relevant", "u1"), ("ranks", "u1", (shape[0],))])
+    return np.dtype([*_FIELDS, ("value", ">f8"), *([("label", ">f8")] if kind == _NUMBERS else [])])
 
 
 def chunks(log: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -48,11 +67,11 @@ def chunks(log: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def logged_sums(log: bytes) -> dict[tuple[bytes, str], int]:
     """What all pairs of a log add, by slice and name of the sum."""
-    groups: dict[tuple[int, bytes], list[Rows]] = {}
-    for kind, slices, rows in _groups(log):
-        groups.setdefault((kind, slices), []).append(rows)
+    groups: dict[tuple[int, bytes, bytes], list[Rows]] = {}
+    for kind, shape, slices, rows in _groups(log):
+        groups.setdefault((kind, shape, slices), []).append(rows)
     totals: dict[tuple[bytes, str], int] = {}
-    for (kind, slices), parts in groups.items():
+    for (kind, _, slices), parts in groups.items():
         pieces = [EVERYTHING, *(slices[at : at + HASH_BYTES] for at in range(0, len(slices), HASH_BYTES))]
         for name, increment in _increments(kind, np.concatenate(parts)):
             for piece in pieces:
@@ -60,14 +79,16 @@ def logged_sums(log: bytes) -> dict[tuple[bytes, str], int]:
     return totals
 
 
-def _groups(log: bytes) -> Iterator[tuple[int, bytes, Rows]]:
+def _groups(log: bytes) -> Iterator[tuple[int, bytes, bytes, Rows]]:
+    """Kind, shape, slices and rows."""
     at = 0
     while at < len(log):
         kind, slices, count = _GROUP.unpack_from(log, at)
-        at += _GROUP.size
-        rows_at = at + slices * HASH_BYTES
-        dtype = _ROWS[kind]
-        yield kind, log[at:rows_at], np.frombuffer(log, dtype=dtype, count=count, offset=rows_at)
+        slices_at = at + _GROUP.size + _SHAPE_BYTES[kind]
+        rows_at = slices_at + slices * HASH_BYTES
+        shape = log[at + _GROUP.size : slices_at]
+        dtype = _row(kind, shape)
+        yield kind, shape, log[slices_at:rows_at], np.frombuffer(log, dtype=dtype, count=count, offset=rows_at)
         at = rows_at + count * dtype.itemsize
 
 
@@ -76,6 +97,21 @@ def _increments(kind: int, rows: Rows) -> Iterator[tuple[str, int]]:
     signs = np.where(flags & _TAKEN_BACK, -1, 1).astype(np.int64)
     delays_ms = (rows["delay_high"].astype(np.int64) << 32) + rows["delay_low"]
     yield from delay_sums(delays_ms, signs).items()
+    if kind == _SETS:
+        yield from _set_sums(rows, signs).items()
+    elif kind == _RANKINGS:
+        yield from ranking_sums(rows["ranks"].astype(np.int64), rows["relevant"].astype(np.int64), signs).items()
+    else:
+        yield from _value_sums(kind, rows, signs)
+
+
+def _set_sums(rows: Rows, signs: npt.NDArray[np.int64]) -> Mapping[str, int]:
+    found, invented, missed = (rows[name].astype(np.uint64) for name in ("found", "invented", "missed"))
+    return multilabel_sums(found=found, invented=invented, missed=missed, signs=signs)
+
+
+def _value_sums(kind: int, rows: Rows, signs: npt.NDArray[np.int64]) -> Iterator[tuple[str, int]]:
+    flags = rows["flags"]
     valued = (flags & _HAS_VALUE) != 0
     if not valued.any():
         return

@@ -21,12 +21,23 @@ from schemas.prediction import SentPrediction
 from streams.identity import (
     KEY_BYTES,
     class_hash,
+    items_hash,
     model_version_hash,
     model_version_name,
     segment_hash,
     segment_name,
 )
-from streams.ledger.parts import HAS_VALUE, IS_FAILED, TIME_BYTES, WORD_BYTES, Definitions, NameList
+from streams.ledger.item_lists import set_of
+from streams.ledger.parts import (
+    HAS_ITEMS,
+    HAS_VALUE,
+    IS_FAILED,
+    TIME_BYTES,
+    WORD_BYTES,
+    Definitions,
+    NameList,
+    pack_items,
+)
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
 
@@ -41,7 +52,8 @@ class_hash_of = functools.lru_cache(maxsize=65_536)(class_hash)
 """`class_hash`, remembered."""
 
 _Kind = tuple[tuple[str, str], str | None, tuple[str | None, ...], str | None]
-"""What rows of one kind share: model version, class as it was sent, values of the declared segments, status."""
+"""What rows of one kind share: model version, class as it was sent (lists are apart), values of the declared segments,
+status."""
 _KINDS = np.dtype([("terms", "V8"), ("predicted", "V8"), ("count", "u1"), ("flags", "u1")])
 _SUCCEEDED = (None, "ok")
 
@@ -72,6 +84,7 @@ class PredictionRows:
         names: dict[bytes, str] = {}
         versions = [(record.model, record.model_version or "") for record in found.records]
         subjects = await self._subjects(set(versions), names)
+        lists_of = _lists(found, versions, subjects, names) if found.has_lists else {}
         kinds, kind_of = _kinds(found, versions, subjects)
         lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
         slices = await self._slices(kinds, subjects, names, lists)
@@ -88,16 +101,23 @@ class PredictionRows:
         values, has_value = _values(found, versions, subjects)
         counts = table["count"][kind_of]
         words = int((counts + has_value).max(initial=0))
+        for at, each in lists_of.items():
+            words = max(words, int(counts[at]) + len(each.packed) // WORD_BYTES)
         rows = np.empty(len(found.records), dtype=_prediction_row(words))
         for name in ("terms", "predicted", "count", "flags"):
             rows[name] = table[name][kind_of]
         rows["flags"] |= has_value * np.uint8(HAS_VALUE)
+        for at, each in lists_of.items():
+            rows["predicted"][at] = np.frombuffer(each.hash, dtype="V8")[0]
+            rows["flags"][at] |= HAS_ITEMS if each.packed else 0
         if words:
             most = max(map(len, slices)) // WORD_BYTES
             packed = np.frombuffer(b"".join([each.ljust(most * WORD_BYTES, b"\0") for each in slices]), dtype="V8")
             tail = np.zeros((len(rows), words), dtype="V8")
             tail[:, :most] = packed.reshape(len(kinds), most)[kind_of]
             tail[np.flatnonzero(has_value), counts[has_value]] = values[has_value].astype(">f8").view("V8")
+            for at, each in lists_of.items():
+                tail[at, counts[at] : counts[at] + len(each.packed) // WORD_BYTES] = np.frombuffer(each.packed, "V8")
             rows["tail"] = tail.view(f"V{words * WORD_BYTES}")[:, 0]
         terms = {subject.terms.hash: subject.terms.pack() for subject in subjects.values()}
         return rows, words, Definitions(names, terms, lists)
@@ -176,7 +196,7 @@ def _kinds(
     names_of = {version: _segment_names(subject) for version, subject in subjects.items()}
     kinds: dict[_Kind, int] = {}
     kind_of = []
-    for record, version, text in zip(found.records, versions, found.classes, strict=True):
+    for record, version, text in zip(found.records, versions, found.texts, strict=True):
         names, segment = names_of[version], record.segment
         if not names:
             values: tuple[str | None, ...] = ()
@@ -188,6 +208,35 @@ def _kinds(
             values = tuple([segment.get(name) for name in names])
         kind_of.append(kinds.setdefault((version, text, values, record.status), len(kinds)))
     return kinds, np.array(kind_of, dtype=np.int64)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _List:
+    """A list that was predicted, by its names' hashes; `packed` is empty where the request failed."""
+
+    hash: bytes
+    packed: bytes
+
+
+def _lists(
+    found: GoodRecords,
+    versions: Sequence[tuple[str, str]],
+    subjects: Mapping[tuple[str, str], _Subject],
+    names: dict[bytes, str],
+) -> Mapping[int, _List]:
+    """The lists among the records, by index. Classes are named; items of a ranking are not, they may be millions."""
+    lists = {}
+    for at, named in enumerate(found.classes):
+        if isinstance(named, tuple):
+            model = subjects[versions[at]].model
+            texts = [model.class_aliases.get(text, text) for text in named]
+            items = tuple(map(class_hash_of, texts))
+            if model.task is Task.MULTILABEL:
+                names.update(zip(items, texts, strict=True))
+                items = set_of(items)
+            has_answer = found.records[at].status in _SUCCEEDED
+            lists[at] = _List(items_hash(items), pack_items(items) if has_answer else b"")
+    return lists
 
 
 def _values(
@@ -204,13 +253,15 @@ def _values(
         for at, record in enumerate(found.records)
         if (record.probabilities or not takes_score[versions[at]]) and scores[at] is None
     ]:
-        scores[at] = _value(found.records[at], found.classes[at], subjects[versions[at]].model)
+        named = found.classes[at]
+        text = None if isinstance(named, tuple) else named
+        scores[at] = _value(found.records[at], text, subjects[versions[at]].model)
     has_value = np.array([score is not None for score in scores], dtype=np.bool_)
     return np.array([0.0 if score is None else score for score in scores], dtype=np.float64), has_value
 
 
 def _takes_score(model: MonitoredModel) -> bool:
-    return model.task is not Task.REGRESSION and (model.task is not Task.BINARY or model.positive_class is not None)
+    return model.task.counts_classes and (model.task is not Task.BINARY or model.positive_class is not None)
 
 
 def _value(prediction: SentPrediction, text: str | None, model: MonitoredModel) -> float | None:

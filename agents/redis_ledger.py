@@ -29,6 +29,7 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
 from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
+from streams.ledger.join import MAX_LABELS
 from streams.ledger.parts import (
     CommitReply,
     Definitions,
@@ -113,12 +114,14 @@ class RedisLedger:
         shards: int,
         label_hold_ms: int,
         keep_windows_ms: int,
+        max_labels: int = MAX_LABELS,
     ) -> None:
         self._client = client
         self._address = address
         self._root = "{" + prefix + "}"
         self._keys = [shard_tag(prefix, shard, shards=shards) for shard in range(shards)]
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
+        self._max_labels = max_labels
         self._ledger_id: str | None = None
         self._commit = _Script("join", "commit")
         self._forget = _Script("join", "forget")
@@ -140,6 +143,7 @@ class RedisLedger:
             shards=settings.redis.shards,
             label_hold_ms=settings.label_hold_ms,
             keep_windows_ms=settings.keep_windows_ms,
+            max_labels=settings.max_labels,
         )
 
     async def close(self) -> None:
@@ -239,6 +243,7 @@ class RedisLedger:
         self, shard: int, parts: Sequence[Part], definitions: Definitions, *, forget_limit: int
     ) -> CommitReply:
         arguments = [*self._settings, forget_limit, ANY_LABEL, OTHER, OTHER_WRONG, self._ledger_id or ""]
+        arguments.append(self._max_labels)
         arguments += definition_arguments(definitions)
         for part in parts:
             arguments += part_arguments(part)

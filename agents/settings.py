@@ -36,7 +36,8 @@ from agents.settings_fields import (
 from agents.settings_file import LARGEST_BYTES, ConfigurationError, Found, Mistake, Unreadable, parse
 from agents.settings_readers import duration, each, file_name, flag, number, optional, text, whole_number
 from streams.errors import PermanentFailure
-from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+from streams.ledger.join import MAX_LABELS, MAX_LABELS_OF_RANKINGS
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 
 __all__ = [
     "ConfigurationError",
@@ -231,6 +232,17 @@ class Settings:
     def label_hold_ms(self) -> int:
         """How long after its own time a label may meet a prediction of some model."""
         return max(model.allowed_skew_ms for model in self.every_model)
+
+    @property
+    def max_labels(self) -> int:
+        """How many labels of one id are kept."""
+        has_rankings = any(model.task is Task.RANKING for model in self.models)
+        return MAX_LABELS_OF_RANKINGS if has_rankings else MAX_LABELS
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether predictions of some model are lists."""
+        return any(model.task.takes_lists for model in self.models)
 
     @property
     def largest_horizon_ms(self) -> int:

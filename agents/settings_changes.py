@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from agents.model_settings import ModelSettings
 from agents.settings import Settings
 from agents.settings_fields import Applies, settings_of
-from streams.monitored_model import MonitoredModel, Task
+from streams.monitored_model import MonitoredModel
 
 __all__ = ["Adoption", "Change", "adopt"]
 
@@ -87,7 +87,7 @@ def _models(running: Settings, now: Settings, adopted: list[Change], refused: li
 
 
 def _merged_model(before: MonitoredModel, after: MonitoredModel) -> MonitoredModel:
-    if (before.task is Task.REGRESSION) != (after.task is Task.REGRESSION):
+    if before.task is not after.task and not (before.task.counts_classes and after.task.counts_classes):
         return before
     taken = {
         field.name: getattr(after, field.name)

@@ -10,6 +10,7 @@ from streams.errors import TemporaryFailure
 from streams.evaluation import RESERVED_NAMES, ReportWindow, slice_counts
 from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.monitored_model import MonitoredModel
+from streams.pair_sums.lists import class_of
 from streams.ports import Ledger
 from streams.reports import SliceCounts
 from streams.window_sums import WindowSums
@@ -65,7 +66,9 @@ class WindowCounts:
             self._sums.put(base, cells, stamp=stamps.get(base))
             for shard_cells in cells:
                 for piece, label, prediction in shard_cells:
-                    hashes.update((piece,) if label == SUM else (piece, label, prediction))
+                    hashes.update((piece, label, prediction) if label != SUM else (piece,))
+                    if label == SUM and (named := class_of(prediction)):
+                        hashes.add(named)
         await self.learn(hashes)
 
     def slices(self, window: ReportWindow, model: MonitoredModel) -> Iterator[tuple[Mapping[str, str], SliceCounts]]:

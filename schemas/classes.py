@@ -15,7 +15,7 @@ from types import MappingProxyType
 from schemas.errors import Reason, Rejected, shown
 from schemas.limits import MAX_REGRESSION_MAGNITUDE, NAME_BYTES
 
-__all__ = ["class_name", "regression_value"]
+__all__ = ["class_name", "class_names", "regression_value"]
 
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 _EXACT = 2**53
@@ -50,6 +50,19 @@ def class_name(value: object, aliases: Mapping[str, str] = _NO_ALIASES) -> str:
     else:
         raise Rejected(Reason.WRONG_TYPE, f"{shown(value)} is not one class; send a string, true, false or a number")
     return aliases.get(name, name) if aliases else name
+
+
+def class_names(value: object) -> tuple[str, ...]:
+    """The classes or items that a list names, in its order; each by the rule of `class_name`.
+
+    Raises: Rejected, `wrong_type` unless it is a list of texts, numbers, true and false.
+
+    >>> class_names(["shoes", 17, 17.0])
+    ('shoes', '17', '17')
+    """
+    if not isinstance(value, list):
+        raise Rejected(Reason.WRONG_TYPE, f"{shown(value)} is not a list; a multilabel or ranking model needs one")
+    return tuple(map(class_name, value))
 
 
 def regression_value(value: object) -> float:

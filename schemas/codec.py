@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from schemas.classes import class_name, regression_value
+from schemas.classes import class_name, class_names, regression_value
 from schemas.diagnosis import (
     bad_field,
     diagnose,
@@ -40,6 +40,7 @@ from schemas.times import EARLIEST_MS, event_time_ms, format_time, parse_time_ms
 __all__ = [
     "Decoded",
     "class_name",
+    "class_names",
     "cloud_event_headers",
     "decode_labels",
     "decode_predictions",

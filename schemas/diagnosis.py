@@ -15,7 +15,7 @@ from types import MappingProxyType
 import msgspec
 
 from schemas.errors import Reason, Rejected, shown
-from schemas.limits import MAX_INSTANCE, MAX_NESTING, NAME_BYTES, RECORD_BYTES, REQUEST_ID_BYTES
+from schemas.limits import LIST_ENTRIES, MAX_INSTANCE, MAX_NESTING, NAME_BYTES, RECORD_BYTES, REQUEST_ID_BYTES
 
 __all__ = [
     "FIELD_RULES",
@@ -28,7 +28,9 @@ __all__ = [
     "too_large",
 ]
 
-_ANSWER_RULE = f"a string of at most {NAME_BYTES} bytes, true, false, a finite number, or a list of these"
+_ANSWER_RULE = (
+    f"a string of at most {NAME_BYTES} bytes, true, false, a finite number, or a list of up to {LIST_ENTRIES} of these"
+)
 _COUNT_RULE = "an integer from 0 to 2^63 - 1"
 FIELD_RULES: Mapping[str, str] = MappingProxyType(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.limits import NAME_BYTES, REQUEST_ID_BYTES
+from schemas.limits import LIST_ENTRIES, NAME_BYTES, REQUEST_ID_BYTES
 
 __all__ = ["DESCRIPTIONS"]
 
@@ -15,7 +15,8 @@ _REQUEST_ID = (
 _INSTANCE = "Tells the rows of one request apart; default 0."
 _CLASS = (
     f'A class: text of at most {NAME_BYTES} bytes, true, false or a number, where 1, 1.0 and "1" are one class.'
-    " A number of at most 1e12 in size for regression. A list for multilabel and ranking."
+    f" A number of at most 1e12 in size for regression. A list of at most {LIST_ENTRIES} of them for multilabel, where"
+    " it is a set, and for ranking, where the best item comes first."
 )  # fmt: skip
 
 DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -40,7 +41,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "SentLabel": {
             "request_id": _REQUEST_ID,
-            "label": f"What was true. {_CLASS}",
+            "label": f"What was true. {_CLASS} Of a ranking, items that are relevant: every label adds its own.",
             "instance": _INSTANCE,
             "event_time": "When the truth became known, RFC 3339 with a zone; default the record's Kafka timestamp.",
             "model": "Only this model's predictions are meant; default all.",
@@ -99,7 +100,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "coverage": "labelled / predictions; null without predictions.",
             "coverage_expected": "What past windows of the model had at this age and at the end.",
             "label_delay_seconds": "Percentiles of label time minus prediction time.",
-            "confusion": "Pairs of label and prediction; null without any and for regression.",
+            "confusion": "Pairs of label and prediction; null without any and for numbers and lists.",
+            "at_k": "How many items of a ranking count in figures called ..._at_k.",
             "metrics": "Figures by name, defined as in scikit-learn; an undefined one has null as value.",
             "undefined": "Why a metric has no value.",
             "per_class": "Each class against the rest.",

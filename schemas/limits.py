@@ -11,6 +11,7 @@ __all__ = [
     "DEAD_LETTER_EXCERPT_BYTES",
     "DEAD_LETTER_MESSAGE_CHARACTERS",
     "DEAD_LETTER_TOPIC_BYTES",
+    "LIST_ENTRIES",
     "MAX_INSTANCE",
     "MAX_NESTING",
     "MAX_REGRESSION_MAGNITUDE",
@@ -28,6 +29,9 @@ MAX_NESTING = 64
 REQUEST_ID_BYTES = 256
 NAME_BYTES = 128
 """Models, versions, classes and segment values."""
+
+LIST_ENTRIES = 64
+"""Of a prediction or label that is a list. An id keeps its lists until its horizon is over, 8 bytes an entry."""
 
 MAX_INSTANCE = 2**31 - 1
 MAX_REGRESSION_MAGNITUDE = 1e12

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.limits import MAX_INSTANCE, NAME_BYTES, REQUEST_ID_BYTES
+from schemas.limits import LIST_ENTRIES, MAX_INSTANCE, NAME_BYTES, REQUEST_ID_BYTES
 
 __all__ = ["Answer", "Instance", "Name", "Prediction", "RequestId", "SentPrediction", "Text"]
 
@@ -22,7 +22,7 @@ RequestId = Annotated[str, Meta(min_length=1, max_length=REQUEST_ID_BYTES)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_BYTES)]
 Text = Annotated[str, Meta(max_length=NAME_BYTES)]
 Instance = Annotated[int, Meta(ge=0, le=MAX_INSTANCE)]
-Answer = Text | bool | int | float | list[Text | bool | int | float]
+Answer = Text | bool | int | float | Annotated[list[Text | bool | int | float], Meta(max_length=LIST_ENTRIES)]
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, Meta(ge=0)]
 

@@ -101,7 +101,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known about the answers of one window, from open until final.
 
     `predictions` leaves out `failed`; `coverage` = labelled / predictions, None without predictions;
-    `undefined` names the reason for each metric whose value is None.
+    `undefined` names the reason for each metric whose value is None. `at_k` is how many items of a ranking count.
     """
 
     kind: Literal["quality"] = "quality"
@@ -121,6 +121,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     coverage_expected: CoverageExpected | None
     label_delay_seconds: LabelDelay | None
     confusion: Confusion | None
+    at_k: int | UnsetType = UNSET
     metrics: Mapping[str, Metric]
     undefined: Mapping[str, str]
     per_class: Mapping[str, ClassFigures] | UnsetType = UNSET

@@ -19,6 +19,7 @@ from schemas.times import parse_time_ms
 from streams.identity import ABSENT, ANY_LABEL, FAILED, OTHER, OTHER_WRONG, SUM, model_version_hash, model_version_name
 from streams.monitored_model import MonitoredModel
 from streams.pair_sums.delay import DELAY_PREFIX
+from streams.pair_sums.lists import class_of, named_by
 from streams.reports import SliceCounts
 from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
 
@@ -168,7 +169,8 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
             if name.startswith(DELAY_PREFIX):
                 delays[int(name.removeprefix(DELAY_PREFIX))] = count
             else:
-                sums[name] = count
+                hashed = class_of(prediction)
+                sums[name if hashed is None else named_by(name, names[hashed])] = count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count

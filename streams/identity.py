@@ -31,6 +31,7 @@ __all__ = [
     "OTHER_WRONG",
     "SUM",
     "class_hash",
+    "items_hash",
     "model_hash",
     "model_version_hash",
     "model_version_name",
@@ -68,7 +69,10 @@ _MASK = (1 << 64) - 1
 
 
 def _hash(kind: bytes, text: str) -> bytes:
-    digest = hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, person=kind).digest()
+    return _reserved_apart(hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, person=kind).digest())
+
+
+def _reserved_apart(digest: bytes) -> bytes:
     # The two reserved values mean something else; a name that hashes to one is moved by one bit.
     return digest if digest not in (ABSENT, FAILED) else digest[:-1] + bytes([digest[-1] ^ 1])
 
@@ -91,6 +95,11 @@ def model_version_hash(model: str, version: str) -> bytes:
 def class_hash(text: str) -> bytes:
     """The 8 bytes of a class name."""
     return _hash(b"class", text)
+
+
+def items_hash(items: Sequence[bytes]) -> bytes:
+    """The 8 bytes of a list of class names, given by their hashes; another order is another list."""
+    return _reserved_apart(hashlib.blake2b(b"".join(items), digest_size=HASH_BYTES, person=b"items").digest())
 
 
 def segment_name(segment: Mapping[str, str]) -> str:

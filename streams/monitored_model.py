@@ -12,11 +12,12 @@ from collections.abc import Mapping
 
 from streams.explanation.terms import ExplainTerms
 
-__all__ = ["LabelPolicy", "MonitoredModel", "Task"]
+__all__ = ["DEFAULT_K", "LabelPolicy", "MonitoredModel", "Task"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+DEFAULT_K = 10
 
 
 class Task(enum.StrEnum):
@@ -25,6 +26,18 @@ class Task(enum.StrEnum):
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
+    MULTILABEL = "multilabel"
+    RANKING = "ranking"
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether a prediction is a list: a set of classes, or items from the best on."""
+        return self in (Task.MULTILABEL, Task.RANKING)
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether a prediction and its label are one class each, and pairs of them are counted."""
+        return self in (Task.BINARY, Task.MULTICLASS)
 
 
 class LabelPolicy(enum.StrEnum):
@@ -39,13 +52,14 @@ class MonitoredModel:
     """The settings of one model, all defaults resolved.
 
     `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a
-    label still counts, `allowed_skew_ms` how long before it. `references` are figures by name that alert rules compare
-    with.
+    label still counts, `allowed_skew_ms` how long before it. `at_k` is how many items of a ranking count. `references`
+    are figures by name that alert rules compare with.
     """
 
     name: str
     task: Task = Task.MULTICLASS
     positive_class: str | None = None
+    at_k: int = DEFAULT_K
     class_names: tuple[str, ...] = ()
     class_aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     report_windows_ms: tuple[int, ...] = (5 * MINUTE_MS, HOUR_MS)

@@ -32,6 +32,8 @@ from streams.pair_sums.delay import delay_quantiles_ms
 from streams.quality.classification import binary_figures, multiclass_figures, per_class_figures
 from streams.quality.confusion import Cell, ConfusionMatrix
 from streams.quality.figure import Figure
+from streams.quality.multilabel import multilabel_class_figures, multilabel_figures
+from streams.quality.ranking import ranking_figures
 from streams.quality.regression import regression_figures
 from streams.quality.scores import binary_score_figures, multiclass_score_figures
 from streams.windows import is_settled, window_status
@@ -154,6 +156,7 @@ def window_report(
         coverage_expected=coverage_expected,
         label_delay_seconds=_label_delay(counts.delays),
         confusion=confusion,
+        at_k=model.at_k if model.task is Task.RANKING else UNSET,
         metrics={name: _metric(figure) for name, figure in figures.items()},
         undefined={name: figure.undefined.value for name, figure in figures.items() if figure.undefined},
         per_class=per_class,
@@ -174,6 +177,16 @@ def _quality(
     if model.task is Task.REGRESSION:
         # Its cells say how many predictions have a label, not what either was.
         return None, UNSET, regression_figures(counts.sums, confidence_level=confidence_level)
+    if model.task is Task.RANKING:
+        return None, UNSET, ranking_figures(counts.sums, at_k=model.at_k, confidence_level=confidence_level)
+    if model.task is Task.MULTILABEL:
+        figures = multilabel_figures(
+            counts.sums,
+            class_names=model.class_names,
+            unlabelled=counts.predictions - counts.labelled,
+            confidence_level=confidence_level,
+        )
+        return None, multilabel_class_figures(counts.sums), figures
     matrix = ConfusionMatrix.from_cells(counts.cells)
     if model.task is Task.BINARY:
         figures = binary_figures(

@@ -132,6 +132,7 @@ async def _examine_redis(settings: Settings, clock: Clock, redis: RedisClient, g
         shards=settings.redis.shards,
         label_hold_ms=settings.label_hold_ms,
         keep_windows_ms=settings.keep_windows_ms,
+        max_labels=settings.max_labels,
     )
     stops = RedisStops(redis, address=address, prefix=settings.redis.prefix)
     try:

@@ -13,7 +13,6 @@ from streams.errors import PermanentFailure
 from streams.ledger.conservation import Violation
 from streams.ledger.founding import Charter, Start, decide_start
 from streams.ledger.parts import Gap, Role, Source
-from streams.monitored_model import Task
 
 __all__ = [
     "check_agreements",
@@ -144,7 +143,7 @@ def check_classes(traffic: Sequence[Traffic]) -> Iterator[Finding]:
     apart = [
         each
         for each in traffic
-        if each.model.task is not Task.REGRESSION
+        if each.model.task.counts_classes
         and each.labelled >= LEAST_LABELLED
         and each.labels
         and each.predictions

@@ -1,6 +1,7 @@
 -- One commit: see streams/ledger/parts.py for what a part is, ReferenceShard.commit for the steps.
 --
 -- ARGV: label hold, keep windows, forget limit, the hashes of `*`, `__other__` and `__other_wrong__`, ledger id,
+--       labels kept of an id,
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
@@ -10,7 +11,8 @@
 
 if call('HGET', shard .. ':settings', 'ledger') ~= ARGV[7] then return false end
 label_hold_ms = tonumber(ARGV[1])
-local next_argument = 8
+max_labels = tonumber(ARGV[8])
+local next_argument = 9
 
 local function arguments(count)
   local first = next_argument
@@ -81,8 +83,10 @@ local function check_offset(part)
 end
 
 -- Join rows. A row holds the bytes that its entry will hold:
---   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], padding
---   label        key 16, arrival 8, model 8, time 6, label 8, [value 8, not a number where there is none]
+--   prediction   key 16, arrival 8, flags 1, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], [items],
+--                padding
+--   label        key 16, arrival 8, model 8, time 6, label 8, [value 8, not a number where there is none, [items]]
+--   items        how many 8 (255: a label that is no list), item 8 ...; a label's with padding
 -- The common cases take a short way to what join_prediction and join_label would give.
 -- Latencies are words of 6 bytes, one for each row of predictions, or nothing where none tells anything.
 
@@ -91,6 +95,13 @@ local NOTHING = string.rep('\255', 6)
 local function latency_of(part, at)
   local word = (at - 1) / part.row_bytes * 6
   return sub(part.latencies, word + 1, word + 6)
+end
+
+local NO_ITEMS = 255
+
+local function read_row_items(rows, at)
+  local count = unpack_from('>I8', rows, at)
+  if count ~= NO_ITEMS then return sub(rows, at + 8, at + 7 + 8 * count) end
 end
 
 local function join_predictions(part, trusted_ms)
@@ -114,7 +125,9 @@ local function join_predictions(part, trusted_ms)
     else
       local row = {terms = hash, time_ms = time_ms, arrival_ms = arrival_ms, failed = band(flags, IS_FAILED) ~= 0}
       row.predicted, row.slices = sub(rows, at + 39, at + 46), sub(rows, at + 48, last_slice)
-      if band(flags, HAS_VALUE) ~= 0 then row.value = unpack_from('>d', rows, last_slice + 1) end
+      local past = last_slice + 1
+      if band(flags, HAS_VALUE) ~= 0 then row.value, past = unpack_from('>d', rows, past) end
+      if band(flags, HAS_ITEMS) ~= 0 then row.items = read_row_items(rows, past) end
       local changed, is_new = join_prediction(entry_for(key), row, terms)
       if changed then touched[key] = true end
       if is_new then remember(key, time_ms + terms.horizon_ms) end
@@ -174,16 +187,17 @@ local function join_labels(part, trusted_ms)
     local key = sub(rows, at, at + 15)
     local arrival_ms, model, time_ms = unpack_from('>I8c8I6', rows, at + 16)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
-    local entry, value = entries[key], nil
+    local entry, value, items = entries[key], nil, nil
     if part.words > 0 then
       value = unpack_from('>d', rows, at + 46)
       if value ~= value then value = nil end
+      if part.words > 1 then items = read_row_items(rows, at + 54) end
     end
-    if value or type(entry) ~= 'string'
+    if value or items or type(entry) ~= 'string'
       or not match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
       entry = entry_for(key)
       local row = {time_ms = time_ms, arrival_ms = arrival_ms, class = sub(rows, at + 38, at + 45), model = model}
-      row.value = value
+      row.value, row.items = value, items
       local changed, is_new = join_label(entry, row)
       if changed then touched[key] = true end
       if is_new then

@@ -18,9 +18,10 @@
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --
 -- An entry is a run of items, in the order of reading. The first byte of an item holds flags:
---   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], [arrival 6],
---                [winner time 6, winner 8], [winner's value 8]
---   label        flags, time 6, label 8, [arrival 6], [model 8], [value 8]
+--   prediction   flags, terms 8, time 6, predicted 8, slices 1, slice 8 ..., [value 8], [items], [arrival 6],
+--                [winner time 6, winner 8], [winner's value 8], [winner's items]
+--   label        flags, time 6, label 8, [arrival 6], [model 8], [value 8], [items]
+--   items        how many 1, item 8 ...
 -- Times are milliseconds. Arrival is left out where it equals the time: all but late records.
 
 local shard = KEYS[1]
@@ -36,22 +37,25 @@ local ABSENT = string.rep('\0', 8)
 local EVERYTHING = ABSENT
 local FAILED = string.rep('\255', 8)
 local ANY_LABEL, OTHER, OTHER_WRONG = ARGV[4], ARGV[5], ARGV[6]
-local MAX_LABELS = 8
+local LIST_ENTRIES = 64
 local BUCKET_MS = 60000
 local WINDOWS_DROPPED_AT_ONCE = 10
 local ARGUMENTS_AT_ONCE = 4000 -- below the limit of Lua's stack
 
 local IS_LABEL, IS_FAILED, IS_MATCHED, HAS_ARRIVAL, IS_ADDRESSED = 1, 2, 4, 8, 2
 local HAS_VALUE, HAS_WINNERS_VALUE, LABEL_HAS_VALUE = 16, 32, 128
+local HAS_ITEMS, HAS_WINNERS_ITEMS, LABEL_HAS_ITEMS = 64, 128, 4
 local RANKS = {[0] = 'labels:held', 'labels:out_of_range', 'labels:duplicate_label', 'labels:corrected_label',
   'labels:matched'}
 local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
 local IS_TAKEN_BACK, HAS_SCORE, HAS_HAPPENED = 1, 2, 4
 local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
+local CLASSES, NUMBERS, SETS, RANKS_OF_ITEMS = 0, 1, 2, 3 -- kinds of logged pairs
+local SHAPE_BYTES = {[0] = 0, 0, 3, 1}
 
 -- What the call decides, kept apart until nothing can hold it back. An entry is a string as it is stored, '' where
 -- there is none, until something looks inside.
-local label_hold_ms, watermark_ms
+local label_hold_ms, watermark_ms, max_labels
 local entries, touched = {}, {}
 local cells, logs, latency_logs, finality, fates = {}, {}, {}, {}, {}
 local overdue = {}
@@ -59,6 +63,11 @@ local unknown_terms, undecided = {}, {}
 local terms_of, list_of = {}, {}
 
 local function fate(name, delta) fates[name] = (fates[name] or 0) + delta end
+
+local function read_items(packed, at)
+  local past = at + 1 + 8 * byte(packed, at)
+  return sub(packed, at + 1, past - 1), past
+end
 
 local function read_entry(packed)
   local entry = {predictions = {}, labels = {}}
@@ -72,6 +81,7 @@ local function read_entry(packed)
       if band(flags, HAS_ARRIVAL) ~= 0 then label.arrival_ms, at = unpack_from('>I6', packed, at) end
       if band(flags, IS_ADDRESSED) ~= 0 then label.model, at = unpack_from('>c8', packed, at) end
       if band(flags, LABEL_HAS_VALUE) ~= 0 then label.value, at = unpack_from('>d', packed, at) end
+      if band(flags, LABEL_HAS_ITEMS) ~= 0 then label.items, at = read_items(packed, at) end
       entry.labels[#entry.labels + 1] = label
     else
       local held, slices = {winner = ABSENT}, nil
@@ -80,15 +90,19 @@ local function read_entry(packed)
       held.slices = sub(packed, at, at + slices * 8 - 1)
       at = at + slices * 8
       if band(flags, HAS_VALUE) ~= 0 then held.value, at = unpack_from('>d', packed, at) end
+      if band(flags, HAS_ITEMS) ~= 0 then held.items, at = read_items(packed, at) end
       held.arrival_ms = held.time_ms
       if band(flags, HAS_ARRIVAL) ~= 0 then held.arrival_ms, at = unpack_from('>I6', packed, at) end
       if band(flags, IS_MATCHED) ~= 0 then held.winner_ms, held.winner, at = unpack_from('>I6c8', packed, at) end
       if band(flags, HAS_WINNERS_VALUE) ~= 0 then held.winner_value, at = unpack_from('>d', packed, at) end
+      if band(flags, HAS_WINNERS_ITEMS) ~= 0 then held.winner_items, at = read_items(packed, at) end
       entry.predictions[#entry.predictions + 1] = held
     end
   end
   return entry
 end
+
+local function write_items(items) return string.char(#items / 8) .. items end
 
 local function write_entry(entry)
   local out = {}
@@ -96,21 +110,25 @@ local function write_entry(entry)
     local late, matched = held.arrival_ms ~= held.time_ms, held.winner ~= ABSENT
     local flags = (held.failed and IS_FAILED or 0) + (matched and IS_MATCHED or 0) + (late and HAS_ARRIVAL or 0)
       + (held.value and HAS_VALUE or 0) + (held.winner_value and HAS_WINNERS_VALUE or 0)
+      + (held.items and HAS_ITEMS or 0) + (held.winner_items and HAS_WINNERS_ITEMS or 0)
     out[#out + 1] = pack('>Bc8I6c8B', flags, held.terms, held.time_ms, held.predicted, #held.slices / 8)
     out[#out + 1] = held.slices
     if held.value then out[#out + 1] = pack('>d', held.value) end
+    if held.items then out[#out + 1] = write_items(held.items) end
     if late then out[#out + 1] = pack('>I6', held.arrival_ms) end
     if matched then out[#out + 1] = pack('>I6c8', held.winner_ms, held.winner) end
     if held.winner_value then out[#out + 1] = pack('>d', held.winner_value) end
+    if held.winner_items then out[#out + 1] = write_items(held.winner_items) end
   end
   for _, label in ipairs(entry.labels) do
     local late, addressed = label.arrival_ms ~= label.time_ms, label.model ~= ABSENT
     local flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + label.rank * RANK_UNIT
-      + (label.value and LABEL_HAS_VALUE or 0)
+      + (label.value and LABEL_HAS_VALUE or 0) + (label.items and LABEL_HAS_ITEMS or 0)
     out[#out + 1] = pack('>BI6c8', flags, label.time_ms, label.class)
     if late then out[#out + 1] = pack('>I6', label.arrival_ms) end
     if addressed then out[#out + 1] = label.model end
     if label.value then out[#out + 1] = pack('>d', label.value) end
+    if label.items then out[#out + 1] = write_items(label.items) end
   end
   return concat(out)
 end
@@ -123,6 +141,10 @@ local function read_terms(packed)
     terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
   terms.first_label_wins, terms.counts_classes = band(flags, 1) ~= 0, band(flags, 2) ~= 0
+  terms.is_multilabel, terms.is_ranking = band(flags, 4) ~= 0, band(flags, 8) ~= 0
+  terms.takes_lists = terms.is_multilabel or terms.is_ranking
+  terms.kind = terms.counts_classes and CLASSES or terms.is_multilabel and SETS or terms.is_ranking and RANKS_OF_ITEMS
+    or NUMBERS
   for _ = 1, count do
     local spelling, name
     spelling, name, at = unpack_from('>c8c8', packed, at)
@@ -213,9 +235,98 @@ local function event_of(terms, predicted)
   return terms.positive_class ~= ABSENT and terms.positive_class or predicted
 end
 
+-- Lists ----------------------------------------------------------------------------------------------------
+
+-- Whether two hashes are in order. Bytes decide, not the server's locale.
+local function is_before(a, b)
+  for at = 1, 8 do
+    local left, right = byte(a, at), byte(b, at)
+    if left ~= right then return left < right end
+  end
+  return false
+end
+
+-- The items, each once, in order; of more than `most` the first.
+local function set_of(items, most)
+  local seen, hashes = {}, {}
+  for at = 1, #items, 8 do
+    local item = sub(items, at, at + 7)
+    if not seen[item] then
+      seen[item] = true
+      hashes[#hashes + 1] = item
+    end
+  end
+  table.sort(hashes, is_before)
+  return concat(hashes, '', 1, math.min(#hashes, most))
+end
+
+-- What a label names, as a set; a single name is a list of one.
+local function items_of(terms, spelling, items)
+  local named = {}
+  items = items or spelling
+  for at = 1, #items, 8 do
+    local item = sub(items, at, at + 7)
+    named[#named + 1] = terms.aliases[item] or item
+  end
+  return set_of(concat(named), LIST_ENTRIES)
+end
+
+-- The items in both, in the first alone and in the second alone, as the cells of the model have them.
+local function compare_sets(terms, predicted, label)
+  local is_true, is_found, found, invented, missed = {}, {}, {}, {}, {}
+  for at = 1, #label, 8 do is_true[sub(label, at, at + 7)] = true end
+  for at = 1, #predicted, 8 do
+    local item = sub(predicted, at, at + 7)
+    local some = is_true[item] and found or invented
+    is_found[item] = true
+    some[#some + 1] = has_cells(terms.class_group, item) and item or OTHER
+  end
+  for at = 1, #label, 8 do
+    local item = sub(label, at, at + 7)
+    if not is_found[item] then missed[#missed + 1] = has_cells(terms.class_group, item) and item or OTHER end
+  end
+  return found, invented, missed
+end
+
+-- The ranks, from 1, at which the relevant items stand first.
+local function ranks_of(ranked, relevant)
+  local is_wanted, ranks = {}, {}
+  for at = 1, #relevant, 8 do is_wanted[sub(relevant, at, at + 7)] = true end
+  for at = 1, #ranked, 8 do
+    local item = sub(ranked, at, at + 7)
+    if is_wanted[item] then
+      is_wanted[item] = nil
+      ranks[#ranks + 1] = string.char((at + 7) / 8)
+    end
+  end
+  return concat(ranks)
+end
+
+-- As log_pair; rows of one shape, which is how many items of each kind they hold, have one width.
+local function log_list(held, terms, start_ms, delta)
+  local flags, delay_ms = delta < 0 and IS_TAKEN_BACK or 0, math.max(held.winner_ms - held.time_ms, 0)
+  local shape, row
+  if terms.is_ranking then
+    local ranks = ranks_of(held.items or '', held.winner_items)
+    shape, row = string.char(#ranks), pack('>BI6B', flags, delay_ms, #held.winner_items / 8) .. ranks
+  else
+    local found, invented, missed = compare_sets(terms, held.items or '', held.winner_items)
+    shape = string.char(#found, #invented, #missed)
+    row = pack('>BI6', flags, delay_ms) .. concat(found) .. concat(invented) .. concat(missed)
+  end
+  local window = terms.pairs[start_ms]
+  if not window then window = {}; terms.pairs[start_ms] = window end
+  local group = shape .. held.slices
+  local rows = window[group]
+  if not rows then rows = {}; window[group] = rows end
+  rows[#rows + 1] = row
+end
+
 local function count(held, terms, delta)
   local start_ms = held.time_ms - held.time_ms % terms.base_window_ms
-  if held.winner ~= ABSENT then
+  if held.winner ~= ABSENT and terms.takes_lists then
+    log_list(held, terms, start_ms, delta)
+  elseif held.winner ~= ABSENT then
     local happened = held.winner == event_of(terms, held.predicted)
     local delay_ms = held.winner_ms - held.time_ms
     log_pair(terms, start_ms, held.slices, delay_ms, held.value, happened, held.winner_value, delta)
@@ -239,10 +350,12 @@ local function fold_window(terms, window, predicted_in_slices, labels)
   end
 end
 
-local function fold_pairs(window, terms, slices, rows)
+-- A group is the shape of its rows, where they have one, and their slices.
+local function fold_pairs(window, terms, group, rows)
   local log = logs[window]
   if not log then log = {}; logs[window] = log end
-  log[#log + 1] = pack('>BBI4', terms.counts_classes and 0 or 1, #slices / 8, #rows) .. slices .. concat(rows)
+  local slices = (#group - SHAPE_BYTES[terms.kind]) / 8
+  log[#log + 1] = pack('>BBI4', terms.kind, slices, #rows) .. group .. concat(rows)
 end
 
 local function fold_latencies(window, slices, words)
@@ -256,7 +369,7 @@ local function fold()
     for start_ms, window in pairs(terms and terms.tally or {}) do
       local name = terms.counted_as .. pack('>I8', start_ms)
       for predicted_in_slices, labels in pairs(window) do fold_window(terms, name, predicted_in_slices, labels) end
-      for slices, rows in pairs(terms.pairs[start_ms] or {}) do fold_pairs(name, terms, slices, rows) end
+      for group, rows in pairs(terms.pairs[start_ms] or {}) do fold_pairs(name, terms, group, rows) end
       terms.pairs[start_ms] = nil
       for slices, words in pairs(terms.latencies[start_ms] or {}) do fold_latencies(name, slices, words) end
       terms.latencies[start_ms] = nil
@@ -316,8 +429,58 @@ local function is_better(held, terms, time_ms, label)
   return is_greater_text(texts[1] or '', texts[2] or '') ~= terms.first_label_wins
 end
 
-local function offer(held, terms, time_ms, arrival_ms, spelling, value)
+local function replace_set(held, terms, time_ms, items)
+  if held.winner == ABSENT then
+    fate('predictions:waiting', -1)
+    fate('predictions:matched', 1)
+  end
+  count(held, terms, -1)
+  held.winner_ms, held.winner, held.winner_items = time_ms, ANY_LABEL, items
+  count(held, terms, 1)
+end
+
+local function add_relevant(held, terms, time_ms, spelling, sent)
+  local known, is_first = held.winner_items or '', held.winner == ABSENT
+  local items = set_of(known .. items_of(terms, spelling, sent), LIST_ENTRIES)
+  if not is_first then time_ms = math.min(time_ms, held.winner_ms) end
+  if not is_first and items == known and time_ms == held.winner_ms then return DUPLICATE end
+  replace_set(held, terms, time_ms, items)
+  return (is_first or items ~= known) and MATCHED or DUPLICATE
+end
+
+-- The names of a set in order of their bytes.
+local function texts_of(items)
+  local hashes = {}
+  for at = 1, #items, 8 do hashes[#hashes + 1] = sub(items, at, at + 7) end
+  if #hashes == 0 then return {} end
+  local texts = call('HMGET', shard .. ':names', unpack(hashes))
+  for at = 1, #texts do texts[at] = texts[at] or '' end
+  table.sort(texts, function(a, b) return is_greater_text(b, a) end)
+  return texts
+end
+
+local function is_better_set(held, terms, time_ms, items)
+  if time_ms ~= held.winner_ms then return (time_ms > held.winner_ms) ~= terms.first_label_wins end
+  if items == held.winner_items then return false end
+  local texts, before = texts_of(items), texts_of(held.winner_items)
+  for at = 1, math.min(#texts, #before) do
+    if texts[at] ~= before[at] then return is_greater_text(texts[at], before[at]) ~= terms.first_label_wins end
+  end
+  return (#texts > #before) ~= terms.first_label_wins
+end
+
+local function offer_set(held, terms, time_ms, spelling, sent)
+  local items, before = items_of(terms, spelling, sent), held.winner_items
+  if not before or is_better_set(held, terms, time_ms, items) then replace_set(held, terms, time_ms, items) end
+  if not before then return MATCHED end
+  return before == items and DUPLICATE or CORRECTED
+end
+
+local function offer(held, terms, time_ms, arrival_ms, spelling, value, items)
   if not matches(held, terms, time_ms, arrival_ms) then return OUT_OF_RANGE end
+  if terms.is_ranking then return add_relevant(held, terms, time_ms, spelling, items) end
+  if terms.is_multilabel then return offer_set(held, terms, time_ms, spelling, items) end
+  if items then return OUT_OF_RANGE end
   local label = terms.aliases[spelling] or spelling
   local before = held.winner
   if before == ABSENT then
@@ -336,7 +499,7 @@ end
 local function offer_held_labels(entry, held, terms)
   for _, label in ipairs(entry.labels) do
     if label.model == ABSENT or label.model == terms.model then
-      local rank = offer(held, terms, label.time_ms, label.arrival_ms, label.class, label.value)
+      local rank = offer(held, terms, label.time_ms, label.arrival_ms, label.class, label.value, label.items)
       if rank > label.rank then
         fate(RANKS[label.rank], -1)
         fate(RANKS[rank], 1)
@@ -389,10 +552,10 @@ local function join_label(entry, row)
   for _, held in ipairs(entry.predictions) do
     local terms = terms_for(held.terms)
     if not held.failed and (row.model == ABSENT or row.model == terms.model) then
-      local won_ms, won = held.winner_ms, held.winner
-      local offered = offer(held, terms, row.time_ms, row.arrival_ms, row.class, row.value)
+      local won_ms, won, won_items = held.winner_ms, held.winner, held.winner_items
+      local offered = offer(held, terms, row.time_ms, row.arrival_ms, row.class, row.value, row.items)
       if offered > rank then rank = offered end
-      if held.winner_ms ~= won_ms or held.winner ~= won then changed = true end
+      if held.winner_ms ~= won_ms or held.winner ~= won or held.winner_items ~= won_items then changed = true end
     end
   end
   fate(RANKS[rank], 1)
@@ -400,7 +563,7 @@ local function join_label(entry, row)
   row.rank = rank
   local labels = entry.labels
   labels[#labels + 1] = row
-  if #labels > MAX_LABELS then
+  if #labels > max_labels then
     local earliest = 1
     for at = 2, #labels do
       if labels[at].time_ms < labels[earliest].time_ms then earliest = at end

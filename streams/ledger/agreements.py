@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from streams.monitored_model import MonitoredModel, Task
+from streams.monitored_model import MonitoredModel
 
 __all__ = ["Agreement", "Breach", "agree", "breaches"]
 
@@ -46,7 +46,7 @@ class Agreement:
             label_horizon_ms=model.label_horizon_ms,
             segments=tuple(sorted(model.segments)),
             cross=tuple(sorted(tuple(sorted(names)) for names in model.cross)),
-            answers=CLASSES if model.task in (Task.BINARY, Task.MULTICLASS) else str(model.task),
+            answers=CLASSES if model.task.counts_classes else str(model.task),
             positive_class=model.positive_class,
         )
 

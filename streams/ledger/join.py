@@ -10,6 +10,9 @@ its event time and its partition's watermark just before it; never on when or ho
          matches a prediction that arrives by the label's time + skew
 
 Times are whole milliseconds; both ends are included.
+
+Of a multilabel prediction the winner is a list. Of a ranking one every label that matches counts: what wins is the
+set of their items, with the time of the earliest. Lists are offered to predictions that are lists alone.
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from streams.identity import ABSENT
+from schemas.limits import LIST_ENTRIES
+from streams.identity import ABSENT, ANY_LABEL
 from streams.ledger.fates import LABEL_RANK, LabelFate, PredictionFate
+from streams.ledger.item_lists import Items, set_of, united
 from streams.ledger.parts import LabelRow, PredictionRow
 from streams.ledger.terms import Terms
 
 __all__ = [
     "MAX_LABELS",
+    "MAX_LABELS_OF_RANKINGS",
     "Entry",
     "HeldLabel",
     "HeldPrediction",
@@ -35,7 +41,12 @@ __all__ = [
 ]
 
 MAX_LABELS = 8
-"""Labels kept per id. The earliest leaves; more than a handful means that the id is not an id."""
+"""Labels kept per id, where no model ranks items. The earliest leaves; more than a handful means that the id is not an
+id."""
+
+
+MAX_LABELS_OF_RANKINGS = LIST_ENTRIES
+"""Labels kept per id, where some model ranks items: they come one by one."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,9 +60,11 @@ class HeldPrediction:
     failed: bool
     slices: tuple[bytes, ...]
     value: float | None = None
+    items: Items | None = None
     winner_ms: int = 0
     winner: bytes = ABSENT
     winner_value: float | None = None
+    winner_items: Items | None = None
 
     @property
     def matched(self) -> bool:
@@ -68,6 +81,7 @@ class HeldLabel:
     label: bytes
     model: bytes
     value: float | None = None
+    items: Items | None = None
     fate: LabelFate = LabelFate.HELD
 
 
@@ -140,7 +154,9 @@ def join_prediction(entry: Entry, row: PredictionRow, terms: Terms, tally: Tally
         if held.terms.model_version == terms.model_version and held.failed == row.failed:
             _repeat_prediction(entry, held, row, tally)
             return False
-    prediction = HeldPrediction(terms, row.time_ms, row.arrival_ms, row.predicted, row.failed, row.slices, row.value)
+    prediction = HeldPrediction(
+        terms, row.time_ms, row.arrival_ms, row.predicted, row.failed, row.slices, row.value, row.items
+    )
     entry.predictions.append(prediction)
     tally.count(prediction, 1)
     if row.failed:
@@ -173,7 +189,7 @@ def _offer_held_labels(entry: Entry, prediction: HeldPrediction, tally: Tally) -
                 label.fate = fate
 
 
-def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
+def join_label(entry: Entry, row: LabelRow, tally: Tally, *, max_labels: int = MAX_LABELS) -> bool:
     """Apply one label; returns whether the entry now holds one more.
 
     The caller has forgotten what is overdue in the entry, and does so again afterwards: a label that
@@ -192,8 +208,8 @@ def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
     tally.label(fate)
     if known is not None:
         return False
-    entry.labels.append(HeldLabel(row.time_ms, row.arrival_ms, row.label, row.model, row.value, fate))
-    if len(entry.labels) > MAX_LABELS:
+    entry.labels.append(HeldLabel(row.time_ms, row.arrival_ms, row.label, row.model, row.value, row.items, fate))
+    if len(entry.labels) > max_labels:
         earliest = min(entry.labels, key=lambda held: held.time_ms)
         entry.labels.remove(earliest)
         if earliest.fate is LabelFate.HELD:
@@ -205,6 +221,12 @@ def join_label(entry: Entry, row: LabelRow, tally: Tally) -> bool:
 def _offer(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tally) -> LabelFate:
     """Offer a label to a prediction that it is addressed to; the better of two labels counts."""
     if not _matches(prediction, offered.time_ms, offered.arrival_ms):
+        return LabelFate.OUT_OF_RANGE
+    if prediction.terms.is_ranking:
+        return _add_relevant(prediction, offered, tally)
+    if prediction.terms.is_multilabel:
+        return _offer_set(prediction, offered, tally)
+    if offered.items is not None:
         return LabelFate.OUT_OF_RANGE
     label = dict(prediction.terms.class_aliases).get(offered.label, offered.label)
     before = prediction.winner
@@ -219,6 +241,54 @@ def _offer(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tal
     if before == ABSENT:
         return LabelFate.MATCHED
     return LabelFate.DUPLICATE if before == label else LabelFate.CORRECTED
+
+
+def _add_relevant(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tally) -> LabelFate:
+    """Add the items of a label to those that a ranking is judged by."""
+    known, is_first = prediction.winner_items or (), prediction.winner == ABSENT
+    items = united(known, _items_of(prediction.terms, offered))
+    time_ms = offered.time_ms if is_first else min(offered.time_ms, prediction.winner_ms)
+    if not is_first and (items, time_ms) == (known, prediction.winner_ms):
+        return LabelFate.DUPLICATE
+    _replace_set(prediction, time_ms, items, tally)
+    return LabelFate.MATCHED if is_first or items != known else LabelFate.DUPLICATE
+
+
+def _offer_set(prediction: HeldPrediction, offered: HeldLabel | LabelRow, tally: Tally) -> LabelFate:
+    """Offer a set of classes; the better of two sets counts."""
+    items, before = _items_of(prediction.terms, offered), prediction.winner_items
+    if prediction.winner == ABSENT or _is_better_set(prediction, offered.time_ms, items, tally):
+        _replace_set(prediction, offered.time_ms, items, tally)
+    if before is None:
+        return LabelFate.MATCHED
+    return LabelFate.DUPLICATE if before == items else LabelFate.CORRECTED
+
+
+def _replace_set(prediction: HeldPrediction, time_ms: int, items: Items, tally: Tally) -> None:
+    if prediction.winner == ABSENT:
+        tally.prediction(PredictionFate.WAITING, -1)
+        tally.prediction(PredictionFate.MATCHED)
+    tally.count(prediction, -1)
+    prediction.winner_ms, prediction.winner, prediction.winner_items = time_ms, ANY_LABEL, items
+    tally.count(prediction, 1)
+
+
+def _items_of(terms: Terms, offered: HeldLabel | LabelRow) -> Items:
+    """What a label names, as a set; a single name is a list of one."""
+    aliases = dict(terms.class_aliases)
+    return set_of(
+        aliases.get(item, item) for item in (offered.items if offered.items is not None else (offered.label,))
+    )
+
+
+def _is_better_set(prediction: HeldPrediction, time_ms: int, items: Items, tally: Tally) -> bool:
+    """Whether (time, class texts in order) beats the winner; see `_is_better`."""
+    if time_ms != prediction.winner_ms:
+        return (time_ms > prediction.winner_ms) != prediction.terms.first_label_wins
+    if items == prediction.winner_items:
+        return False
+    texts, before = (sorted(map(tally.class_text, some)) for some in (items, prediction.winner_items or ()))
+    return (texts > before) != prediction.terms.first_label_wins
 
 
 def _matches(prediction: HeldPrediction, time_ms: int, arrival_ms: int) -> bool:

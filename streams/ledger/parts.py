@@ -22,9 +22,11 @@ from streams.stability.latency_words import NOTHING
 from streams.stability.latency_words import WORD_BYTES as LATENCY_BYTES
 
 __all__ = [
+    "HAS_ITEMS",
     "HAS_VALUE",
     "IS_FAILED",
     "NEVER_MS",
+    "NO_ITEMS",
     "TIME_BYTES",
     "WORD_BYTES",
     "CommitReply",
@@ -40,6 +42,7 @@ __all__ = [
     "ShardState",
     "Source",
     "SourceState",
+    "pack_items",
     "pack_labels",
     "pack_predictions",
     "pack_value",
@@ -52,10 +55,15 @@ _PREDICTION = struct.Struct(">16sQB8sHI8sB")
 _LABEL = struct.Struct(">16sQ8sHI8s")
 """Event times take six bytes, as the ledger keeps them: a 16-bit and a 32-bit word."""
 _VALUE = struct.Struct(">d")
+_COUNT = struct.Struct(">Q")
 IS_FAILED = 2
 """Flag of a prediction whose status is not `ok`."""
 HAS_VALUE = 16
 """Flag of a prediction with a score, or of a number that a regression model predicts."""
+HAS_ITEMS = 64
+"""Flag of a prediction that is a list."""
+NO_ITEMS = 255
+"""In the place of the number of items: a label that is no list."""
 WORD_BYTES = 8
 TIME_BYTES = 6
 
@@ -125,7 +133,8 @@ class Gap:
 class PredictionRow:
     """A prediction as the join sees it. `arrival_ms` is the later of its time and its partition's
     watermark just before it; `slices` are the declared segments it falls into beside `{}`. `value` is its score, NaN
-    where what was sent is no probability, or the predicted number of a regression model."""
+    where what was sent is no probability, or the predicted number of a regression model. `items` are the hashes of a
+    list: ascending of a multilabel model, from the best on of a ranking one."""
 
     key: bytes
     terms: bytes
@@ -135,12 +144,14 @@ class PredictionRow:
     failed: bool = False
     slices: tuple[bytes, ...] = ()
     value: float | None = None
+    items: tuple[bytes, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelRow:
     """A label as the join sees it; `model` is `ABSENT` when it is addressed to every model. `value` is the label
-    as a number, where some model predicts numbers."""
+    as a number, where some model predicts numbers. `items` are the hashes of a list, ascending; a list of one is that
+    one."""
 
     key: bytes
     time_ms: int
@@ -148,31 +159,39 @@ class LabelRow:
     label: bytes
     model: bytes = ABSENT
     value: float | None = None
+    items: tuple[bytes, ...] | None = None
 
 
 def pack_predictions(rows: Sequence[PredictionRow], *, words: int) -> bytes:
-    """Rows of equal width: room for `words` words of 8 bytes, the slices of a row and then its value if it has one."""
+    """Rows of equal width: room for `words` words of 8 bytes, the slices of a row, then its value if it has one, then
+    the number of its items and the items if it is a list."""
     return b"".join(
         _PREDICTION.pack(
             row.key,
             row.arrival_ms,
-            row.failed * IS_FAILED | (row.value is not None) * HAS_VALUE,
+            row.failed * IS_FAILED | (row.value is not None) * HAS_VALUE | (row.items is not None) * HAS_ITEMS,
             row.terms,
             row.time_ms >> 32,
             row.time_ms & 0xFFFFFFFF,
             row.predicted,
             len(row.slices),
         )
-        + (b"".join(row.slices) + pack_value(row.value)).ljust(words * WORD_BYTES, b"\0")
+        + (b"".join(row.slices) + pack_value(row.value) + pack_items(row.items)).ljust(words * WORD_BYTES, b"\0")
         for row in rows
     )
 
 
 def pack_labels(rows: Sequence[LabelRow], *, words: int = 0) -> bytes:
-    """Rows of equal width; with a word for the value, which is NaN where a row has none."""
+    """Rows of equal width; with a word for the value, which is NaN where a row has none; with more words for the number
+    of items, `NO_ITEMS` where a row is no list, and the items."""
     return b"".join(
         _LABEL.pack(row.key, row.arrival_ms, row.model, row.time_ms >> 32, row.time_ms & 0xFFFFFFFF, row.label)
         + (pack_value(math.nan if row.value is None else row.value) if words else b"")
+        + (
+            (pack_items(row.items) or _COUNT.pack(NO_ITEMS)).ljust((words - 1) * WORD_BYTES, b"\0")
+            if words > 1
+            else b""
+        )
         for row in rows
     )
 
@@ -180,6 +199,11 @@ def pack_labels(rows: Sequence[LabelRow], *, words: int = 0) -> bytes:
 def pack_value(value: float | None) -> bytes:
     """A word, or nothing."""
     return b"" if value is None else _VALUE.pack(value)
+
+
+def pack_items(items: Sequence[bytes] | None) -> bytes:
+    """How many and which, or nothing."""
+    return b"" if items is None else _COUNT.pack(len(items)) + b"".join(items)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,15 +249,25 @@ class Part:
             first, end = at + _PREDICTION.size, at + _PREDICTION.size + count * WORD_BYTES
             slices = tuple(self.rows[i : i + WORD_BYTES] for i in range(first, end, WORD_BYTES))
             value = _VALUE.unpack_from(self.rows, end)[0] if flags & HAS_VALUE else None
+            items = self._items(end + (value is not None) * WORD_BYTES) if flags & HAS_ITEMS else None
             is_failed = bool(flags & IS_FAILED)
-            yield PredictionRow(key, terms, high << 32 | low, arrival_ms, predicted, is_failed, slices, value)
+            yield PredictionRow(key, terms, high << 32 | low, arrival_ms, predicted, is_failed, slices, value, items)
 
     def unpack_labels(self) -> Iterable[LabelRow]:
         """The rows of a labels part."""
         for at in range(0, len(self.rows), self.row_bytes):
             key, arrival_ms, model, high, low, label = _LABEL.unpack_from(self.rows, at)
-            value = _VALUE.unpack_from(self.rows, at + _LABEL.size)[0] if self.words else math.nan
-            yield LabelRow(key, high << 32 | low, arrival_ms, label, model, None if math.isnan(value) else value)
+            sent = _VALUE.unpack_from(self.rows, at + _LABEL.size)[0] if self.words else math.nan
+            value = None if math.isnan(sent) else sent
+            items = self._items(at + _LABEL.size + WORD_BYTES) if self.words > 1 else None
+            yield LabelRow(key, high << 32 | low, arrival_ms, label, model, value, items)
+
+    def _items(self, at: int) -> tuple[bytes, ...] | None:
+        count = _COUNT.unpack_from(self.rows, at)[0]
+        if count == NO_ITEMS:
+            return None
+        first = at + WORD_BYTES
+        return tuple(self.rows[i : i + WORD_BYTES] for i in range(first, first + count * WORD_BYTES, WORD_BYTES))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

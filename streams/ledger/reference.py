@@ -17,7 +17,8 @@ from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER
 from streams.ledger.agreements import Agreement
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.founding import Charter
-from streams.ledger.join import Entry, HeldPrediction, forget_overdue, join_label, join_prediction
+from streams.ledger.item_lists import compared_sets, ranks_of
+from streams.ledger.join import MAX_LABELS, Entry, HeldPrediction, forget_overdue, join_label, join_prediction
 from streams.ledger.parts import (
     NEVER_MS,
     CommitReply,
@@ -36,6 +37,7 @@ from streams.ledger.parts import (
 from streams.ledger.terms import Terms
 from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.pair_sums.delay import delay_name
+from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.ports import Cell, ChangedWindow, WindowCells
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import NOTHING
@@ -62,6 +64,7 @@ class ReferenceShard:
 
     label_hold_ms: int
     keep_windows_ms: int
+    max_labels: int = MAX_LABELS
     ledger_id: str | None = None
     sources: dict[Source, SourceState] = dataclasses.field(default_factory=dict)
     entries: dict[bytes, Entry] = dataclasses.field(default_factory=dict)
@@ -216,7 +219,7 @@ class _Draft:
             count += 1
             row = dataclasses.replace(row, arrival_ms=max(row.arrival_ms, watermark_ms))
             entry = self.entry(row.key, self._watermark_ms)
-            if join_label(entry, row, self):
+            if join_label(entry, row, self, max_labels=self._shard.max_labels):
                 deadline_ms = row.time_ms + self._shard.label_hold_ms
                 if self._watermark_ms > deadline_ms:
                     forget_overdue(entry, self._watermark_ms, self._shard.label_hold_ms, self)
@@ -243,9 +246,23 @@ class _Draft:
         self._tally[terms, start_ms, prediction.predicted, prediction.slices, seen] += delta
         if prediction.matched:
             sums = self._cells[terms.counted_as, start_ms]
-            for name, increment in _contribution(prediction).items():
+            for name, increment in self._contribution(prediction).items():
                 for piece in (EVERYTHING, *prediction.slices):
                     sums[piece, SUM, name.encode()] += delta * increment
+
+    def _contribution(self, prediction: HeldPrediction) -> Mapping[str, int]:
+        """What a labelled prediction adds to the sums of its window."""
+        delay = {delay_name(prediction.winner_ms - prediction.time_ms): 1}
+        terms, items, relevant = prediction.terms, prediction.items or (), prediction.winner_items or ()
+        if terms.is_ranking:
+            return delay | ranking_contribution(ranks_of(items, relevant), relevant=len(relevant))
+        if terms.is_multilabel:
+            found, invented, missed = (
+                [item if self._has_cells(terms.class_group, item) else OTHER for item in some]
+                for some in compared_sets(items, relevant)
+            )
+            return delay | multilabel_contribution(found=found, invented=invented, missed=missed)
+        return delay | _value_contribution(prediction)
 
     def fold(self) -> None:
         """Turn what was tallied into cells; what cancels out asks for no names."""
@@ -318,17 +335,15 @@ class _Draft:
         shard.window_finality_ms[window] = max(known_ms, self._finality_ms[window])
 
 
-def _contribution(prediction: HeldPrediction) -> Mapping[str, int]:
-    """What a labelled prediction adds to the sums of its window."""
-    delay = {delay_name(prediction.winner_ms - prediction.time_ms): 1}
+def _value_contribution(prediction: HeldPrediction) -> dict[str, int]:
     terms, value = prediction.terms, prediction.value
     if value is None:
-        return delay
+        return {}
     if not terms.counts_classes:
         label = prediction.winner_value
-        return delay if label is None else delay | regression_contribution(predicted=value, label=label)
+        return {} if label is None else regression_contribution(predicted=value, label=label)
     event = terms.positive_class if terms.positive_class != ABSENT else prediction.predicted
-    return delay | score_contribution(value, happened=prediction.winner == event)
+    return score_contribution(value, happened=prediction.winner == event)
 
 
 def _leaves_with_a_prediction(entry: Entry, deadline_ms: int) -> bool:
@@ -340,8 +355,8 @@ def _leaves_with_a_prediction(entry: Entry, deadline_ms: int) -> bool:
 class ReferenceLedger:
     """All shards, behind the ledger port."""
 
-    def __init__(self, *, shards: int, label_hold_ms: int, keep_windows_ms: int) -> None:
-        self._settings = (label_hold_ms, keep_windows_ms)
+    def __init__(self, *, shards: int, label_hold_ms: int, keep_windows_ms: int, max_labels: int = MAX_LABELS) -> None:
+        self._settings = (label_hold_ms, keep_windows_ms, max_labels)
         self.parts = [ReferenceShard(*self._settings) for _ in range(shards)]
         self._charter: Charter | None = None
         self._registry: dict[bytes, NameList] = {}

@@ -27,6 +27,8 @@ _FIXED = struct.Struct(">8s8s8s8s8sQQQBH")
 _PAIR = 2 * HASH_BYTES
 _FIRST_LABEL_WINS = 1
 _COUNTS_CLASSES = 2
+_IS_MULTILABEL = 4
+_IS_RANKING = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class Terms:
 
     `model_version` is the identity, `counted_as` the model version whose cells count it (the same one,
     or `__other__` beyond the limit), `class_group` the registry that decides which classes get cells.
-    Without `counts_classes` (regression) cells only tell labelled predictions from unlabelled ones. Scores are about
+    Without `counts_classes` cells only tell labelled predictions from unlabelled ones: of numbers, and of lists
+    (`is_multilabel`, `is_ranking`), whose labels are lists too or single names. Scores are about
     the `positive_class`; where there is none, about the prediction being right.
     """
 
@@ -49,6 +52,8 @@ class Terms:
     base_window_ms: int
     first_label_wins: bool = False
     counts_classes: bool = True
+    is_multilabel: bool = False
+    is_ranking: bool = False
     class_aliases: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
@@ -65,7 +70,9 @@ class Terms:
             skew_ms=model.allowed_skew_ms,
             base_window_ms=model.base_window_ms,
             first_label_wins=model.label_policy is LabelPolicy.FIRST,
-            counts_classes=model.task is not Task.REGRESSION,
+            counts_classes=model.task.counts_classes,
+            is_multilabel=model.task is Task.MULTILABEL,
+            is_ranking=model.task is Task.RANKING,
             class_aliases=tuple(
                 sorted((class_hash(spelling), class_hash(name)) for spelling, name in model.class_aliases.items())
             ),
@@ -82,7 +89,10 @@ class Terms:
             self.horizon_ms,
             self.skew_ms,
             self.base_window_ms,
-            self.first_label_wins * _FIRST_LABEL_WINS | self.counts_classes * _COUNTS_CLASSES,
+            self.first_label_wins * _FIRST_LABEL_WINS
+            | self.counts_classes * _COUNTS_CLASSES
+            | self.is_multilabel * _IS_MULTILABEL
+            | self.is_ranking * _IS_RANKING,
             len(self.class_aliases),
         )
         return fixed + b"".join(spelling + name for spelling, name in self.class_aliases)
@@ -103,8 +113,15 @@ class Terms:
             base_window_ms=fields[7],
             first_label_wins=bool(flags & _FIRST_LABEL_WINS),
             counts_classes=bool(flags & _COUNTS_CLASSES),
+            is_multilabel=bool(flags & _IS_MULTILABEL),
+            is_ranking=bool(flags & _IS_RANKING),
             class_aliases=tuple((pair[:HASH_BYTES], pair[HASH_BYTES:]) for pair in pairs),
         )
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether predictions are lists."""
+        return self.is_multilabel or self.is_ranking
 
     @property
     def hash(self) -> bytes:

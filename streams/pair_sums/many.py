@@ -17,7 +17,7 @@ from streams.pair_sums.exact_sum import DIGIT, DIGIT_BITS, PLACE_BITS, PLACES_PE
 from streams.pair_sums.logarithm import LARGEST_S, LN2_HIGH, LN2_LOW, SQRT_HALF, twice_artanh
 from streams.pair_sums.score_bins import deciles, score_bins
 
-__all__ = ["delay_sums", "regression_sums", "score_sums"]
+__all__ = ["Sums", "delay_sums", "regression_sums", "score_sums"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -29,14 +29,14 @@ def delay_sums(delays_ms: Integers, signs: Integers) -> Mapping[str, int]:
     parts = np.floor((mantissas - 0.5) * 2 * BUCKETS_PER_DOUBLING).astype(np.int64)
     buckets = BUCKETS_PER_DOUBLING * exponents.astype(np.int64) + parts + BUCKETS_PER_DOUBLING
     buckets[delays_ms <= 0] = 0
-    sums = _Sums()
+    sums = Sums()
     sums.count_each(DELAY_PREFIX, buckets, signs)
     return sums.increments
 
 
 def score_sums(scores: Doubles, happened: npt.NDArray[np.bool_], signs: Integers) -> Mapping[str, int]:
     """What labelled predictions with scores add; see `contribution.score_contribution`."""
-    sums = _Sums()
+    sums = Sums()
     are_probabilities = (scores >= 0.0) & (scores <= 1.0)
     sums.count("x", signs[~are_probabilities])
     scores, happened, signs = scores[are_probabilities], happened[are_probabilities], signs[are_probabilities]
@@ -57,7 +57,7 @@ def score_sums(scores: Doubles, happened: npt.NDArray[np.bool_], signs: Integers
 
 def regression_sums(predicted: Doubles, labels: Doubles, signs: Integers) -> Mapping[str, int]:
     """What labelled numbers add; see `contribution.regression_contribution`."""
-    sums = _Sums()
+    sums = Sums()
     sums.count("n", signs)
     errors = predicted - labels
     squared = errors * errors
@@ -88,7 +88,7 @@ def regression_sums(predicted: Doubles, labels: Doubles, signs: Integers) -> Map
     return sums.increments
 
 
-class _Sums:
+class Sums:
     """Increments by name; those that are zero are left out."""
 
     def __init__(self) -> None:

@@ -38,11 +38,15 @@ _ANY_CLASSES = (Task.BINARY, Task.MULTICLASS)
 _BINARY = (Task.BINARY,)
 _MULTICLASS = (Task.MULTICLASS,)
 _REGRESSION = (Task.REGRESSION,)
+_MULTILABEL = (Task.MULTILABEL,)
+_RANKING = (Task.RANKING,)
+_AVERAGED = (Task.MULTICLASS, Task.MULTILABEL)
 
 WILSON = "Wilson"
 EFFECTIVE = "Wilson at the effective sample size"
 MOVER = "MOVER of Wilson's per class"
 GAMMA = "gamma"
+OF_SETS = "multilabel: as predictions vary"
 
 _AVERAGES = {
     "precision": "Precision: of those predicted as a class, the share that is of it",
@@ -62,11 +66,15 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
         "f1": Definition("Harmonic mean of precision and recall.", _BINARY, "Wilson, mapped"),
         "fbeta": Definition("As F1, recall weighing twice as much (beta = 2).", _BINARY, EFFECTIVE),
         **{
-            f"{name}_macro": Definition(f"{meaning}; plain mean of the classes.", _MULTICLASS, MOVER)
+            f"{name}_macro": Definition(f"{meaning}; plain mean of the classes.", _AVERAGED, f"{MOVER}; {OF_SETS}")
             for name, meaning in _AVERAGES.items()
         },
         **{
-            f"{name}_micro": Definition(f"{meaning}; all classes in one, so equal to accuracy.", _MULTICLASS, WILSON)
+            f"{name}_micro": Definition(
+                f"{meaning}; all classes in one. Of multiclass models equal to accuracy.",
+                _AVERAGED,
+                f"{WILSON}; {OF_SETS}",
+            )
             for name, meaning in _AVERAGES.items()
         },
         **{
@@ -96,6 +104,19 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             "Root of the mean squared difference of log(1 + x).", _REGRESSION, "root of gamma", Better.LESS
         ),
         "r2": Definition("Share of the labels' variance that is explained, at most 1.", _REGRESSION, "delta method"),
+        "subset_accuracy": Definition("Share of predicted sets that equal their label.", _MULTILABEL, WILSON),
+        "hamming_loss": Definition(
+            "Share of all classes of all predictions that are invented or missed.", _MULTILABEL, EFFECTIVE, Better.LESS
+        ),
+        "ndcg_at_k": Definition(
+            "Discounted gain of the relevant items among the first k, over that of the best ranking.",
+            _RANKING,
+            EFFECTIVE,
+        ),
+        "hit_rate_at_k": Definition("Share of rankings with a relevant item among the first k.", _RANKING, WILSON),
+        "mrr": Definition("Mean of 1 / rank of the first relevant item, 0 if none is ranked.", _RANKING, EFFECTIVE),
+        "precision_at_k": Definition("Relevant items among the first k, over k.", _RANKING, EFFECTIVE),
+        "recall_at_k": Definition("Relevant items among the first k, over all relevant.", _RANKING, EFFECTIVE),
         "bias": Definition("Mean of prediction minus label.", _REGRESSION, "Student", Better.NEAR_ZERO),
     }
 )

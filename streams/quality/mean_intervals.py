@@ -4,6 +4,7 @@
   the mean of n / cv**2 exponential ones, cv being their standard deviation over their mean; for squared
   normal errors this is the chi-squared interval of a variance. It stays above 0 and is longer upwards, as
   such means are.
+- **Shares** (reciprocal rank, Hamming loss), which lie between 0 and 1: Wilson's interval at the effective sample size.
 - **Differences** (bias): Student's interval.
 
 The spread is taken with one pseudo-observation as far from the mean as the mean is from 0, or as the size that
@@ -21,9 +22,15 @@ from __future__ import annotations
 import math
 
 from streams.quality.figure import Bounds
-from streams.quality.intervals import normal_quantile
+from streams.quality.intervals import normal_quantile, wilson_interval
 
-__all__ = ["SQUARED_CV_OF_NORMAL_SQUARES", "difference_interval", "size_interval", "student_quantile"]
+__all__ = [
+    "SQUARED_CV_OF_NORMAL_SQUARES",
+    "difference_interval",
+    "share_interval",
+    "size_interval",
+    "student_quantile",
+]
 
 WIDEST = 1.0 / 9.0
 """Of 2 / (9 * degrees of freedom): never wider than for a single exponential observation, below which the
@@ -70,6 +77,21 @@ def size_interval(
     above = 1.0 - part + z * math.sqrt(part)
     below = max(SMALLEST_CUBE_ROOT, 1.0 - part - z * math.sqrt(part))
     return min(mean, mean / above**3), mean * max(1.0, 1.0 / below**3, 1.0 + z * math.sqrt(variance))
+
+
+def share_interval(mean: float, mean_square: float, *, n: int, confidence_level: float) -> Bounds:
+    """Return the interval of a mean of shares, each in [0, 1].
+
+    Args: as of `difference_interval`.
+
+    >>> low, high = share_interval(0.5, 0.3, n=100, confidence_level=0.95)
+    >>> round(low, 3), round(high, 3)
+    (0.456, 0.544)
+    """
+    # The pseudo-observation may lie anywhere, so that equal shares do not pass for certainty.
+    variance = max(0.0, mean_square - mean * mean) + ((mean - 0.5) ** 2 + 1.0 / 12.0) / n
+    shrunk = (n * mean + 0.5) / (n + 1.0)
+    return wilson_interval(mean, n * shrunk * (1.0 - shrunk) / variance, confidence_level=confidence_level)
 
 
 def difference_interval(mean: float, mean_square: float, *, n: int, confidence_level: float) -> Bounds:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from tests.support.redis_topologies import RedisTopology, start_topology
+from agents.redis_connection import connect
+from agents.redis_ledger import RedisLedger
+from streams.ledger.reference import ReferenceLedger
+from streams.ports import Ledger
+from tests.support.ledger_writer import HOUR_MS, MINUTE_MS
+from tests.support.redis_topologies import TOPOLOGIES, RedisTopology, start_topology
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +26,16 @@ def topology_named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
             return stack.enter_context(start_topology(name, tmp_path_factory.mktemp(name)))
 
         yield start
+
+
+@pytest.fixture(params=["reference", *TOPOLOGIES])
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
+    """The reference, and the Redis ledger on every topology."""
+    settings = {"label_hold_ms": 5 * MINUTE_MS, "keep_windows_ms": 24 * HOUR_MS}
+    if request.param == "reference":
+        yield ReferenceLedger(shards=2, **settings)
+        return
+    topology: RedisTopology = request.getfixturevalue("topology_named")(request.param)
+    topology.clear()
+    async with connect(topology.url) as client:
+        yield RedisLedger(client, address=request.param, prefix="latelabel", shards=2, **settings)

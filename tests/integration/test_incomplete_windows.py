@@ -15,7 +15,8 @@ from tests.support.evaluation import FRAUD, NOON_MS, EvaluatedWorld
 async def test_final_reports_are_revised_when_redis_remembers_a_gap(fresh_redis: RedisServer) -> None:
     async with redis.asyncio.Redis.from_url(fresh_redis.unix_url) as client:
         place = {"address": fresh_redis.address, "prefix": "losses"}
-        ledger = RedisLedger(client, **place, shards=2, label_hold_ms=HOUR_MS, keep_windows_ms=30 * DAY_MS)
+        durations = {"label_hold_ms": HOUR_MS, "keep_windows_ms": 30 * DAY_MS}
+        ledger = RedisLedger(client, address=fresh_redis.address, prefix="losses", shards=2, **durations)
         world = await EvaluatedWorld(other=ledger).start()
         for minute in (0, 5):
             await world.label(await world.predict("ok", at_ms=NOON_MS + minute * MINUTE_MS), "ok", at_ms=NOON_MS)

@@ -7,13 +7,10 @@ import dataclasses
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
 
-from agents.redis_connection import connect
-from agents.redis_ledger import RedisLedger
 from streams.errors import PermanentFailure
 from streams.identity import (
     ABSENT,
@@ -22,9 +19,7 @@ from streams.identity import (
     FAILED,
     OTHER,
     OTHER_WRONG,
-    SUM,
     class_hash,
-    model_hash,
     model_version_hash,
     registry_group,
     request_key,
@@ -33,154 +28,35 @@ from streams.identity import (
 from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
-    CommitReply,
     Definitions,
     Gap,
-    LabelRow,
     NameList,
     Outcome,
     Part,
     PredictionRow,
     Role,
     Source,
-    pack_labels,
     pack_predictions,
 )
-from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.contribution import regression_contribution, score_contribution
-from streams.pair_sums.delay import DELAY_PREFIX, delay_name
+from streams.pair_sums.delay import delay_name
 from streams.ports import Ledger
-from streams.stability.latency_sums import LATENCY_PREFIX, LatencyTotals
+from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import NOTHING, TIMED_OUT, latency_words
-from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
-
-NOON_MS = 1_700_000_000_000 // 3_600_000 * 3_600_000
-SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
-PREDICTIONS, LABELS = Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0)
-MODEL = MonitoredModel(name="m", label_horizon_ms=HOUR_MS)
-CLASSES = ("a", "ab", "b", "c", "é", "z", *map(str, range(9)))
-ALL_ADMITTED = NameList(tuple(class_hash(text) for text in CLASSES))
-
-
-@pytest.fixture(params=["reference", *TOPOLOGIES])
-async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
-    settings = {"label_hold_ms": 5 * MINUTE_MS, "keep_windows_ms": 24 * HOUR_MS}
-    if request.param == "reference":
-        yield ReferenceLedger(shards=2, **settings)
-        return
-    topology: RedisTopology = request.getfixturevalue("topology_named")(request.param)
-    topology.clear()
-    async with connect(topology.url) as client:
-        yield RedisLedger(client, address=request.param, prefix="latelabel", shards=2, **settings)
-
-
-@dataclasses.dataclass(slots=True)
-class Writer:
-    """Sends records one commit at a time to shard 0, as their partitions' only reader."""
-
-    ledger: Ledger
-    models: tuple[MonitoredModel, ...] = (MODEL,)
-    admitted: NameList = ALL_ADMITTED
-    offsets: dict[Source, int] = dataclasses.field(default_factory=lambda: {PREDICTIONS: 0, LABELS: 0})
-
-    async def start(self) -> None:
-        await self.ledger.create(0, ledger_id="test", sources=self.offsets)
-
-    def definitions(self) -> Definitions:
-        terms = [Terms.of(model, "1") for model in self.models]
-        return Definitions(
-            {class_hash(text): text for text in CLASSES},
-            {each.hash: each.pack() for each in terms},
-            {registry_group("classes", model.name): self.admitted for model in self.models},
-        )
-
-    async def send(self, part: Part, *, forget_limit: int = 0) -> CommitReply:
-        reply = await self.ledger.commit(0, [part], self.definitions(), forget_limit=forget_limit)
-        if reply.parts[0].outcome is Outcome.APPLIED:
-            self.offsets[part.source] = part.next
-        return reply
-
-    async def predict(
-        self,
-        request_id: str,
-        predicted: str,
-        *,
-        at_ms: int = NOON_MS,
-        arrival_ms: int = 0,
-        model: MonitoredModel = MODEL,
-        failed: bool = False,
-        slices: Sequence[bytes] = (),
-        value: float | None = None,
-        latency: bytes = b"",
-    ) -> None:
-        row = PredictionRow(
-            request_key(request_id),
-            Terms.of(model, "1").hash,
-            at_ms,
-            max(at_ms, arrival_ms),
-            class_hash(predicted),
-            failed,
-            tuple(slices),
-            value,
-        )
-        expected = self.offsets[PREDICTIONS]
-        rows = pack_predictions([row], words=3)
-        part = Part(source=PREDICTIONS, expected=expected, next=expected + 1, words=3, rows=rows, latencies=latency)
-        reply = await self.send(part)
-        assert reply.parts[0].outcome is Outcome.APPLIED
-
-    async def label(
-        self,
-        request_id: str,
-        label: str,
-        *,
-        at_ms: int = NOON_MS,
-        arrival_ms: int = 0,
-        model: str | None = None,
-        value: float | None = None,
-    ) -> None:
-        addressed = ABSENT if model is None else model_hash(model)
-        row = LabelRow(request_key(request_id), at_ms, max(at_ms, arrival_ms), class_hash(label), addressed, value)
-        expected = self.offsets[LABELS]
-        rows = pack_labels([row], words=1)
-        reply = await self.send(Part(source=LABELS, expected=expected, next=expected + 1, words=1, rows=rows))
-        assert reply.parts[0].outcome is Outcome.APPLIED
-
-    async def raise_all(self, watermark_ms: int) -> None:
-        """As if both partitions had been read up to that time."""
-        for source, offset in self.offsets.items():
-            await self.send(Part(source=source, expected=offset, next=offset, raise_to_ms=watermark_ms))
-
-    async def cells(
-        self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING, at_ms: int = NOON_MS
-    ) -> dict[tuple[bytes, bytes], int]:
-        start_ms = at_ms // model.base_window_ms * model.base_window_ms
-        (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
-        return {cell[1:]: count for cell, count in counts.items() if cell[0] == piece and cell[1] != SUM}
-
-    async def sums(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
-        """Of scores and numbers."""
-        sums = await self._sums(model, piece)
-        return {name: total for name, total in sums.items() if not name.startswith(DELAY_PREFIX)}
-
-    async def delays(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
-        sums = await self._sums(model, piece)
-        return {name: total for name, total in sums.items() if name.startswith(DELAY_PREFIX)}
-
-    async def latencies(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[str, int]:
-        sums = await self._sums(model, piece)
-        return {name: total for name, total in sums.items() if name.startswith(LATENCY_PREFIX)}
-
-    async def _sums(self, model: MonitoredModel, piece: bytes) -> dict[str, int]:
-        start_ms = NOON_MS // model.base_window_ms * model.base_window_ms
-        (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
-        return {cell[2].decode(): count for cell, count in counts.items() if cell[0] == piece and cell[1] == SUM}
-
-    async def fates(self) -> dict[str, int]:
-        fates = await self.ledger.fates(0)
-        return {name: count for name, count in fates.items() if count and not name.endswith(":read")}
+from tests.support.ledger_writer import (
+    ALL_ADMITTED,
+    HOUR_MS,
+    LABELS,
+    MINUTE_MS,
+    MODEL,
+    NOON_MS,
+    PREDICTIONS,
+    SECOND_MS,
+    Writer,
+    pair,
+)
 
 
 @pytest.fixture
@@ -188,10 +64,6 @@ async def writer(ledger: Ledger) -> Writer:
     writer = Writer(ledger)
     await writer.start()
     return writer
-
-
-def pair(label: str, predicted: str) -> tuple[bytes, bytes]:
-    return (class_hash(label) if label else ABSENT, class_hash(predicted))
 
 
 async def test_label_after_its_prediction_moves_the_cell_from_unlabelled_to_its_class(writer: Writer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 from redis.asyncio import Redis
@@ -13,7 +13,16 @@ from agents import redis_ledger as redis_ledger_module
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
 from streams.ledger.reference import ReferenceLedger
-from tests.support.histories import LABEL_HOLD_MS, UNIT_MS, Packer, draw_history, draw_models
+from streams.monitored_model import MonitoredModel
+from tests.support.histories import (
+    LABEL_HOLD_MS,
+    UNIT_MS,
+    Packer,
+    draw_history,
+    draw_list_models,
+    draw_models,
+    kept_labels,
+)
 from tests.support.redis_shards import RestorableRedis
 from tests.support.world import EVERY_TROUBLE, FOREVER_MS, Restorable, RestorableReference, World
 
@@ -26,7 +35,7 @@ async def client(fresh_redis: RedisServer) -> AsyncIterator[Redis]:
         yield client
 
 
-def redis_ledger(client: Redis, *, prefix: str) -> RedisLedger:
+def redis_ledger(client: Redis, *, prefix: str, max_labels: int) -> RedisLedger:
     return RedisLedger(
         client,
         address="the test's Redis",
@@ -34,24 +43,34 @@ def redis_ledger(client: Redis, *, prefix: str) -> RedisLedger:
         shards=SHARDS,
         label_hold_ms=LABEL_HOLD_MS,
         keep_windows_ms=FOREVER_MS,
+        max_labels=max_labels,
     )
 
 
 @pytest.mark.parametrize("log_bytes", [redis_ledger_module.LOG_BYTES, 100, 0])
 @pytest.mark.parametrize("faults", [frozenset(), EVERY_TROUBLE], ids=["undisturbed", "every-trouble"])
 @pytest.mark.parametrize("disorder_units", [4, 25, 60])
+@pytest.mark.parametrize("draw", [draw_models, draw_list_models])
 async def test_redis_and_reference_agree_on_every_step_of_any_history(
-    client: Redis, disorder_units: int, faults: frozenset[str], log_bytes: int, monkeypatch: pytest.MonkeyPatch
+    client: Redis,
+    draw: Callable[[random.Random], Mapping[str, MonitoredModel]],
+    disorder_units: int,
+    faults: frozenset[str],
+    log_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether logged pairs and latencies are put into the sums never, at times or whenever they are read."""
     for seed in range(4):
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", log_bytes)
         monkeypatch.setattr(redis_ledger_module, "LONG_BYTES", log_bytes)
         rng, prefix = random.Random(seed), f"history-{seed}"
-        models = draw_models(rng)
+        models = draw(rng)
+        kept = kept_labels(models)
         log = draw_history(rng, models, ids=3, disorder_ms=disorder_units * UNIT_MS)
-        reference = ReferenceLedger(shards=SHARDS, label_hold_ms=LABEL_HOLD_MS, keep_windows_ms=FOREVER_MS)
-        ledger = redis_ledger(client, prefix=prefix)
+        reference = ReferenceLedger(
+            shards=SHARDS, label_hold_ms=LABEL_HOLD_MS, keep_windows_ms=FOREVER_MS, max_labels=kept
+        )
+        ledger = redis_ledger(client, prefix=prefix, max_labels=kept)
         both: list[Restorable] = [RestorableReference(reference), RestorableRedis(client, ledger, prefix=prefix)]
         await World(both, Packer(models, log, SHARDS), rng, faults=faults, class_limit=rng.choice([2, 200])).run(40)
         left = {key async for key in client.scan_iter(match=b"{history-%d:*" % seed)}

@@ -15,10 +15,13 @@ import hashlib
 import math
 import random
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
-from streams.identity import ABSENT, class_hash, model_hash, request_key, segment_hash, shard_of
+from streams.identity import ABSENT, OTHER, class_hash, items_hash, model_hash, request_key, segment_hash, shard_of
+from streams.ledger.item_lists import compared_sets, ranks_of, set_of
+from streams.ledger.join import MAX_LABELS, MAX_LABELS_OF_RANKINGS
 from streams.ledger.parts import (
     NEVER_MS,
     Definitions,
@@ -31,8 +34,9 @@ from streams.ledger.parts import (
     pack_predictions,
 )
 from streams.ledger.terms import Terms
-from streams.monitored_model import LabelPolicy, MonitoredModel
+from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.delay import delay_name
+from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import NOTHING, latency_words
 
@@ -52,8 +56,11 @@ __all__ = [
     "Prediction",
     "beyond_limits",
     "draw_history",
+    "draw_list_models",
     "draw_models",
     "expected_outcome",
+    "expected_sums",
+    "kept_labels",
     "order_matters",
     "request_slice",
 ]
@@ -70,8 +77,8 @@ ALIAS = "why"
 """What some models call `y`."""
 SLICES = 2
 """Room in each prediction row: its request id, and for some its country."""
-KEPT_LABELS = 8
-"""Beyond so many labels of one id, what counts depends on the order of reading."""
+LIST_WORDS = 5
+"""Room in each row for a list, where there are any: how many, and the names."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class Prediction:
     request_id: str
     model: str
     time_ms: int
-    predicted: str
+    predicted: str | tuple[str, ...]
     failed: bool = False
     country: str | None = None
 
@@ -92,7 +99,7 @@ class Label:
 
     request_id: str
     time_ms: int
-    label: str
+    label: str | tuple[str, ...]
     model: str | None = None
 
 
@@ -137,6 +144,36 @@ def draw_models(rng: random.Random) -> dict[str, MonitoredModel]:
     }
 
 
+def draw_list_models(rng: random.Random) -> dict[str, MonitoredModel]:
+    """As `draw_models`, at least one of them with lists for answers."""
+    tasks = rng.choice(
+        [
+            (Task.MULTILABEL, Task.MULTICLASS),
+            (Task.MULTILABEL, Task.MULTILABEL),
+            (Task.RANKING, Task.RANKING),
+            (Task.RANKING, Task.MULTILABEL),
+            (Task.MULTICLASS, Task.RANKING),
+        ]
+    )
+    return {
+        name: dataclasses.replace(model, task=task)
+        for (name, model), task in zip(draw_models(rng).items(), tasks, strict=True)
+    }
+
+
+def kept_labels(models: Mapping[str, MonitoredModel]) -> int:
+    """How many labels of one id are kept; beyond them, what counts depends on the order of reading."""
+    has_rankings = any(model.task is Task.RANKING for model in models.values())
+    return MAX_LABELS_OF_RANKINGS if has_rankings else MAX_LABELS
+
+
+def drawn_list(rng: random.Random, task: Task) -> tuple[str, ...]:
+    """A set of classes, or a ranking in which an item may stand twice."""
+    if task is Task.RANKING:
+        return tuple(rng.choices(CLASSES, k=rng.randrange(4)))
+    return tuple(rng.sample(CLASSES, rng.randrange(4)))
+
+
 def draw_history(
     rng: random.Random, models: Mapping[str, MonitoredModel], *, ids: int, disorder_ms: int, contested: bool = False
 ) -> Log:
@@ -147,6 +184,13 @@ def draw_history(
             `order_matters`. Otherwise one id, model and status has one time and class.
     """
     records: list[tuple[float, Record]] = []
+    takes_lists = any(model.task.takes_lists for model in models.values())
+
+    def answer(model: MonitoredModel) -> str | tuple[str, ...]:
+        return drawn_list(rng, model.task) if model.task.takes_lists else rng.choice(CLASSES)
+
+    def outcome() -> str | tuple[str, ...]:
+        return drawn_list(rng, Task.MULTILABEL) if takes_lists and rng.random() < 0.6 else rng.choice(CLASSES)
 
     def put(record: Prediction | Label) -> None:
         delays = [rng.uniform(0, disorder_ms) for _ in range(rng.choice([1, 1, 2]))]
@@ -159,19 +203,20 @@ def draw_history(
                 continue
             time_ms = START_MS + rng.randrange(60) * UNIT_MS + rng.choice([0, 0, 1])
             country = rng.choice(["DE", "FR"])
-            put(Prediction(f"id-{number}", model.name, time_ms, rng.choice(CLASSES), country=country))
+            put(Prediction(f"id-{number}", model.name, time_ms, answer(model), country=country))
             if is_contested:
                 later_ms = time_ms + rng.choice([0, 1, 10, 40]) * UNIT_MS
-                put(Prediction(f"id-{number}", model.name, later_ms, rng.choice(CLASSES), country=country))
+                put(Prediction(f"id-{number}", model.name, later_ms, answer(model), country=country))
             if rng.random() < 0.2:
                 put(Prediction(f"id-{number}", model.name, time_ms - rng.randrange(3), "", failed=True))
             for _ in range(rng.choice([5, 7]) if is_contested else rng.choice([0, 1, 1, 2, 3])):
                 low, high = -model.allowed_skew_ms // UNIT_MS - 2, model.label_horizon_ms // UNIT_MS + 3
                 delay = rng.choice([rng.randint(low, high), rng.randint(low, low + 8), rng.randint(high - 6, high)])
                 label_ms = time_ms + delay * UNIT_MS + rng.choice([0, 0, -1, 1])
-                put(Label(f"id-{number}", label_ms, rng.choice(CLASSES), rng.choice([None, None, "A", "B"])))
+                put(Label(f"id-{number}", label_ms, outcome(), rng.choice([None, None, "A", "B"])))
     records += [(START_MS + rng.randrange(60) * UNIT_MS, None) for _ in range(rng.randrange(3))]
-    records += [_passer_by(rng, number) for number in range(rng.randrange(6))]
+    answer_of_a = drawn_list(rng, models["A"].task) if models["A"].task.takes_lists else "x"
+    records += [_passer_by(rng, number, answer_of_a) for number in range(rng.randrange(6))]
     records.sort(key=lambda item: item[0])
     log: dict[Source, list[Record]] = {Source(role, p): [] for role in Role for p in range(2)}
     for _, record in records:
@@ -183,12 +228,12 @@ def draw_history(
     return log
 
 
-def _passer_by(rng: random.Random, number: int) -> tuple[float, Record]:
+def _passer_by(rng: random.Random, number: int, answer: str | tuple[str, ...]) -> tuple[float, Record]:
     """A record of an id of its own, which moves a watermark."""
     time_ms = START_MS + rng.randrange(120) * UNIT_MS
     if rng.random() < 0.5:
         return time_ms, Label(f"passer-by-{number}", time_ms, "x")
-    return time_ms, Prediction(f"passer-by-{number}", "A", time_ms, "x")
+    return time_ms, Prediction(f"passer-by-{number}", "A", time_ms, answer)
 
 
 def highs(records: list[Record]) -> list[int]:
@@ -204,9 +249,9 @@ def watermark_ms(high_ms: int) -> int:
     return max(high_ms - LATENESS_MS, NEVER_MS)
 
 
-def order_matters(log: Log) -> frozenset[str]:
+def order_matters(log: Log, *, kept: int = MAX_LABELS) -> frozenset[str]:
     """Request ids for which the order of reading may decide: differing predictions, or more labels than are kept."""
-    predictions: dict[tuple[str, str, bool], set[tuple[int, str]]] = collections.defaultdict(set)
+    predictions: dict[tuple[str, str, bool], set[tuple[int, str | tuple[str, ...]]]] = collections.defaultdict(set)
     labels: dict[str, set[Label]] = collections.defaultdict(set)
     for records in log.values():
         for record in records:
@@ -216,18 +261,30 @@ def order_matters(log: Log) -> frozenset[str]:
                 key = (record.request_id, record.model, record.failed)
                 predictions[key].add((record.time_ms, record.predicted))
     differing = {key[0] for key, answers in predictions.items() if len(answers) > 1}
-    return frozenset(differing | {request_id for request_id, each in labels.items() if len(each) > KEPT_LABELS})
+    return frozenset(differing | {request_id for request_id, each in labels.items() if len(each) > kept})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LabelledList:
+    """A list that was predicted, and the set of names that its labels come to."""
+
+    model: MonitoredModel
+    window: str
+    predicted: tuple[str, ...]
+    label: frozenset[str]
 
 
 @dataclasses.dataclass(slots=True)
 class Expected:
-    """What must become of a log: cells, delays and latencies of each request id, and the fates of all predictions."""
+    """What must become of a log: cells, delays, latencies and labelled lists of each request id, and the fates of all
+    predictions."""
 
     cells: dict[str, Cells] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     delays: dict[str, Delays] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     latencies: dict[str, Latencies] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(collections.Counter)
     )
+    lists: dict[str, list[LabelledList]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     fates: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def all_cells(self) -> Cells:
@@ -238,15 +295,16 @@ class Expected:
 def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected:
     """The outcome as a function of the logs, written from the promises and not from the code."""
     expected = Expected()
-    predictions: dict[tuple[str, str, bool], list[tuple[int, str, int]]] = collections.defaultdict(list)
-    labels: dict[str, list[tuple[int, str, str | None, int]]] = collections.defaultdict(list)
+    predictions: dict[tuple[str, str, bool], list[tuple[int, Any, int]]] = collections.defaultdict(list)
+    labels: dict[str, list[tuple[int, tuple[str, ...], str | None, int]]] = collections.defaultdict(list)
     for records in log.values():
         for record, high_ms in zip(records, highs(records), strict=False):
             if record is None:
                 continue
             arrival_ms = max(record.time_ms, watermark_ms(high_ms))
             if isinstance(record, Label):
-                labels[record.request_id].append((record.time_ms, record.label, record.model, arrival_ms))
+                named = (record.label,) if isinstance(record.label, str) else record.label
+                labels[record.request_id].append((record.time_ms, named, record.model, arrival_ms))
             elif arrival_ms <= record.time_ms + models[record.model].label_horizon_ms:
                 key = (record.request_id, record.model, record.failed)
                 predictions[key].append((record.time_ms, record.predicted, arrival_ms))
@@ -265,21 +323,65 @@ def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected
             expected.cells[request_id][name, window, "failed", ""] += 1
             continue
         arrival_ms = min(copy[2] for copy in copies)
-        matching = [
-            (label_ms, model.class_aliases.get(label, label))
-            for label_ms, label, addressed, label_arrival_ms in labels[request_id]
-            if addressed in (None, name)
-            and time_ms - model.allowed_skew_ms <= label_ms <= time_ms + model.label_horizon_ms
-            and label_arrival_ms <= time_ms + model.label_horizon_ms
-            and arrival_ms <= label_ms + model.allowed_skew_ms
-        ]
-        best = max if model.label_policy is LabelPolicy.LAST else min
+        matching = _matching(model, time_ms, arrival_ms, labels[request_id])
         expected.fates["matched" if matching else "never_labelled"] += 1
-        label_ms, label = best(matching) if matching else (time_ms, "")
+        label_ms, label = _outcome(model, matching) if matching else (time_ms, frozenset())
         if matching:
             expected.delays[request_id][name, window, delay_name(label_ms - time_ms)] += 1
-        expected.cells[request_id][name, window, label, model.class_aliases.get(predicted, predicted)] += 1
+        answer, outcome = _cell_of(model, predicted, label, is_labelled=bool(matching))
+        expected.cells[request_id][name, window, outcome, answer] += 1
+        if model.task.takes_lists and matching:
+            named = tuple(model.class_aliases.get(each, each) for each in predicted)
+            expected.lists[request_id].append(LabelledList(model, window, named, label))
     return expected
+
+
+def _matching(
+    model: MonitoredModel, time_ms: int, arrival_ms: int, labels: list[tuple[int, tuple[str, ...], str | None, int]]
+) -> list[tuple[int, frozenset[str]]]:
+    """Time and names of the labels that match a prediction."""
+    return [
+        (label_ms, frozenset(model.class_aliases.get(each, each) for each in named))
+        for label_ms, named, addressed, label_arrival_ms in labels
+        if (model.task.takes_lists or len(named) == 1)
+        and addressed in (None, model.name)
+        and time_ms - model.allowed_skew_ms <= label_ms <= time_ms + model.label_horizon_ms
+        and label_arrival_ms <= time_ms + model.label_horizon_ms
+        and arrival_ms <= label_ms + model.allowed_skew_ms
+    ]
+
+
+def _cell_of(model: MonitoredModel, predicted: Any, label: frozenset[str], *, is_labelled: bool) -> tuple[str, str]:
+    """Prediction and label as cells have them."""
+    if model.task.takes_lists:
+        return "", "*" if is_labelled else ""
+    (label_name,) = label or ("",)
+    return model.class_aliases.get(predicted, predicted), label_name
+
+
+def _outcome(model: MonitoredModel, matching: list[tuple[int, frozenset[str]]]) -> tuple[int, frozenset[str]]:
+    """The label that counts, or all relevant items with the time of the first."""
+    if model.task is Task.RANKING:
+        return min(label_ms for label_ms, _ in matching), frozenset().union(*(label for _, label in matching))
+    best = max if model.label_policy is LabelPolicy.LAST else min
+    return best(matching, key=lambda each: (each[0], sorted(name.encode() for name in each[1])))
+
+
+def expected_sums(lists: list[LabelledList], admitted: Mapping[str, Collection[str]]) -> Cells:
+    """Model, window start, name of the sum -> what these lists come to, if the admitted classes have cells."""
+    sums: Cells = collections.Counter()
+    for each in lists:
+        predicted, label = tuple(map(class_hash, each.predicted)), set_of(map(class_hash, each.label))
+        if each.model.task is Task.RANKING:
+            contribution = ranking_contribution(ranks_of(predicted, label), relevant=len(label))
+        else:
+            known = {class_hash(name) for name in admitted[each.model.name]}
+            found, invented, missed = (
+                [item if item in known else OTHER for item in some] for some in compared_sets(set_of(predicted), label)
+            )
+            contribution = multilabel_contribution(found=found, invented=invented, missed=missed)
+        sums.update({(each.model.name, each.window, name): count for name, count in contribution.items()})
+    return sums
 
 
 def beyond_limits(cells: Cells, admitted: Mapping[str, Collection[str]]) -> Cells:
@@ -287,7 +389,7 @@ def beyond_limits(cells: Cells, admitted: Mapping[str, Collection[str]]) -> Cell
     folded: Cells = collections.Counter()
     for (name, window, label, predicted), count in cells.items():
         known = admitted[name]
-        if label == "failed":
+        if label == "failed" or predicted == "":
             pair = (label, predicted)
         elif label == "":
             pair = (label, predicted if predicted in known else "__other__")
@@ -327,6 +429,7 @@ class Packer:
         self.log = log
         self.shards = shards
         self._highs = {source: highs(records) for source, records in log.items()}
+        self._list_words = LIST_WORDS if any(model.task.takes_lists for model in models.values()) else 0
 
     def definitions(self) -> Definitions:
         """Everything that any row of the log refers to, except which classes get cells."""
@@ -351,11 +454,16 @@ class Packer:
             arrival_ms = max(record.time_ms, watermark_ms(running[offset]))
             if isinstance(record, Label):
                 addressed = ABSENT if record.model is None else model_hash(record.model)
-                labels.append(LabelRow(key, record.time_ms, arrival_ms, class_hash(record.label), addressed))
+                named = (record.label,) if isinstance(record.label, str) else record.label
+                items = set_of(map(class_hash, named))
+                label = items[0] if len(items) == 1 else items_hash(items)
+                kept = None if len(items) == 1 else items
+                labels.append(LabelRow(key, record.time_ms, arrival_ms, label, addressed, None, kept))
             else:
                 predictions.append(self._prediction(key, record, arrival_ms))
                 latencies += drawn_latency(record.request_id, failed=record.failed)
         is_labels = source.role is Role.LABELS
+        words = self._list_words + (self._list_words > 0 if is_labels else SLICES + 1)
         return Part(
             source=source,
             expected=expected,
@@ -363,18 +471,32 @@ class Packer:
             high_ms=running[next_offset],
             watermark_ms=watermark_ms(running[next_offset]),
             rejected=rejected,
-            words=0 if is_labels else SLICES + 1,
-            rows=pack_labels(labels) if is_labels else pack_predictions(predictions, words=SLICES + 1),
+            words=words,
+            rows=pack_labels(labels, words=words) if is_labels else pack_predictions(predictions, words=words),
             latencies=b"" if set(latencies) <= set(NOTHING) else latencies,
             register=register,
         )
 
     def _prediction(self, key: bytes, record: Prediction, arrival_ms: int) -> PredictionRow:
         model = self.models[record.model]
-        predicted = class_hash(model.class_aliases.get(record.predicted, record.predicted))
+        named = (record.predicted,) if isinstance(record.predicted, str) else record.predicted
+        items = tuple(class_hash(model.class_aliases.get(each, each)) for each in named)
+        if model.task is Task.MULTILABEL:
+            items = set_of(items)
+        is_list = model.task.takes_lists and not record.failed
         slices = [request_slice(record.request_id)]
         if model.segments and record.country:
             slices.append(segment_hash({"country": record.country}))
         terms = Terms.of(model, "1").hash
-        score = None if record.failed else drawn_score(key)
-        return PredictionRow(key, terms, record.time_ms, arrival_ms, predicted, record.failed, tuple(slices), score)
+        score = None if record.failed or is_list else drawn_score(key)
+        return PredictionRow(
+            key,
+            terms,
+            record.time_ms,
+            arrival_ms,
+            items_hash(items) if is_list else items[0],
+            record.failed,
+            tuple(slices),
+            score,
+            items if is_list else None,
+        )

@@ -171,6 +171,7 @@ class IntakeWorld:
             max_future_skew_ms=5 * MINUTE_MS,
             dead_letters="dead-letters",
             predicts_numbers=any(model.task is Task.REGRESSION for model in models),
+            takes_lists=any(model.task.takes_lists for model in models),
             model=lambda name: known.get(name) or MonitoredModel(name=name),
         )
         self.read_ahead = ReadAheadWatch(

@@ -15,11 +15,12 @@ import collections
 import copy
 import dataclasses
 import random
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from streams.identity import (
     ABSENT,
+    ANY_LABEL,
     EVERYTHING,
     FAILED,
     OTHER,
@@ -41,10 +42,11 @@ from tests.support.histories import (
     CLASSES,
     Cells,
     Delays,
-    Latencies,
     Packer,
     beyond_limits,
     expected_outcome,
+    expected_sums,
+    kept_labels,
     order_matters,
     request_slice,
 )
@@ -106,6 +108,7 @@ class RestorableReference:
 TEXTS = {class_hash(text): text for text in (*CLASSES, ALIAS, "")} | {
     ABSENT: "",
     FAILED: "failed",
+    ANY_LABEL: "*",
     OTHER: "__other__",
     OTHER_WRONG: "__other_wrong__",
 }
@@ -119,7 +122,7 @@ async def _counts(
     for shard in range(ledger.shards):
         windows = await ledger.windows(shard)
         for (version, start_ms), counts in zip(windows, await ledger.cells(shard, windows), strict=True):
-            for cell, count in counts.items():
+            for cell, count in counts.items() if version in names else ():
                 yield (names[version], str(start_ms)), cell, count
 
 
@@ -132,22 +135,15 @@ async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[byte
     return cells
 
 
-async def _delays_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Delays]:
-    """How long labels took, summed over shards: slice -> (model, window start, name of the bucket) -> count."""
-    delays: dict[bytes, Delays] = collections.defaultdict(collections.Counter)
+async def _sums_by_slice(
+    ledger: Ledger, models: Iterable[str], is_wanted: Callable[[str], bool]
+) -> Mapping[bytes, Delays]:
+    """Sums, added up over shards: slice -> (model, window start, name of the sum) -> its value."""
+    sums: dict[bytes, Delays] = collections.defaultdict(collections.Counter)
     async for window, (piece, label, name), count in _counts(ledger, models):
-        if label == SUM and name.decode().startswith(DELAY_PREFIX):
-            delays[piece][*window, name.decode()] += count
-    return delays
-
-
-async def _latencies_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[bytes, Latencies]:
-    """How long predictions took, summed over shards: slice -> (model, window start, name of the sum) -> sum."""
-    latencies: dict[bytes, Latencies] = collections.defaultdict(collections.Counter)
-    async for window, (piece, label, name), count in _counts(ledger, models):
-        if label == SUM and name.decode().startswith(LATENCY_PREFIX):
-            latencies[piece][*window, name.decode()] += count
-    return latencies
+        if label == SUM and is_wanted(name.decode()):
+            sums[piece][*window, name.decode()] += count
+    return sums
 
 
 async def readable_cells(ledger: Ledger, models: Iterable[str]) -> Cells:
@@ -384,19 +380,24 @@ class SideBySide:
         Ids for which design leaves the choice to the order of reading are left out, but even they are
         counted at most once, unless their predictions differ.
         """
-        expected, free = expected_outcome(self.packer.models, self.log), order_matters(self.log)
+        models = self.packer.models
+        lists = [name for name, model in models.items() if model.task.takes_lists]
+        expected, free = expected_outcome(models, self.log), order_matters(self.log, kept=kept_labels(models))
         exempt = self._exempt | free
         ids = {record.request_id for records in self.log.values() for record in records if record}
         for each in self.ledgers:
-            cells = await _cells_by_slice(each.ledger, self.packer.models)
-            delays = await _delays_by_slice(each.ledger, self.packer.models)
-            latencies = await _latencies_by_slice(each.ledger, self.packer.models)
+            cells = await _cells_by_slice(each.ledger, models)
+            delays = await _sums_by_slice(each.ledger, models, lambda name: name.startswith(DELAY_PREFIX))
+            latencies = await _sums_by_slice(each.ledger, models, lambda name: name.startswith(LATENCY_PREFIX))
+            sums = await _sums_by_slice(each.ledger, lists, lambda name: name[0] not in (DELAY_PREFIX, LATENCY_PREFIX))
             for request_id in ids - exempt:
                 admitted = self._admitted(shard_of(request_key(request_id), shards=self.shards))
                 wanted = beyond_limits(expected.cells[request_id], admitted)
                 assert wanted == cells.get(request_slice(request_id), {}), request_id
                 assert expected.delays[request_id] == delays.get(request_slice(request_id), {}), request_id
                 assert expected.latencies[request_id] == latencies.get(request_slice(request_id), {}), request_id
+                of_lists = expected_sums(expected.lists[request_id], admitted)
+                assert of_lists == sums.get(request_slice(request_id), {}), request_id
             for request_id in self._exempt - free:
                 counted = collections.Counter[tuple[str, bool]]()
                 for (model, _, label, _), count in cells.get(request_slice(request_id), {}).items():

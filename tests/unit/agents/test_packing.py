@@ -14,9 +14,9 @@ from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
 from agents.packing import PackedRun, Packer, PackingSettings
 from agents.record_batch import Envelope, RecordBatch
-from schemas.codec import class_name, read_label, read_prediction, regression_value
+from schemas.codec import class_name, class_names, read_label, read_prediction, regression_value
 from schemas.errors import Reason, Rejected
-from streams.identity import ABSENT, class_hash, model_hash, request_key, segment_hash, shard_of
+from streams.identity import ABSENT, class_hash, items_hash, model_hash, request_key, segment_hash, shard_of
 from streams.ledger.parts import LabelRow, PredictionRow, Role, Source, pack_labels, pack_predictions
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
@@ -43,6 +43,8 @@ MODELS = {
         MonitoredModel(name="topic", segments=("country",)),
         MonitoredModel(name="plain"),
         MonitoredModel(name="price", task=Task.REGRESSION),
+        MonitoredModel(name="tags", task=Task.MULTILABEL, class_aliases={"1": "fraud"}, segments=("country",)),
+        MonitoredModel(name="shop", task=Task.RANKING),
     )
 }
 SETTINGS = PackingSettings(
@@ -51,6 +53,7 @@ SETTINGS = PackingSettings(
     max_future_skew_ms=SKEW_MS,
     dead_letters="dead-letters",
     predicts_numbers=True,
+    takes_lists=True,
     model=lambda name: MODELS.get(name) or MonitoredModel(name=name),
 )
 
@@ -67,7 +70,10 @@ def drawn_time(rng: random.Random) -> str | None:
 
 
 def drawn(rng: random.Random, role: Role) -> bytes | None:
-    answer = rng.choice(["fraud", "ok", "1", 1, 0, 1.0, True, False, -0.0, 2.5, "é", [1], None, 1e13])
+    answer: Any = rng.choice(["fraud", "ok", "1", 1, 0, 1.0, True, False, -0.0, 2.5, "é", [1], None, 1e13])
+    if rng.random() < 0.4:
+        names: list[Any] = ["fraud", "ok", 1, "1", True, 2.5, "é"]
+        answer = rng.choices(names, k=rng.randrange(5))
     record: dict[str, Any] = {"request_id": drawn_id(rng), "event_time": drawn_time(rng)}
     if rng.random() < 0.2:
         record["instance"] = rng.choice([0, 1, None])
@@ -99,6 +105,8 @@ def value_of(prediction: Any, model: MonitoredModel) -> float | None:
         return None
     if model.task is Task.REGRESSION:
         return regression_value(prediction.prediction)
+    if model.task.takes_lists:
+        return None
     if prediction.score is not None or not prediction.probabilities:
         return None if prediction.score is None else float(prediction.score)
     if sum(prediction.probabilities.values()) != 1:
@@ -135,7 +143,16 @@ def one_by_one(values: list[bytes | None], timestamps_ms: list[int], role: Role)
 def prediction_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple[PredictionRow, int]:
     prediction = read_prediction(value, **times)
     model = SETTINGS.model(prediction.model)
-    name = "" if prediction.prediction is None else class_name(prediction.prediction, model.class_aliases)
+    items = None
+    if prediction.prediction is None:
+        predicted = class_hash("")
+    elif model.task.takes_lists:
+        names = [model.class_aliases.get(name, name) for name in class_names(prediction.prediction)]
+        items = tuple(map(class_hash, names))
+        items = tuple(sorted(set(items))) if model.task is Task.MULTILABEL else items
+        predicted = items_hash(items)
+    else:
+        predicted = class_hash(class_name(prediction.prediction, model.class_aliases))
     if model.task is Task.REGRESSION and prediction.prediction is not None:
         regression_value(prediction.prediction)
     row = PredictionRow(
@@ -143,10 +160,11 @@ def prediction_row(value: bytes | None, times: dict[str, int], high_ms: int) -> 
         time_ms=prediction.event_time_ms,
         arrival_ms=max(prediction.event_time_ms, high_ms - LATENESS_MS),
         terms=Terms.of(model, prediction.model_version).hash,
-        predicted=class_hash(name),
+        predicted=predicted,
         failed=prediction.status != "ok",
         slices=slices_of(model, prediction.segment),
         value=value_of(prediction, model),
+        items=items if prediction.status == "ok" else None,
     )
     return row, prediction.event_time_ms
 
@@ -156,6 +174,10 @@ def label_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple
     model = None if label.model is None else SETTINGS.model(label.model)
     if model is not None and model.task is Task.REGRESSION:
         regression_value(label.label)
+    may_be_list = model is None or model.task.takes_lists
+    aliases = {} if model is None else model.class_aliases
+    named = class_names(label.label) if may_be_list and isinstance(label.label, list) else (class_name(label.label),)
+    items = tuple(sorted({class_hash(aliases.get(name, name)) for name in named}))
     try:
         number = regression_value(label.label)
     except Rejected:
@@ -164,9 +186,10 @@ def label_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple
         key=request_key(label.request_id, label.instance),
         time_ms=label.event_time_ms,
         arrival_ms=max(label.event_time_ms, high_ms - LATENESS_MS),
-        label=class_hash(class_name(label.label, {} if model is None else model.class_aliases)),
+        label=items[0] if len(items) == 1 else items_hash(items),
         model=ABSENT if label.model is None else model_hash(label.model),
         value=number,
+        items=None if len(items) == 1 else items,
     )
     return row, label.event_time_ms
 
@@ -199,7 +222,7 @@ async def test_batch_is_packed_as_its_records_are_one_by_one(role: Role, seed: i
         mine = [row for _, row in rows if shard_of(row.key, shards=SHARDS) == shard]
         [part] = run.parts(shard, start=BASE, max_rows=1_000)
         is_prediction = role is Role.PREDICTIONS
-        expected = pack_predictions(mine, words=part.words) if is_prediction else pack_labels(mine, words=1)
+        expected = pack_predictions(mine, words=part.words) if is_prediction else pack_labels(mine, words=part.words)
         assert expected == part.rows
     assert [offset for offset, _ in rows] == run.run.offsets.tolist()
     letters = [(offset, dict(letter.headers)["latelabel-reason"].decode()) for offset, letter in run.dead_letters]

@@ -238,7 +238,10 @@ def test_all_mistakes_of_file_and_environment_are_told_at_once(tmp_path: Path) -
         ("models: [{name: a}, {name: a}]", 'models[1]: found "a" a second time, expected each once'),
         (
             "models: [{name: a, task: binry}]",
-            'models[0].task: found "binry", expected one of binary, multiclass, regression; did you mean "binary"?',
+            (
+                'models[0].task: found "binry", expected one of binary, multiclass, regression, multilabel, ranking; '
+                'did you mean "binary"?'
+            ),
         ),
         (
             "models: [{name: a, task: binary, positive_class: bad, classes: {names: [good, evil]}}]",
