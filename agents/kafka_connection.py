@@ -18,6 +18,7 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
+from agents.kafka_tokens import token_provider
 from agents.settings import KafkaSettings, SecuritySettings
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
@@ -43,7 +44,9 @@ def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """
     security = kafka.security
     options: dict[str, Any] = {"bootstrap_servers": list(kafka.brokers), "security_protocol": security.protocol}
-    if security.protocol.startswith("SASL"):
+    if security.mechanism == "OAUTHBEARER":
+        options |= {"sasl_mechanism": security.mechanism, "sasl_oauth_token_provider": token_provider(security)}
+    elif security.protocol.startswith("SASL"):
         options |= {
             "sasl_mechanism": security.mechanism,
             "sasl_plain_username": security.username,

@@ -11,10 +11,11 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aiokafka.conn import AIOKafkaConnection, collect_hosts
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, collect_hosts
 from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from agents.kafka_tokens import NoToken
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
 __all__ = ["greet"]
@@ -52,8 +53,24 @@ async def greet(connection: Mapping[str, Any]) -> None:
     raise next((failure for failure in failures if isinstance(failure, PermanentFailure)), failures[-1])
 
 
+class _TokenShown(OAuthAuthenticator):  # type: ignore[misc]
+    """Shows a token, and has the broker say what is wrong with it: its complaint is a challenge, which aiokafka takes
+    for a welcome, and whoever goes on to ask is hung up on."""
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if payload:
+            return b"\x01", True
+        shown: tuple[bytes, bool] | None = await super().step(payload)
+        return shown
+
+
+class _Connection(AIOKafkaConnection):  # type: ignore[misc]
+    def authenticator_oauth(self) -> OAuthAuthenticator:
+        return _TokenShown(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+
+
 async def _greet(host: str, port: int, security: Mapping[str, Any]) -> None:
-    broker = AIOKafkaConnection(host, port, **security)
+    broker = _Connection(host, port, **security)
     try:
         await broker.connect()
         # Before the first request of any use a broker does not say that it wanted a password.
@@ -65,6 +82,8 @@ async def _greet(host: str, port: int, security: Mapping[str, Any]) -> None:
 
 
 def _failure(error: BaseException, broker: str, security: Mapping[str, Any]) -> LatelabelError:
+    if isinstance(error, NoToken):
+        return TemporaryFailure(f"{error}") if error.may_pass else PermanentFailure(f"{error}")
     causes = list(_causes(error))
     for cause in causes:
         if needs := _needs(cause, security):
@@ -90,6 +109,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _needs(cause: BaseException, security: Mapping[str, Any]) -> str | None:
     """What only somebody else can put right; None if the cause may pass."""
     if isinstance(cause, SaslAuthenticationFailed):
+        if "sasl_oauth_token_provider" in security:
+            return f"refuses the token: {cause}; correct kafka.security.token_file or token_url"
         user = security["sasl_plain_username"]
         return f"refuses the credentials of {user}; correct kafka.security.username or kafka.security.password_file"
     if isinstance(cause, UnsupportedSaslMechanismError):

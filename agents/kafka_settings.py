@@ -26,6 +26,12 @@ def _password(found: Found) -> str:
     return found.text
 
 
+_token_url = text(
+    "an https URL such as https://idp.example/oauth2/token; http only on this machine",
+    pattern=r"https://[^\s@]+|http://(?:localhost|127\.0\.0\.1)(?::[0-9]+)?/[^\s@]*",
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SecuritySettings:
     """How Kafka is spoken to: encrypted or not, as whom."""
@@ -37,7 +43,7 @@ class SecuritySettings:
     )
     mechanism: str | None = setting(
         None,
-        optional(choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
+        optional(choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")),
         "Kafka's `sasl.mechanism`; needed with a SASL protocol.",
     )
     username: str | None = setting(None, optional(text("a user's name")), "The SASL user.")
@@ -47,6 +53,20 @@ class SecuritySettings:
     password_file: Path | None = setting(
         None, optional(file_name), "A file that holds the SASL password; read at each connection's start."
     )
+    token_file: Path | None = setting(
+        None, optional(file_name), "With OAUTHBEARER: a file that holds the token; read anew for each connection."
+    )
+    token_url: str | None = setting(
+        None,
+        optional(_token_url),
+        "With OAUTHBEARER: where OAuth 2.0 gives tokens for client credentials, such as"
+        " `https://idp.example/oauth2/token`. In place of `token_file`.",
+    )
+    client_id: str | None = setting(None, optional(text("the client's id")), "Shown at `token_url`.")
+    client_secret_file: Path | None = setting(
+        None, optional(file_name), "A file that holds the secret of `client_id`; read for each token."
+    )
+    scope: str | None = setting(None, optional(text("one or more scopes")), "Asked for at `token_url`. None: its own.")
     ca_file: Path | None = setting(
         None, optional(file_name), "Certificates (PEM) that sign the brokers'. None: those of the system."
     )
@@ -60,18 +80,42 @@ class SecuritySettings:
         is_sasl, is_tls = self.protocol.startswith("SASL"), self.protocol.endswith("SSL")
         if is_sasl and self.mechanism is None:
             yield Conflict(("mechanism", "protocol"), "mechanism to be given, such as SCRAM-SHA-512")
-        if is_sasl and self.username is None:
-            yield Conflict(("username", "protocol"), "username to be given")
-        if is_sasl and self.password is None and self.password_file is None:
-            yield Conflict(("password_file", "protocol"), "password_file (or password) to be given")
+        has_password = self.password is not None or self.password_file is not None
+        has_token = self.token_file is not None or self.token_url is not None
+        if not is_sasl and (self.username or self.mechanism or has_password or has_token):
+            yield Conflict(("protocol", "username", "mechanism"), "SASL_SSL or SASL_PLAINTEXT, since a user is given")
+        elif is_sasl and self.mechanism == "OAUTHBEARER":
+            yield from self._token_conflicts(has_token=has_token, has_password=has_password)
+        elif is_sasl:
+            yield from self._password_conflicts(has_token=has_token, has_password=has_password)
         if self.password is not None and self.password_file is not None:
             yield Conflict(("password_file",), "only one of password and password_file")
-        if not is_sasl and (self.username or self.mechanism or self.password or self.password_file):
-            yield Conflict(("protocol", "username", "mechanism"), "SASL_SSL or SASL_PLAINTEXT, since a user is given")
         if not is_tls and (self.ca_file or self.certificate_file):
             yield Conflict(("protocol", "ca_file", "certificate_file"), "SSL or SASL_SSL, since certificates are given")
         if (self.key_file is None) != (self.certificate_file is None):
             yield Conflict(("key_file", "certificate_file"), "certificate_file and key_file together")
+
+    def _password_conflicts(self, *, has_token: bool, has_password: bool) -> Iterator[Conflict]:
+        if self.username is None:
+            yield Conflict(("username", "protocol"), "username to be given")
+        if not has_password:
+            yield Conflict(("password_file", "protocol"), "password_file (or password) to be given")
+        if has_token:
+            yield Conflict(("mechanism", "token_file", "token_url"), "OAUTHBEARER, since a token is given")
+
+    def _token_conflicts(self, *, has_token: bool, has_password: bool) -> Iterator[Conflict]:
+        if not has_token:
+            yield Conflict(("token_file", "mechanism"), "token_file or token_url to be given with OAUTHBEARER")
+        if self.token_file is not None and self.token_url is not None:
+            yield Conflict(("token_url",), "only one of token_file and token_url")
+        if self.token_url is not None and (self.client_id is None or self.client_secret_file is None):
+            yield Conflict(("client_id", "client_secret_file", "token_url"), "client_id and client_secret_file with it")
+        if self.token_url is None and (self.client_id or self.client_secret_file or self.scope):
+            yield Conflict(("client_id", "client_secret_file", "scope"), "token_url with it")
+        if self.username is not None or has_password:
+            yield Conflict(
+                ("username", "password_file"), "neither user nor password with OAUTHBEARER: the token says who"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

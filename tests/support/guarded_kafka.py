@@ -16,10 +16,20 @@ from deploy.servers import KafkaServer
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.waiting import wait_until
 
-__all__ = ["EXPIRED", "GUARDED", "MUTUAL", "PASSWORD", "Grant", "GuardedKafka", "start_guarded_kafka"]
+__all__ = [
+    "EXPIRED",
+    "GUARDED",
+    "MUTUAL",
+    "PASSWORD",
+    "TOKENS",
+    "Grant",
+    "GuardedKafka",
+    "start_guarded_kafka",
+]
 
-GUARDED, MUTUAL, EXPIRED = "GUARDED", "MUTUAL", "EXPIRED"
-"""Listeners: TLS with a password; TLS with a certificate of the client; as the first, with a certificate that ended."""
+GUARDED, MUTUAL, EXPIRED, TOKENS = "GUARDED", "MUTUAL", "EXPIRED", "TOKENS"
+"""Listeners: TLS with a password; TLS with a certificate of the client; as the first, with a certificate that ended;
+TLS with a token."""
 PASSWORD = "p@ss=w,rd %1"
 """Of every user, and full of what SCRAM and shells reserve."""
 ANSWER_SECONDS = 30.0
@@ -94,6 +104,7 @@ def start_guarded_kafka(folder: Path) -> Iterator[GuardedKafka]:
         (GUARDED, certificates.certificate, "none"),
         (MUTUAL, certificates.certificate, "required"),
         (EXPIRED, certificates.expired, "none"),
+        (TOKENS, certificates.certificate, "none"),
     ):
         prefix = f"listener.name.{listener.lower()}"
         options |= {
@@ -107,6 +118,21 @@ def start_guarded_kafka(folder: Path) -> Iterator[GuardedKafka]:
                 "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             ),
         }
-    listeners = {GUARDED: "SASL_SSL", MUTUAL: "SSL", EXPIRED: "SASL_SSL"}
+    options |= {
+        f"listener.name.tokens.{name}": value
+        for name, value in {
+            "sasl.enabled.mechanisms": "OAUTHBEARER",
+            # Tokens without a signature: who is let in depends on what they say, not on who says it.
+            "oauthbearer.sasl.server.callback.handler.class": (
+                "org.apache.kafka.common.security.oauthbearer.internals.unsecured"
+                ".OAuthBearerUnsecuredValidatorCallbackHandler"
+            ),
+            "oauthbearer.sasl.jaas.config": (
+                "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
+                ' unsecuredLoginStringClaim_sub="broker";'
+            ),
+        }.items()
+    }
+    listeners = {GUARDED: "SASL_SSL", MUTUAL: "SSL", EXPIRED: "SASL_SSL", TOKENS: "SASL_SSL"}
     with KafkaServer(listeners=listeners, options=options) as server:
         yield GuardedKafka(server, certificates)

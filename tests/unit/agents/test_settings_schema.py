@@ -38,6 +38,7 @@ VALUES = (
         "binary",
         "json",
         "error",
+        "https://idp/token",
         "x" * 300,
         "é",
         "a:1",
