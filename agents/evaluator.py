@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from agents.past_windows import PastWindows
 from agents.window_counts import WindowCounts
-from schemas.window_report import WindowReport
 from streams.errors import TemporaryFailure
 from streams.evaluation import (
     Publication,
@@ -42,7 +41,7 @@ from streams.monitored_model import MonitoredModel
 from streams.past_coverage import PastCoverage
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings, Subject, reports_of, revision_of
-from streams.reports import SliceCounts
+from streams.reports import Report, SliceCounts
 
 __all__ = ["Evaluated", "EvaluationSettings", "Evaluator"]
 
@@ -339,11 +338,10 @@ class Evaluator:
             await self._save(found, model_version, changes)
         self._counts.trim()
 
-    def _reports(self, found: _Round, window: ReportWindow) -> dict[bytes, WindowReport]:
+    def _reports(self, found: _Round, window: ReportWindow) -> dict[bytes, Report]:
         subject = found.subjects[window.model_version]
         slices = list(self._counts.slices(window, subject.model))
-        missing = found.losses.missing(window, subject.model)
-        if missing:
+        if found.losses.missing(window, subject.model):
             # A slice whose counts are gone says so; its last report must not stand as if it were complete.
             gone = [(segment_of_key(key), SliceCounts({})) for key in found.due.get(window, ())]
             slices = gone + slices
@@ -354,7 +352,7 @@ class Evaluator:
             watermark_ms=found.watermark_ms,
             settings=self._settings,
             past=found.past[subject.model.name],
-            missing=missing,
+            losses=found.losses,
         )
 
     def _due_ms(self, found: _Round, window: ReportWindow) -> int:

@@ -21,6 +21,7 @@ from streams.monitored_model import MonitoredModel
 from streams.pair_sums.delay import DELAY_PREFIX
 from streams.pair_sums.lists import class_of, named_by
 from streams.reports import SliceCounts
+from streams.stability.latency_sums import LATENCY_PREFIX
 from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
 
 __all__ = [
@@ -160,6 +161,7 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
     cells: dict[tuple[str | None, str], int] = {}
     sums: dict[str, int] = {}
     delays: dict[int, int] = {}
+    latencies: dict[str, int] = {}
     failed = 0
     for (label, prediction), count in pairs.items():
         if label == FAILED:
@@ -168,10 +170,12 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
             name = prediction.decode()
             if name.startswith(DELAY_PREFIX):
                 delays[int(name.removeprefix(DELAY_PREFIX))] = count
+            elif name.startswith(LATENCY_PREFIX):
+                latencies[name] = count
             else:
                 hashed = class_of(prediction)
                 sums[name if hashed is None else named_by(name, names[hashed])] = count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
-    return SliceCounts(cells, failed, sums, delays)
+    return SliceCounts(cells, failed, sums, delays, latencies)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Collection
 
 from schemas.times import format_time
 from streams.evaluation import ReportWindow
@@ -43,14 +44,20 @@ class Losses:
         """The gaps that only one of the two has."""
         return self._gaps() ^ other._gaps()
 
-    def missing(self, window: ReportWindow, model: MonitoredModel) -> tuple[str, ...]:
-        """Tell what may be missing in a window: one phrase for each partition, nothing if it is complete."""
+    def missing(
+        self, window: ReportWindow, model: MonitoredModel, *, roles: Collection[Role] = tuple(Role)
+    ) -> tuple[str, ...]:
+        """Tell what may be missing in a window: one phrase for each partition, nothing if it is complete.
+
+        Args:
+            roles: the topics that matter.
+        """
         lost: collections.Counter[Source] = collections.Counter()
         spans: dict[Source, tuple[int, int]] = {}
         for gaps in self.by_shard:
             here: collections.Counter[Source] = collections.Counter()
             for gap in gaps:
-                if may_touch(gap, window, model):
+                if gap.source.role in roles and may_touch(gap, window, model):
                     here[gap.source] += gap.lost
                     times_ms = (*_span(gap), *spans.get(gap.source, ()))
                     spans[gap.source] = (min(times_ms), max(times_ms))

@@ -1,4 +1,4 @@
-"""What is published about one window: a report for each slice, a message if it is news, and what to keep.
+"""What is published about one window: two reports for each slice, a message if one is news, and what to keep.
 
 A function of counts, watermark and what was published last; whoever computes it gets the same.
 """
@@ -6,17 +6,20 @@ A function of counts, watermark and what was published last; whoever computes it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
 from schemas.codec import cloud_event_headers, encode
-from schemas.window_report import WindowReport
 from streams.evaluation import ReportWindow, is_declared
+from streams.ledger.parts import Role
+from streams.losses import NO_LOSSES, Losses
 from streams.monitored_model import MonitoredModel
 from streams.past_coverage import NO_PAST, PastCoverage
 from streams.ports import LastReport, OutgoingMessage
-from streams.reports import ReportKey, SliceCounts, revise, window_report
+from streams.reports import Report, ReportKey, SliceCounts, revise, window_report
+from streams.stability.service_report import stability_report
 
 __all__ = ["EvaluationSettings", "Revision", "Subject", "reports_of", "revision_of"]
 
@@ -60,9 +63,12 @@ class Subject:
     model: MonitoredModel
     version: str
 
-    def key(self, window: ReportWindow, segment: Mapping[str, str]) -> ReportKey:
+    def key(
+        self, window: ReportWindow, segment: Mapping[str, str], kind: Literal["quality", "stability"] = "quality"
+    ) -> ReportKey:
         """The key of the report on one slice of a window."""
         return ReportKey(
+            kind=kind,
             model=self.model.name,
             model_version=self.version,
             segment=segment,
@@ -96,9 +102,9 @@ def reports_of(
     watermark_ms: int,
     settings: EvaluationSettings,
     past: PastCoverage = NO_PAST,
-    missing: Collection[str] = (),
-) -> dict[bytes, WindowReport]:
-    """The content of the report of each slice that the model declares, by Kafka key.
+    losses: Losses = NO_LOSSES,
+) -> dict[bytes, Report]:
+    """The content of the reports on each slice that the model declares, on its quality and its stability, by Kafka key.
 
     Args:
         window: the one that all slices are of.
@@ -107,14 +113,16 @@ def reports_of(
         watermark_ms: the one the counts were read at.
         settings: of intervals.
         past: of the model.
-        missing: what input of the window was lost, one phrase each.
+        losses: what input was lost.
     """
     expected = past.expected(
         window,
         horizon_ms=subject.model.label_horizon_ms,
         read_up_to_ms=watermark_ms + settings.lateness_ms,
     )
-    reports = {}
+    missing = losses.missing(window, subject.model)
+    missing_predictions = losses.missing(window, subject.model, roles=[Role.PREDICTIONS])
+    reports: dict[bytes, Report] = {}
     for segment, counts in slices:
         if is_declared(segment, subject.model):
             key = subject.key(window, segment)
@@ -128,11 +136,21 @@ def reports_of(
                 coverage_expected=expected,
                 missing=missing,
             )
+            key = subject.key(window, segment, "stability")
+            reports[key.encode()] = stability_report(
+                key,
+                counts,
+                subject.model,
+                watermark_ms=watermark_ms,
+                confidence_level=settings.confidence_level,
+                config_hash=settings.config_hash,
+                missing=missing_predictions,
+            )
     return reports
 
 
 def revision_of(
-    report: WindowReport,
+    report: Report,
     *,
     key: bytes,
     last: LastReport | None,

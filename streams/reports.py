@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import (
     ClassFigures,
@@ -38,7 +39,21 @@ from streams.quality.regression import regression_figures
 from streams.quality.scores import binary_score_figures, multiclass_score_figures
 from streams.windows import is_settled, window_status
 
-__all__ = ["ReportKey", "SliceCounts", "revise", "window_report"]
+__all__ = [
+    "SECOND_MS",
+    "Report",
+    "ReportKey",
+    "SliceCounts",
+    "metrics_of",
+    "revise",
+    "undefined_of",
+    "window_of",
+    "window_report",
+]
+
+Report: TypeAlias = WindowReport | StabilityReport
+"""Of any kind that is made from the counts of a window."""
+_Revised = TypeVar("_Revised", bound=Report)
 
 SECOND_MS = 1000
 DELAY_QUANTILES = (0.5, 0.9, 0.99)
@@ -51,13 +66,14 @@ class SliceCounts:
     `cells` counts predictions by (label, prediction), label None for those that have none; `failed` ones
     are not among them. `sums` are the fields of `streams.pair_sums.contribution` that the labelled ones add
     up to, none for a binary or multiclass model without scores. `delays` counts the labelled ones by the buckets
-    of `streams.pair_sums.delay`.
+    of `streams.pair_sums.delay`. `latencies` are sums of `streams.stability.latency_sums`.
     """
 
     cells: Mapping[Cell, int]
     failed: int = 0
     sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
     delays: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    latencies: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SliceCounts) -> SliceCounts:
         # Sums of values may be negative, which `Counter.__add__` would drop.
@@ -65,7 +81,8 @@ class SliceCounts:
         sums.update(other.sums)
         cells = Counter(self.cells) + Counter(other.cells)
         delays = Counter(self.delays) + Counter(other.delays)
-        return SliceCounts(cells, self.failed + other.failed, sums, delays)
+        latencies = Counter(self.latencies) + Counter(other.latencies)
+        return SliceCounts(cells, self.failed + other.failed, sums, delays, latencies)
 
     @property
     def predictions(self) -> int:
@@ -82,7 +99,7 @@ class SliceCounts:
 class ReportKey:
     """What a report is about. Window times are in milliseconds, the size a whole number of seconds."""
 
-    kind: Literal["quality"] = "quality"
+    kind: Literal["quality", "stability"] = "quality"
     model: str
     model_version: str
     segment: Mapping[str, str] = dataclasses.field(hash=False)
@@ -135,15 +152,10 @@ def window_report(
     predictions, labelled = counts.predictions, counts.labelled
     confusion, per_class, figures = _quality(counts, model, confidence_level=confidence_level)
     return WindowReport(
-        kind=key.kind,
         model=key.model,
         model_version=key.model_version,
         segment=dict(sorted(key.segment.items())),
-        window=Window(
-            start=format_time(key.window_start_ms),
-            end=format_time(end_ms),
-            size_seconds=key.window_size_ms // SECOND_MS,
-        ),
+        window=window_of(key),
         status=status.value,
         missing=tuple(sorted(set(missing))) or UNSET,
         revision=0,
@@ -157,8 +169,8 @@ def window_report(
         label_delay_seconds=_label_delay(counts.delays),
         confusion=confusion,
         at_k=model.at_k if model.task is Task.RANKING else UNSET,
-        metrics={name: _metric(figure) for name, figure in figures.items()},
-        undefined={name: figure.undefined.value for name, figure in figures.items() if figure.undefined},
+        metrics=metrics_of(figures),
+        undefined=undefined_of(figures),
         per_class=per_class,
         config_hash=config_hash,
         produced_at="",
@@ -204,6 +216,25 @@ def _quality(
     return Confusion(classes=matrix.classes, counts=matrix.counts), per_class_figures(matrix), figures
 
 
+def window_of(key: ReportKey) -> Window:
+    """The window of a report as it is written."""
+    return Window(
+        start=format_time(key.window_start_ms),
+        end=format_time(key.window_end_ms),
+        size_seconds=key.window_size_ms // SECOND_MS,
+    )
+
+
+def metrics_of(figures: Mapping[str, Figure]) -> dict[str, Metric]:
+    """Figures as they are written."""
+    return {name: _metric(figure) for name, figure in figures.items()}
+
+
+def undefined_of(figures: Mapping[str, Figure]) -> dict[str, str]:
+    """Why some of the figures have no value."""
+    return {name: figure.undefined.value for name, figure in figures.items() if figure.undefined}
+
+
 def _metric(figure: Figure) -> Metric:
     return Metric(
         value=figure.value,
@@ -217,12 +248,12 @@ def _metric(figure: Figure) -> Metric:
 
 
 def revise(
-    report: WindowReport, *, previous_revision: int | None, previous_event_id: str | None, now_ms: int
-) -> WindowReport | None:
+    report: _Revised, *, previous_revision: int | None, previous_event_id: str | None, now_ms: int
+) -> _Revised | None:
     """Return `report` ready to publish, or None if what was published last says the same.
 
     Args:
-        report: content, from `window_report`.
+        report: content, from `window_report` or `stability_report`.
         previous_revision: of the last report under this key; None if there was none.
         previous_event_id: likewise.
         now_ms: wall clock. Revisions follow it, so that one which was published and then forgotten is
@@ -235,7 +266,7 @@ def revise(
     return msgspec.structs.replace(report, revision=revision, event_id=identity, produced_at=format_time(now_ms))
 
 
-def _key_of(report: WindowReport) -> bytes:
+def _key_of(report: Report) -> bytes:
     return report_key(
         kind=report.kind,
         model=report.model,

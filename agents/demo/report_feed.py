@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
 
+from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
+from streams.reports import Report
 
 __all__ = ["ReportFeed"]
 
 POLL_MS = 100
 
+DECODERS: Mapping[str, Callable[[bytes], Report]] = {
+    "quality": msgspec.json.Decoder(WindowReport).decode,
+    "stability": msgspec.json.Decoder(StabilityReport).decode,
+}
+
 
 class ReportFeed:
-    """Hands every report to `receive` as (key, value, decoded)."""
+    """Hands every report on quality and on stability to `receive` as (key, value, decoded)."""
 
-    def __init__(self, *, brokers: str, topic: str, receive: Callable[[bytes, bytes, WindowReport], None]) -> None:
+    def __init__(self, *, brokers: str, topic: str, receive: Callable[[bytes, bytes, Report], None]) -> None:
         # Without a group it reads all partitions, and leaves no trace.
         self._consumer = AIOKafkaConsumer(
             topic,
@@ -27,7 +35,6 @@ class ReportFeed:
             enable_auto_commit=False,
         )
         self._receive = receive
-        self._decode = msgspec.json.Decoder(WindowReport).decode
 
     async def __aenter__(self) -> ReportFeed:
         await self._consumer.start()
@@ -54,5 +61,6 @@ class ReportFeed:
         fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
         for records in fetched.values():
             for record in records:
-                if record.value is not None:
-                    self._receive(record.key, record.value, self._decode(record.value))
+                decode = DECODERS.get(json.loads(record.key)[0])
+                if decode is not None and record.value is not None:
+                    self._receive(record.key, record.value, decode(record.value))

@@ -26,6 +26,7 @@ from agents.demo.screen import Screen, open_screen
 from agents.demo.standing import Standing
 from agents.demo.timeline import Timeline
 from schemas.window_report import WindowReport
+from streams.reports import Report
 
 __all__ = ["Demo", "DemoFailed", "run_demo"]
 
@@ -167,9 +168,9 @@ def _predictions(demo: Demo) -> list[Prediction]:
     return predictions
 
 
-def _receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes, WindowReport], None]:
-    def receive(key: bytes, value: bytes, report: WindowReport) -> None:
-        if standing.add(key, value, report) and not report.segment:
+def _receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes, Report], None]:
+    def receive(key: bytes, value: bytes, report: Report) -> None:
+        if standing.add(key, value, report) and isinstance(report, WindowReport) and not report.segment:
             screen.revised(report)
 
     return receive

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from schemas.window_report import Metric, WindowReport
+from streams.reports import Report
 
 __all__ = ["EarlyFigures", "Standing"]
 
@@ -25,7 +26,8 @@ class EarlyFigures:
 class Standing:
     """Keeps the highest revision of each key, as any reader of the topic would.
 
-    `days` holds, by window start, all that was published about all flights of a day, in order of revision.
+    `days` holds, by window start, all that was published about the quality of all flights of a day, in order of
+    revision.
     """
 
     def __init__(self) -> None:
@@ -33,13 +35,13 @@ class Standing:
         self.days: dict[str, list[WindowReport]] = {}
         self.revisions = 0
 
-    def add(self, key: bytes, value: bytes, report: WindowReport) -> bool:
+    def add(self, key: bytes, value: bytes, report: Report) -> bool:
         """Take in one record of the topic; false for an older revision, which changes nothing."""
         if key in self._last and report.revision < self._last[key][0]:
             return False
         self._last[key] = (report.revision, value)
         self.revisions += 1
-        if not report.segment:
+        if isinstance(report, WindowReport) and not report.segment:
             self.days.setdefault(report.window.start, []).append(report)
         return True
 

@@ -8,7 +8,8 @@ day they were due to leave, and takes from the demo only what the model said abo
 
 * each cell of `latelabel counts --format jsonl` must be there with the same number, and no other cell;
 * `latelabel counts --totals --format jsonl` must give every record of either topic the fate that it has;
-* each last report must be final, and its counts, accuracy, precision, recall and F1 those of scikit-learn.
+* each last report on quality must be final, and its counts, accuracy, precision, recall and F1 those of scikit-learn;
+* each last report on stability must be final, and tell how many flights were predicted and how many a second.
 
 Exits 1 and shows the first differences if anything differs.
 """
@@ -41,6 +42,7 @@ POSITIVE = "late"
 CLASSES = (POSITIVE, "on_time")  # in the order of the rows and columns of the matrices
 LATE_AFTER_MINUTES = 15
 TOLERANCE = 1e-9
+DAY_SECONDS = 86_400
 SHOWN = 10
 
 
@@ -203,6 +205,19 @@ def expected_figures(found: Tally) -> dict[str, object]:
     }
 
 
+def expected_service(found: Tally) -> dict[str, object]:
+    """Return what the final report on the stability of a slice must say: no prediction of the demo fails."""
+    predictions = found.labelled + sum(found.unlabelled.values())
+    return {
+        "status": "final",
+        "predictions": predictions,
+        "failed": 0,
+        "error_rate": 0.0,
+        "timeout_rate": 0.0,
+        "throughput_per_second": predictions / DAY_SECONDS,
+    }
+
+
 def _slice(segment: Mapping[str, str], day: str) -> Slice:
     name, value = next(iter(segment.items()), ("", ""))
     return Slice(day, name, value)
@@ -237,15 +252,20 @@ def published_fates(path: Path) -> dict[tuple[str, str], int]:
     }
 
 
-def published_figures(path: Path) -> dict[Slice, dict[str, object]]:
-    """Read the last report of each key, in the shape of `expected_figures`."""
-    figures: dict[Slice, dict[str, object]] = {}
-    revisions: dict[Slice, int] = {}
+def last_reports(path: Path, kind: str) -> dict[Slice, Any]:
+    """Read the report of a kind with the highest revision about each slice."""
+    last: dict[Slice, Any] = {}
     for report in _json_lines(path):
         slice_ = _slice(report["segment"], report["window"]["start"])
-        if report["revision"] < revisions.get(slice_, 0):
-            continue
-        revisions[slice_] = report["revision"]
+        if report["kind"] == kind and (slice_ not in last or report["revision"] >= last[slice_]["revision"]):
+            last[slice_] = report
+    return last
+
+
+def published_figures(path: Path) -> dict[Slice, dict[str, object]]:
+    """Read the last reports on quality, in the shape of `expected_figures`."""
+    figures: dict[Slice, dict[str, object]] = {}
+    for slice_, report in last_reports(path, "quality").items():
         confusion = report["confusion"]
         figures[slice_] = {
             "status": report["status"],
@@ -260,6 +280,16 @@ def published_figures(path: Path) -> dict[Slice, dict[str, object]]:
             **{name: report["metrics"][name]["value"] for name in ("accuracy", "precision", "recall", "f1")},
         }
     return figures
+
+
+def published_service(path: Path) -> dict[Slice, dict[str, object]]:
+    """Read the last reports on stability, in the shape of `expected_service`."""
+    rates = ("error_rate", "timeout_rate", "throughput_per_second")
+    return {
+        slice_: {name: report[name] for name in ("status", "predictions", "failed")}
+        | {name: report["metrics"][name]["value"] for name in rates}
+        for slice_, report in last_reports(path, "stability").items()
+    }
 
 
 def _equal(expected: object, actual: object) -> bool:
@@ -287,12 +317,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args(arguments)
     tallies = tally(options.flights, options.predictions)
-    figures = {(key, name): v for key, t in tallies.items() for name, v in expected_figures(t).items()}
-    published = {(key, name): v for key, f in published_figures(options.reports).items() for name, v in f.items()}
     same_cells = compare("cells", expected_cells(tallies), published_cells(options.counts))
     same_fates = compare("fates", expected_fates(tallies), published_fates(options.totals))
-    same_figures = compare("figures of the final reports", figures, published)
-    return 0 if same_cells and same_fates and same_figures else 1
+    same_figures = compare(
+        "figures of the final reports",
+        _flat({key: expected_figures(found) for key, found in tallies.items()}),
+        _flat(published_figures(options.reports)),
+    )
+    same_service = compare(
+        "figures of requests and failures",
+        _flat({key: expected_service(found) for key, found in tallies.items()}),
+        _flat(published_service(options.reports)),
+    )
+    return 0 if same_cells and same_fates and same_figures and same_service else 1
+
+
+def _flat(figures: Mapping[Slice, Mapping[str, object]]) -> dict[tuple[Slice, str], object]:
+    return {(key, name): value for key, named in figures.items() for name, value in named.items()}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The sums of a window and slice that latencies and time-outs add up to, as integers under short names.
 
-    t<number>   sixteen buckets in one integer, 64 bits for the count of each
-    tn          all latencies together, in ns
-    to          time-outs
+    w<number>   sixteen buckets in one integer, 64 bits for the count of each
+    wn          all latencies together, in ns
+    wo          time-outs
 
 Integers of any size add up like small ones, so whoever adds up counts needs to know nothing of them; and a window costs
 some ten numbers instead of some hundred. They are only ever added to: a prediction that was counted stays counted.
@@ -21,9 +21,9 @@ from streams.stability.latency_words import latency_ns_of, numbers_of
 
 __all__ = ["LATENCY_PREFIX", "LatencyTotals"]
 
-LATENCY_PREFIX = "t"
+LATENCY_PREFIX = "w"
 """Every name begins so, and no name of `streams.pair_sums` does."""
-_TOTAL, _TIMED_OUT = "tn", "to"
+_TOTAL, _TIMED_OUT = "wn", "wo"
 
 _BUCKETS_A_NAME = 16
 _NAMES = -(-BUCKETS // _BUCKETS_A_NAME)
@@ -82,7 +82,7 @@ class LatencyTotals:
     def sums(self) -> dict[str, int]:
         """The sums by name, without those that are 0.
 
-        >>> LatencyTotals.of_words(bytes.fromhex("000000bbaee0")).sums() == {"t44": 1, "tn": 12_300_000}
+        >>> LatencyTotals.of_words(bytes.fromhex("000000bbaee0")).sums() == {"w44": 1, "wn": 12_300_000}
         True
         """
         padded = np.zeros(_NAMES * _BUCKETS_A_NAME, dtype="<i8")

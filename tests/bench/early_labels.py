@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
 import orjson
 
 from agents.demo.flights import Flight, read_flights
@@ -29,6 +28,7 @@ from schemas.window_report import WindowReport
 from streams.ledger.parts import Definitions, Part, Role, Source
 from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
 from streams.publication import EvaluationSettings
+from tests.support.evaluation import quality_reports
 from tests.support.intake_world import SHARDS, FakeClock, FakePublisher, IntakeWorld, batch_of
 from tests.support.redis_ledgers import connected
 
@@ -82,7 +82,7 @@ async def final_reports(client: RedisClient, flights: Sequence[Flight], *, prefi
     store = RedisReports(client, address="redis", prefix=prefix)
     evaluator = Evaluator(ledger, store, publisher, settings, FakeClock(), lambda _: True)
     await evaluator.evaluate(everything=True)
-    return [msgspec.json.decode(message.value or b"", type=WindowReport) for message in publisher.sent]
+    return quality_reports(publisher.sent)
 
 
 async def _read(ledger: RedisLedger, flights: Sequence[Flight]) -> None:

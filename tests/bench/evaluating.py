@@ -13,15 +13,12 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from agents.evaluator import Evaluator
 from agents.publisher import KafkaPublisher
 from agents.redis_connection import RedisClient
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
 from deploy.servers import KafkaServer, RedisServer
-from schemas.window_report import WindowReport
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 from streams.ports import OutgoingMessage
@@ -29,6 +26,7 @@ from streams.publication import EvaluationSettings
 from tests.bench.errors import BenchError
 from tests.bench.figures import Figure
 from tests.bench.workers import Services
+from tests.support.evaluation import quality_reports
 from tests.support.intake_world import SHARDS, FakeClock, IntakeWorld, batch_of, label, prediction
 from tests.support.redis_ledgers import connected
 from tests.support.services import create_topic, unique_name
@@ -176,7 +174,7 @@ def _windows(
 
 def _check(days: Sequence[OutgoingMessage], models: Sequence[MonitoredModel], count: int) -> None:
     """Every model's day has all that was written for it."""
-    reports = [msgspec.json.decode(message.value or b"", type=WindowReport) for message in days]
+    reports = quality_reports(days)
     counts = [(report.predictions, report.labelled) for report in reports if not report.segment]
     if counts != [(count, count)] * len(models):
         raise BenchError("a report on a day is wrong, so no figure counts")

@@ -76,6 +76,8 @@ def highest_revisions(installation: Installation) -> Iterator[WindowReport]:
     """What a reader of the reports keeps who follows the contract."""
     kept: dict[bytes | None, WindowReport] = {}
     for key, value in read_topic(installation.brokers, installation.topics["metrics"]):
+        if not (key or b"").startswith(b'["quality",'):
+            continue
         report = msgspec.json.decode(value or b"", type=WindowReport)
         if key not in kept or report.revision >= kept[key].revision:
             kept[key] = report

@@ -325,10 +325,10 @@ def test_tail_from_now_prints_only_what_comes_later(topics: Prompt, kafka: Kafka
     assert (0, b"new\n") == (process.returncode, output)
 
 
-def test_tail_of_metrics_prints_the_reports_of_a_worker(counted: Prompt) -> None:
-    [report] = counted.records("tail", "metrics", "--from", "beginning", "--max", "1", "--timeout", "30")
-    assert "quality" == report["kind"]
-    assert WINDOW == report["window"]["start"]
+def test_tail_of_metrics_prints_the_reports_of_a_worker_of_both_kinds(counted: Prompt) -> None:
+    reports = counted.records("tail", "metrics", "--from", "beginning", "--max", "2", "--timeout", "30")
+    assert {"quality", "stability"} == {report["kind"] for report in reports}
+    assert {WINDOW} == {report["window"]["start"] for report in reports}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

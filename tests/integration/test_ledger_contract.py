@@ -282,7 +282,7 @@ async def test_a_time_out_is_counted_once_apart_from_other_failures(writer: Writ
     await writer.predict("r", "", failed=True, latency=TIMED_OUT)
     await writer.predict("s", "", failed=True, latency=NOTHING)
     await writer.predict("t", "", failed=True)
-    assert {"to": 1} == await writer.latencies()
+    assert {"wo": 1} == await writer.latencies()
     assert await writer.cells() == {(FAILED, ABSENT): 3}
 
 

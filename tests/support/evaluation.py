@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from agents.evaluator import Evaluator
+from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.identity import (
     class_hash,
@@ -34,11 +36,11 @@ from streams.ledger.parts import (
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
-from streams.ports import Ledger, Publisher, ReportStore
+from streams.ports import Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings
 from tests.support.publishing import FakeClock, FakePublisher, FakeReports
 
-__all__ = ["CLASSES", "FRAUD", "NOON_MS", "EvaluatedWorld"]
+__all__ = ["CLASSES", "FRAUD", "NOON_MS", "EvaluatedWorld", "quality_reports"]
 
 NOON_MS = 1_795_435_200_000
 """2026-11-23T12:00:00Z"""
@@ -52,7 +54,22 @@ FRAUD = MonitoredModel(
     label_horizon_ms=2 * HOUR_MS,
     segments=("country",),
 )
+Struct = TypeVar("Struct")
 _SOURCES = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
+
+
+def quality_reports(messages: Iterable[OutgoingMessage]) -> list[WindowReport]:
+    """Those among published reports that are about quality."""
+    return _reports(messages, "quality", WindowReport)
+
+
+def _reports(messages: Iterable[OutgoingMessage], kind: str, struct: type[Struct]) -> list[Struct]:
+    of_kind = f'["{kind}",'.encode()
+    return [
+        msgspec.json.decode(message.value or b"", type=struct)
+        for message in messages
+        if (message.key or b"").startswith(of_kind)
+    ]
 
 
 @dataclasses.dataclass
@@ -122,13 +139,15 @@ class EvaluatedWorld:
         model: MonitoredModel = FRAUD,
         failed: bool = False,
         request_id: str | None = None,
+        latency: bytes = b"",
     ) -> str:
-        """One prediction; returns its request id."""
+        """One prediction, with a word of `streams.stability.latency_words`; returns its request id."""
         request_id = request_id or next(self._ids)
         slices = (segment_hash({"country": country}),) if country else ()
         terms = Terms.of(model, "3").hash
         row = PredictionRow(request_key(request_id), terms, at_ms, at_ms, class_hash(predicted), failed, slices)
-        await self._commit(request_id, _SOURCES[0], rows=pack_predictions([row], words=1), words=1, country=country)
+        rows = pack_predictions([row], words=1)
+        await self._commit(request_id, _SOURCES[0], rows=rows, words=1, latencies=latency, country=country)
         return request_id
 
     async def label(self, request_id: str, label: str, *, at_ms: int) -> None:
@@ -152,8 +171,12 @@ class EvaluatedWorld:
             self._offsets[each, source] = expected + lost
 
     def reports(self) -> list[WindowReport]:
-        """All that was published, in order."""
-        return [msgspec.json.decode(message.value or b"", type=WindowReport) for message in self.publisher.sent]
+        """All that was published about quality, in order."""
+        return quality_reports(self.publisher.sent)
+
+    def stability_reports(self) -> list[StabilityReport]:
+        """All that was published about stability, in order."""
+        return _reports(self.publisher.sent, "stability", StabilityReport)
 
     def newest(self, *, size_ms: int = 5 * MINUTE_MS, segment: Mapping[str, str] | None = None) -> WindowReport:
         """What a reader of the topic ends at, who keeps the highest revision: of the first window of a size."""
@@ -167,7 +190,14 @@ class EvaluatedWorld:
         return max((each for each in reversed(found) if each.window.start == first), key=lambda each: each.revision)
 
     async def _commit(
-        self, request_id: str, source: Source, *, rows: bytes, words: int, country: str | None = None
+        self,
+        request_id: str,
+        source: Source,
+        *,
+        rows: bytes,
+        words: int,
+        latencies: bytes = b"",
+        country: str | None = None,
     ) -> None:
         home = shard_of(request_key(request_id), shards=self.shards)
         for shard in range(self.shards):
@@ -178,6 +208,7 @@ class EvaluatedWorld:
                 next=expected + 1,
                 words=words,
                 rows=rows if shard == home else b"",
+                latencies=latencies if shard == home else b"",
             )
             reply = await self._port.commit(shard, [part], self._definitions(country), forget_limit=1000)
             assert reply.parts[0].stored == expected + 1

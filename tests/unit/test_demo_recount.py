@@ -68,6 +68,7 @@ def report(day: str, segment: dict[str, str], counts: list[list[int]], **figures
     """Return the parts of a report that the recount reads; figures that are not given are undefined."""
     names = ("accuracy", "precision", "recall", "f1")
     return {
+        "kind": "quality",
         "segment": segment,
         "window": {"start": day},
         "revision": figures.get("revision", 2),
@@ -92,6 +93,31 @@ def honest_reports() -> list[dict[str, Any]]:
         report(SECOND, {}, [[0, 1], [0, 0]], **missed),
         report(SECOND, {"carrier": "UA"}, [[0, 1], [0, 0]], **missed),
         report(SECOND, {"origin": "EWR"}, [[0, 1], [0, 0]], **missed),
+    ]
+
+
+def honest_service() -> list[dict[str, Any]]:
+    """Return the final reports on the stability of `JUDGED`, worked out by hand."""
+    counts = [({}, 4, 1), ({"carrier": "UA"}, 3, 1), ({"origin": "EWR"}, 3, 1), ({"carrier": "B6"}, 1, 0)]
+    counts.append(({"origin": "JFK"}, 1, 0))
+    return [
+        {
+            "kind": "stability",
+            "segment": segment,
+            "window": {"start": day},
+            "revision": 2,
+            "status": "final",
+            "predictions": count,
+            "failed": 0,
+            "metrics": {
+                "error_rate": {"value": 0.0},
+                "timeout_rate": {"value": 0.0},
+                "throughput_per_second": {"value": count / 86_400},
+            },
+        }
+        for segment, *of_days in counts
+        for day, count in zip((FIRST, SECOND), of_days, strict=True)
+        if count
     ]
 
 
@@ -121,18 +147,21 @@ def recount(
     counts: list[dict[str, Any]],
     reports: list[dict[str, Any]],
     totals: list[dict[str, Any]] | None = None,
+    service: list[dict[str, Any]] | None = None,
 ) -> int:
     """Run the recount in this process, which is quicker, and return its exit code."""
+    reports = reports + (honest_service() if service is None else service)
     return main(arguments(folder, counts, reports, totals or honest_totals()))
 
 
 def test_honest_figures_are_all_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = recount(tmp_path, honest_counts(), honest_reports())
-    cells, figures = len(honest_counts()), len(honest_reports()) * 8
+    cells, figures, service = len(honest_counts()), len(honest_reports()) * 8, len(honest_service()) * 6
     assert [
         f"  cells: {cells} compared, {cells} equal",
         "  fates: 5 compared, 5 equal",
         f"  figures of the final reports: {figures} compared, {figures} equal",
+        f"  figures of requests and failures: {service} compared, {service} equal",
     ] == capsys.readouterr().out.splitlines()
     assert 0 == code
 
@@ -152,7 +181,8 @@ def test_one_count_that_is_off_by_one_fails_the_demo(tmp_path: Path, row: int) -
 def test_program_exits_with_one_and_shows_the_cell_that_differs(tmp_path: Path) -> None:
     counts = honest_counts()
     counts[0]["count"] = 17
-    program = [sys.executable, str(RECOUNT), *arguments(tmp_path, counts, honest_reports(), honest_totals())]
+    reports = [*honest_reports(), *honest_service()]
+    program = [sys.executable, str(RECOUNT), *arguments(tmp_path, counts, reports, honest_totals())]
     result = subprocess.run(program, capture_output=True, text=True, check=False)
     assert 1 == result.returncode
     assert f"{len(counts)} compared, {len(counts) - 1} equal" in result.stdout
@@ -224,3 +254,17 @@ def test_recount_imports_nothing_of_the_pipeline() -> None:
             assert node.module is not None
             imported.add(node.module.split(".")[0])
     assert set() == imported & {"agents", "schemas", "streams", "deploy", "tests"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("predictions", 3), ("failed", 1), ("throughput_per_second", 1.0)])
+def test_wrong_figure_of_stability_is_found(tmp_path: Path, name: str, value: float) -> None:
+    service = honest_service()
+    if name in service[0]["metrics"]:
+        service[0]["metrics"][name]["value"] = value
+    else:
+        service[0][name] = value
+    assert 1 == recount(tmp_path, honest_counts(), honest_reports(), service=service)
+
+
+def test_missing_report_on_stability_is_found(tmp_path: Path) -> None:
+    assert 1 == recount(tmp_path, honest_counts(), honest_reports(), service=honest_service()[1:])

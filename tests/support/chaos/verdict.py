@@ -174,6 +174,8 @@ def _last_reports(entries: Iterable[Entry]) -> dict[str, Any]:
     last: dict[bytes | None, dict[str, Any]] = {}
     for entry in entries:
         report = json.loads(entry.value or b"")
+        if report["kind"] != "quality":
+            continue
         if entry.key not in last or report["revision"] >= last[entry.key]["revision"]:
             last[entry.key] = report
     found = {}

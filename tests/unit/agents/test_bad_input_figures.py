@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
 from agents.doctor.finding import Verdict
@@ -18,6 +17,7 @@ from schemas.window_report import WindowReport
 from streams.ledger.parts import Definitions, Part, Role, Source
 from streams.monitored_model import DAY_MS, MonitoredModel, Task
 from streams.publication import EvaluationSettings
+from tests.support.evaluation import quality_reports
 from tests.support.intake_world import NOW_MS, SHARDS, FakeClock, FakePublisher, IntakeWorld, label, prediction
 from tests.support.publishing import FakeReports
 
@@ -59,7 +59,7 @@ async def final_reports(
             await world.ledger.commit(shard, [part], Definitions(), forget_limit=10_000)
     evaluator = Evaluator(world.ledger, FakeReports(), publisher, settings, FakeClock(), lambda _: True)
     await evaluator.evaluate(everything=True)
-    reports = [msgspec.json.decode(message.value or b"", type=WindowReport) for message in publisher.sent]
+    reports = quality_reports(publisher.sent)
     for report in reports:
         check_is_honest(report)
     return {report.segment.get("country"): report for report in reports}, world

@@ -37,13 +37,17 @@ async def test_each_declared_slice_that_has_counts_gets_a_report_of_every_size(w
     await world.predict("ok", at_ms=NOON_MS, country="DE")
     await world.predict("fraud", at_ms=NOON_MS, country="FR")
     evaluated = await world.evaluator().evaluate()
-    assert 9 == evaluated.published
+    assert 2 * 9 == evaluated.published
     seen = {
         (report.window.size_seconds, report.segment.get("country"), report.predictions) for report in world.reports()
     }
     assert {
         (size, country, n) for size in (300, 3600, 86400) for country, n in ((None, 2), ("DE", 1), ("FR", 1))
     } == seen
+    assert seen == {
+        (report.window.size_seconds, report.segment.get("country"), report.predictions)
+        for report in world.stability_reports()
+    }
 
 
 async def test_slice_that_the_model_does_not_declare_is_not_reported() -> None:
@@ -106,7 +110,7 @@ async def test_nothing_is_published_when_nothing_changed(world: EvaluatedWorld) 
     evaluator = world.evaluator()
     await world.predict("ok", at_ms=NOON_MS)
     first, second = await evaluator.evaluate(), await evaluator.evaluate(everything=True)
-    assert (3, 0) == (first.published, second.published)
+    assert (2 * 3, 0) == (first.published, second.published)
 
 
 async def test_unchanged_content_is_not_published_again_though_its_window_is_marked(world: EvaluatedWorld) -> None:
@@ -158,7 +162,7 @@ async def test_revision_waits_for_its_interval_and_its_mark_stays(world: Evaluat
     world.clock.wall_ms += 9_999
     assert (0, 3) == ((early := await evaluator.evaluate()).published, early.pending)
     world.clock.wall_ms += 1
-    assert (3, 0) == ((later := await evaluator.evaluate()).published, later.pending)
+    assert (2 * 3, 0) == ((later := await evaluator.evaluate()).published, later.pending)
 
 
 async def test_labels_that_come_all_the_time_for_a_week_revise_a_window_when_its_age_has_grown_by_a_hundredth() -> None:
@@ -192,7 +196,7 @@ async def test_everything_ignores_the_interval(world: EvaluatedWorld) -> None:
     await world.predict("ok", at_ms=NOON_MS)
     await evaluator.evaluate()
     await world.predict("ok", at_ms=NOON_MS)
-    assert 3 == (await evaluator.evaluate(everything=True)).published
+    assert 2 * 3 == (await evaluator.evaluate(everything=True)).published
 
 
 async def test_only_owned_models_are_published_and_the_others_stay_marked() -> None:
@@ -286,7 +290,7 @@ async def test_broker_that_is_away_is_logged_once_and_the_change_is_published_la
         assert (0, 3) == ((waiting := await evaluator.evaluate()).published, waiting.pending)
     assert 1 == caplog.text.count("no broker answers")
     world.publisher.sent.clear()
-    assert 3 == (await evaluator.evaluate()).published
+    assert 2 * 3 == (await evaluator.evaluate()).published
 
 
 async def test_report_that_the_topic_refuses_for_good_is_an_error(world: EvaluatedWorld) -> None:
@@ -305,7 +309,7 @@ async def test_last_report_is_forgotten_with_its_window_and_not_before() -> None
     for watermark_ms in (NOON_MS, kept_until_ms, kept_until_ms + 1):
         await world.advance(watermark_ms)
         await evaluator.evaluate()
-        sizes.append(sorted(key.split(b",")[-2] for by_key in world.store.reports.values() for key in by_key))
+        sizes.append(sorted({key.split(b",")[-2] for by_key in world.store.reports.values() for key in by_key}))
     assert [[b"300", b"3600", b"86400"], [b"300", b"3600", b"86400"], [b"3600", b"86400"]] == sizes
 
 
