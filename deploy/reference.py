@@ -17,7 +17,7 @@ from agents.show.drawing import REASONS
 from schemas.errors import MEANINGS
 from schemas.topics import TOPICS
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS
-from streams.quality.definitions import DEFINITIONS
+from streams.metric_definitions import METRIC_DEFINITIONS
 
 __all__ = ["PAGE", "with_tables"]
 
@@ -66,7 +66,7 @@ def _metrics() -> str:
         ("Metric", "Tasks", "Meaning", "Better", "Interval"),
         (
             (f"`{name}`", ", ".join(each.tasks), each.meaning, each.better, each.interval)
-            for name, each in DEFINITIONS.items()
+            for name, each in METRIC_DEFINITIONS.items()
         ),
     )
 

@@ -24,6 +24,7 @@ from schemas.label import SentLabel
 from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES
 from schemas.prediction import SentPrediction
 from schemas.resource_sample import SentResourceSample
+from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS, Topic
 from schemas.window_report import WindowReport
 
@@ -37,16 +38,21 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "label": SentLabel,
     "resource_sample": SentResourceSample,
     "report": WindowReport,
+    "stability_report": StabilityReport,
     "alert": Alert,
     "explain_request": ExplainRequest,
     "explanation": Explanation,
 }
-"""By `schemas.topics.Topic.schema`. Values of other topics are described in words only."""
+"""By `schemas.topics.Topic.schema`, and by kind where there are several. Values of other topics are described in words
+only."""
+KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report")}
+"""What a topic has beside each other, told apart by `kind`; other topics have one kind of values."""
 SHOWN_EXAMPLES = {
     "prediction": "full.json",
     "label": "full.json",
     "resource_sample": "full.json",
     "report": "quality.json",
+    "stability_report": "stability.json",
     "alert": "firing.json",
     "explain_request": "full.json",
     "explanation": "tabular.json",
@@ -247,13 +253,14 @@ def _message(topic: Topic) -> Document:
         # Nobody looks at the headers of what others publish.
         headers |= {"description": "Not read; written by `latelabel replay`.", "required": []}
     message["headers"] = headers
-    struct = VALUES.get(topic.schema)
-    if struct is None:
+    kinds = [kind for kind in KINDS.get(topic.schema, (topic.schema,)) if kind in VALUES]
+    if not kinds:
         message["payload"] = {"type": "object"}
         return message
-    message["payload"] = {"$ref": f"#/components/schemas/{struct.__name__}"}
-    file = EXAMPLES / topic.default_name / "valid" / SHOWN_EXAMPLES[topic.schema]
-    message["examples"] = [{"payload": json.loads(file.read_bytes())}]
+    references = [{"$ref": f"#/components/schemas/{VALUES[kind].__name__}"} for kind in kinds]
+    message["payload"] = references[0] if len(references) == 1 else {"oneOf": references}
+    files = [EXAMPLES / topic.default_name / "valid" / SHOWN_EXAMPLES[kind] for kind in kinds]
+    message["examples"] = [{"payload": json.loads(file.read_bytes())} for file in files]
     return message
 
 

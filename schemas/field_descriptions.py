@@ -19,6 +19,24 @@ _CLASS = (
     " it is a set, and for ranking, where the best item comes first."
 )  # fmt: skip
 
+_REPORT_HEAD = {
+    "kind": "What the report is about.",
+    "model": "Model.",
+    "model_version": "Its version, empty if predictions name none.",
+    "segment": 'The slice: {} is everything, {"country": "DE"} one value of a declared name.',
+    "window": "Which predictions are counted, by their event time.",
+    "status": "open: predictions are due. provisional: labels are due. final: nothing can change. incomplete:"
+    " input was lost.",
+}
+_REPORT_IDENTITY = {
+    "revision": "Orders the reports of one key: keep the highest. Nothing more.",
+    "event_id": "Equal for equal content: UUIDv5 of key and content.",
+}
+_REPORT_END = {
+    "config_hash": "Names the settings that the figures depend on.",
+    "produced_at": "When this revision was made.",
+}
+
 DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "SentPrediction": {
@@ -83,16 +101,9 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "io_ratio": "For a disk.",
         },
         "WindowReport": {
-            "kind": "What the report is about.",
-            "model": "Model.",
-            "model_version": "Its version, empty if predictions name none.",
-            "segment": 'The slice: {} is everything, {"country": "DE"} one value of a declared name.',
-            "window": "Which predictions are counted, by their event time.",
-            "status": "open: predictions are due. provisional: labels are due. final: nothing can change. incomplete:"
-            " input was lost.",
+            **_REPORT_HEAD,
             "missing": "What input was lost; only if status is incomplete.",
-            "revision": "Orders the reports of one key: keep the highest. Nothing more.",
-            "event_id": "Equal for equal content: UUIDv5 of key and content.",
+            **_REPORT_IDENTITY,
             "predictions": "Answered predictions.",
             "failed": "Requests whose status was not ok; not among predictions.",
             "labelled": "Predictions that have a label.",
@@ -105,16 +116,27 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "metrics": "Figures by name, defined as in scikit-learn; an undefined one has null as value.",
             "undefined": "Why a metric has no value.",
             "per_class": "Each class against the rest.",
-            "config_hash": "Names the settings that the figures depend on.",
-            "produced_at": "When this revision was made.",
+            **_REPORT_END,
+        },
+        "StabilityReport": {
+            **_REPORT_HEAD,
+            "missing": "What predictions were lost; only if status is incomplete.",
+            **_REPORT_IDENTITY,
+            "predictions": "Answered predictions.",
+            "failed": "Requests whose status was not ok; not among predictions.",
+            "timed_out": "Those of them whose status was timeout.",
+            "with_latency": "Answered predictions that told their latency_ms.",
+            "metrics": "Figures by name; an undefined one has null as value, and a quantile of few latencies as high.",
+            "undefined": "Why a metric has no value.",
+            **_REPORT_END,
         },
         "Metric": {
             "value": "null if undefined.",
             "low": "Lower end of the interval for the sampling of the labelled.",
             "high": "Upper end of it.",
-            "n": "Labelled predictions that the figure rests on.",
+            "n": "Labelled predictions that the figure rests on; of stability, predictions.",
             "possible": "Lowest and highest value that the missing labels can still make of it.",
-            "bracket": "Lowest and highest value that scores in bins leave open.",
+            "bracket": "Lowest and highest value that scores in bins, or latencies in buckets, leave open.",
             "classes_left_out": "Classes for which the average has no term.",
         },
         "Confusion": {

@@ -25,8 +25,8 @@ from agents.web.problems import NotFound
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, report_key
 from streams.alerting.life_cycle import Phase
+from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.ports import Clock, ReportStore, Shape, WindowQuery
-from streams.quality.definitions import DEFINITIONS
 from streams.standing import Standing, State, main_metric, standing_of, state_of, worst_first
 
 __all__ = ["WINDOWS_OF_FLEET", "ReportReader", "WindowsAsked"]
@@ -341,7 +341,7 @@ def _value(report: AnyReport, name: str | None) -> float | None:
 
 def _meanings(report: AnyReport) -> Iterable[MetricMeaning]:
     for name in report.metrics:
-        known = DEFINITIONS.get(name)
+        known = METRIC_DEFINITIONS.get(name)
         better = "unknown" if known is None else known.better.name.lower()
         yield MetricMeaning(name, report.kind, "" if known is None else known.meaning, better)  # type: ignore[arg-type]
 

@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 
 from streams.alerting.observation import CLASS_OVERLAP, LABEL_ARRIVAL
 from streams.alerting.silence import TRAFFIC_SILENCE
+from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
+from streams.stability.definitions import STABILITY_DEFINITIONS
 
 __all__ = ["RULE_METRICS", "known_metrics", "range_of", "tasks_of"]
 
@@ -20,28 +22,31 @@ RULE_METRICS: Mapping[str, str] = {
 """Figures that no report has, with what they are."""
 
 _CORRELATIONS = frozenset({"mcc", "cohen_kappa"})
+_SHARES_OF_REQUESTS = frozenset({"error_rate", "timeout_rate"})
 _LOSSES = frozenset({"log_loss", "mae", "rmse", "mape", "rmsle"})
 
 
 def known_metrics() -> Collection[str]:
     """Every figure of every kind of report, and those that only rules have."""
-    return (*DEFINITIONS, *RULE_METRICS)
+    return (*METRIC_DEFINITIONS, *RULE_METRICS)
 
 
 def tasks_of(metric: str) -> Collection[Task]:
     """The tasks whose reports have the figure."""
-    if metric in DEFINITIONS:
-        return DEFINITIONS[metric].tasks
+    if metric in METRIC_DEFINITIONS:
+        return METRIC_DEFINITIONS[metric].tasks
     return (Task.BINARY, Task.MULTICLASS) if metric == CLASS_OVERLAP else tuple(Task)
 
 
 def range_of(metric: str) -> tuple[float, float]:
     """The smallest and largest value that the figure can have.
 
-    >>> range_of("accuracy"), range_of("mae")
-    ((0.0, 1.0), (0.0, inf))
+    >>> range_of("accuracy"), range_of("mae"), range_of("latency_p99_ms")
+    ((0.0, 1.0), (0.0, inf), (0.0, inf))
     """
-    if metric in _LOSSES:
+    if metric in _SHARES_OF_REQUESTS:
+        return 0.0, 1.0
+    if metric in _LOSSES or metric in STABILITY_DEFINITIONS:
         return 0.0, math.inf
     if metric in _CORRELATIONS:
         return -1.0, 1.0

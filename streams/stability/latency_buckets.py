@@ -41,9 +41,10 @@ FIRSTS_MS: Sequence[float] = (_STARTS_NS[:-1] / NS_PER_MS).tolist()
 LASTS_MS: Sequence[float] = ((_STARTS_NS[1:] - 1) / NS_PER_MS).tolist()
 """The largest latency of each bucket."""
 MIDDLES_MS: Sequence[float] = [
-    2.0 * first * last / (first + last) if last else 0.0 for first, last in zip(FIRSTS_MS, LASTS_MS, strict=True)
+    float(f"{2.0 * first * last / (first + last):.5g}") if last else 0.0
+    for first, last in zip(FIRSTS_MS, LASTS_MS, strict=True)
 ]
-"""What stands for the latencies of each bucket: as far from its ends, in proportion."""
+"""What stands for the latencies of each bucket: as far from its ends, in proportion; no digits that nobody knows."""
 
 
 def buckets_of(latencies_ns: Integers) -> Integers:

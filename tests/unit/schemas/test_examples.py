@@ -11,6 +11,7 @@ import schemas
 from schemas.alert import read_alert
 from schemas.codec import decode_resource_samples, encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
+from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
 from streams.alerting.fingerprint import fingerprint
@@ -29,6 +30,7 @@ def read_resource_sample(value: bytes | None, *, timestamp_ms: int, now_ms: int,
 
 READERS = {"predictions": read_prediction, "labels": read_label, "resource-samples": read_resource_sample}
 RECORDS = ("predictions", "labels")
+REPORTS = {"quality": WindowReport, "stability": StabilityReport}
 
 
 def examples(topic: str, kind: str) -> list[Path]:
@@ -121,7 +123,7 @@ def test_tombstone_of_an_alert_is_refused_as_such() -> None:
 @pytest.mark.parametrize("path", examples("model-metrics", "valid"), ids=lambda path: path.stem)
 def test_report_example_survives_reading_and_writing_with_no_key_lost_or_added(path: Path) -> None:
     expected = msgspec.json.decode(path.read_bytes())
-    report = msgspec.json.decode(path.read_bytes(), type=WindowReport)
+    report = msgspec.json.decode(path.read_bytes(), type=REPORTS[expected["kind"]])
     written = encode(report)
     assert expected == msgspec.json.decode(written)
     assert written == msgspec.json.encode(report)
@@ -131,6 +133,7 @@ def test_report_example_survives_reading_and_writing_with_no_key_lost_or_added(p
 def test_report_example_carries_the_event_id_of_its_content(path: Path) -> None:
     content = msgspec.json.decode(path.read_bytes())
     key = report_key(
+        kind=content["kind"],
         model=content["model"],
         model_version=content["model_version"],
         segment=content["segment"],
