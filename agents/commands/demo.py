@@ -41,7 +41,8 @@ CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "deploy" / "demo"
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep configuration, logs, counts and reports in this folder.",
 )
-def demo(speed: float, days: int | None, data: Path, keep: Path | None) -> None:
+@click.option("--look", is_flag=True, help="Keep the page at the end, until Ctrl+C.")
+def demo(speed: float, days: int | None, data: Path, keep: Path | None, look: bool) -> None:
     """Judge real flights as they land, and recount every figure.
 
     Needs a Kafka and a Redis of its own, named by LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL;
@@ -51,7 +52,7 @@ def demo(speed: float, days: int | None, data: Path, keep: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     worth_a_look = keep is not None
     try:
-        equal = asyncio.run(run_demo(_prepare(folder, data, speed=speed, days=days)))
+        equal = asyncio.run(run_demo(_prepare(folder, data, speed=speed, days=days, look=look)))
         worth_a_look |= not equal
     except (asyncio.CancelledError, KeyboardInterrupt):
         click.echo("\nInterrupted; everything is stopped.", err=True)
@@ -69,10 +70,11 @@ def demo(speed: float, days: int | None, data: Path, keep: Path | None) -> None:
     sys.exit(0 if equal else 1)
 
 
-def _prepare(folder: Path, data: Path, *, speed: float, days: int | None) -> Demo:
+def _prepare(folder: Path, data: Path, *, speed: float, days: int | None, look: bool) -> Demo:
     """Write the configuration and read it back with the addresses of the environment."""
     configuration = folder / "latelabel.yaml"
-    write_configuration(configuration, web_port=_free_port())
+    port = _free_port()
+    write_configuration(configuration, web_port=port)
     kafka = load_settings(configuration, environment()).kafka
     return Demo(
         brokers=kafka.address,
@@ -82,6 +84,8 @@ def _prepare(folder: Path, data: Path, *, speed: float, days: int | None) -> Dem
         folder=folder,
         speed=speed,
         days=days,
+        page=f"http://127.0.0.1:{port}",
+        stays=look,
     )
 
 

@@ -47,6 +47,8 @@ class Demo:
         folder: where everything the run writes is kept.
         speed: event seconds per second.
         days: how many days to replay; `None`: all there are.
+        page: where the worker serves its page.
+        stays: keep a worker running at the end, for whoever looks at the page.
     """
 
     brokers: str
@@ -56,6 +58,8 @@ class Demo:
     folder: Path
     speed: float
     days: int | None = None
+    page: str
+    stays: bool = False
 
     @property
     def flights(self) -> Path:
@@ -75,6 +79,7 @@ async def run_demo(demo: Demo) -> bool:
         await _check_kafka_is_unused(demo)
         await commands.run("topics", "create")
         async with commands.running("worker") as worker:
+            print(f"A worker judges and serves its page at {demo.page}", flush=True)
             print("Learning from the flights of January and February, New York, 2013 …", flush=True)
             predictions = await asyncio.to_thread(_predictions, demo)
             standing = Standing()
@@ -88,7 +93,17 @@ async def run_demo(demo: Demo) -> bool:
                     await feed.drain()
         equal = await _recount(demo, commands, standing)
         _summarise(screen, standing, progress, equal=equal)
+        if demo.stays:
+            await _stay(demo, commands)
         return equal
+
+
+async def _stay(demo: Demo, commands: Commands) -> None:
+    """Keep a worker running until it is interrupted."""
+    async with commands.running("worker") as worker:
+        print(f"\nThe page stays at {demo.page} until Ctrl+C.", flush=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker.wait()
 
 
 async def _replay(demo: Demo, commands: Commands, worker: Process, timeline: Timeline, screen: Screen) -> Progress:

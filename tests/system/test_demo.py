@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,12 +29,12 @@ MARK = "DEMO_UNDER_TEST"
 
 
 @contextmanager
-def demo_running(output: Path) -> Iterator[psutil.Popen]:
+def demo_running(output: Path, *options: str) -> Iterator[psutil.Popen]:
     """Run the demo in a process group of its own, as a terminal would, with its output in a file."""
     environment = {**os.environ, MARK: str(output)}
     with output.open("wb") as file:
         process = psutil.Popen(
-            DEMO, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            (*DEMO, *options), cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             yield process
@@ -51,10 +54,16 @@ def survivors(output: Path) -> list[psutil.Process]:
     return found
 
 
-def test_every_final_figure_is_equal_to_scikit_learns_recount(tmp_path: Path) -> None:
+def test_every_final_figure_is_equal_to_scikit_learns_recount_and_on_the_page(tmp_path: Path) -> None:
     output = tmp_path / "demo.log"
-    with demo_running(output) as process:
-        code = process.wait(timeout=150)
+    with demo_running(output, "--look") as process:
+        wait_until(lambda: "The page stays" in output.read_text(), what="the demo to end", seconds=150)
+        page = re.search(r"stays at (\S+) ", output.read_text())
+        assert page
+        assert ["flight-delay"] == [row["model"] for row in fleet(page[1])]
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(timeout=40)
+        assert [] == survivors(output)
     text = output.read_text()
     assert 0 == code, text
     for what in ("cells", "fates", "figures of the final reports"):
@@ -66,6 +75,19 @@ def test_every_final_figure_is_equal_to_scikit_learns_recount(tmp_path: Path) ->
     speed = re.search(r"([\d,]+) times faster than life", text.split("EQUAL")[1])
     assert speed
     print(f"    replayed {speed[1]} times faster than life (bar: 500,000)")
+
+
+def fleet(page: str) -> list[dict[str, Any]]:
+    """What the page shows first, once its worker answers."""
+
+    def asked() -> list[dict[str, Any]]:
+        with suppress(OSError), urllib.request.urlopen(f"{page}/api/v1/fleet", timeout=10) as answer:
+            rows: list[dict[str, Any]] = json.load(answer)["rows"]
+            return rows
+        return []
+
+    wait_until(lambda: bool(asked()), what=f"{page} to show models", seconds=60)
+    return asked()
 
 
 @pytest.mark.parametrize("moment", ["kafka  ready", "Learning", "Replaying", "final", "Recounting"])
