@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": "Publish predictions and labels from CSV, JSON Lines or Parquet files.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
     "doctor": "Check everything that right counts depend on, and say what to do.",
+    "backtest": "Tell which alerts there would have been, from files, without Kafka and Redis.",
     "rules": "Check and test alert rules, or describe their files to editors.",
     "config": "Check the configuration, show what is used, or describe it to editors.",
     "demo": "Judge real flights as they land, and recount every figure.",
