@@ -172,6 +172,7 @@ class Backtest:
             max_future_skew_ms=settings.max_future_skew_ms,
             dead_letters="",
             predicts_numbers=any(model.task is Task.REGRESSION for model in settings.models),
+            takes_lists=settings.takes_lists,
             model=ModelTable(settings),
         )
         writer = ShardWriter(0, self._ledger, registry, outages)

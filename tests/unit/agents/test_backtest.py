@@ -140,6 +140,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+WINDOW = "2026-11-23T12:05:00Z"
 FILES = (
     "--predictions",
     "scored.csv",
@@ -157,7 +158,18 @@ def test_command_prints_each_alert_with_its_moment_from_files_of_any_format(fold
     head, firing, resolved, total = done.stdout.splitlines()
     assert head.split()[:4] == ["known_at", "status", "alert", "model"]
     assert firing.split() == (
-        ["2026-11-23T13:11:00Z", "firing", "AccuracyLow", "fraud", "everything", "2026-11-23T12:05:00Z", "0.125", "0.9", "40", "breach"]
+        [
+            "2026-11-23T13:11:00Z",
+            "firing",
+            "AccuracyLow",
+            "fraud",
+            "everything",
+            "2026-11-23T12:05:00Z",
+            "0.125",
+            "0.9",
+            "40",
+            "breach",
+        ]
     )
     assert resolved.split()[:2] == ["2026-11-23T13:16:00Z", "resolved"]
     assert "3 windows became final; alerts fired 1 times" == total
