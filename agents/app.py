@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 
@@ -37,7 +37,8 @@ from agents.publisher import KafkaPublisher
 from agents.read_ahead import ReadAheadWatch
 from agents.record_batch import RecordBatch
 from agents.redis_alerts import RedisAlerts
-from agents.redis_connection import connect
+from agents.redis_connection import RedisClient, connect, redis_failures
+from agents.redis_facts import RedisFacts, redis_facts
 from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
 from agents.redis_resources import RedisResources
@@ -47,6 +48,7 @@ from agents.resource_metrics import resource_metrics
 from agents.resource_watch import ResourceWatch
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
+from agents.store_memory import StoreMemory
 from agents.web.alerts import AlertReader
 from agents.web.reading import ReportReader
 from agents.web.server import serve_web
@@ -122,6 +124,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             is_catching_up=until_caught_up,
             is_closing=close,
         )
+        worker.house.memory = StoreMemory(functools.partial(_redis_facts, redis, settings.redis.address), clock)
         ends = None
         if until_caught_up:
             ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
@@ -191,6 +194,11 @@ def _settle(ledger: Ledger, settings: Settings) -> Awaitable[Mapping[str, Agreem
 def _metrics(worker: Worker, reloading: Reloading, watch: ResourceWatch) -> Iterator[Metric]:
     yield from worker_metrics(worker.intake, worker.house, worker.outages, reloading)
     yield from resource_metrics(watch)
+
+
+async def _redis_facts(redis: RedisClient, address: str) -> Sequence[RedisFacts]:
+    async with redis_failures(address):
+        return await redis_facts(redis)
 
 
 def _alerting(settings: Settings) -> AlertSettings:

@@ -22,6 +22,8 @@ from agents.intake import Intake
 from agents.partition_intake import LogBounds
 from agents.read_ahead import ReadAheadWatch
 from agents.shard_writer import ShardWriter
+from agents.store_memory import StoreMemory
+from streams.backlog_age import BacklogAges
 from streams.ledger.founding import check_format
 from streams.ledger.idleness import Idleness, applied_to, raised_watermark_ms
 from streams.ledger.parts import Definitions, Outcome, Part, ShardState, Source
@@ -62,6 +64,9 @@ class Housekeeping:
     read_ahead: ReadAheadWatch
     conservation: ConservationWatch
     seen: Seen | None = None
+    ages: BacklogAges[Source] = dataclasses.field(default_factory=BacklogAges)
+    memory: StoreMemory | None = None
+    """Of the store, where there is one that can be full."""
     _commits: dict[int, int] = dataclasses.field(default_factory=dict)
 
     async def look(self) -> Sequence[ShardState]:
@@ -83,6 +88,8 @@ class Housekeeping:
         ends = {source: each.end for source, each in bounds.items()}
         idle = self.idleness.observe(states, ends, now_seconds=self.clock.monotonic_seconds())
         self.seen = Seen(states, ends)
+        counted = {source: applied_to(source, states) for source in self.intake.partitions}
+        self.ages.observe(ends, counted, now_seconds=self.clock.monotonic_seconds())
         self.read_ahead.observe(states, ends, idle)
         for source, stored in quiet.items():
             partition = self.intake.partitions.get(source)
@@ -96,6 +103,8 @@ class Housekeeping:
             if await partition.gate.is_due():
                 partition.check()
         await self._look_after_shards()
+        if self.memory is not None:
+            await self.memory.look()
         return states
 
     def _raise(self, source: Source, states: Sequence[ShardState], idle: frozenset[Source]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
+from agents.intake_tally import IntakeTally
 from agents.partition_intake import IntakePorts, PartitionIntake
 from agents.record_batch import RecordBatch
 from streams.errors import PermanentFailure
@@ -44,6 +45,11 @@ class Intake:
         """Whether this worker evaluates the model: it owns the model's partition of the predictions."""
         number = int.from_bytes(model_hash(model), "big") % self._prediction_partitions
         return Source(Role.PREDICTIONS, number) in self.partitions
+
+    @property
+    def tally(self) -> IntakeTally:
+        """What was taken in since the start."""
+        return self._ports.tally
 
     @property
     def held_bytes(self) -> int:

@@ -22,6 +22,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from agents.dead_letter_gate import DeadLetterGate, GatePorts
+from agents.intake_tally import IntakeTally
 from agents.outages import Outages
 from agents.packing import PackedRun, Packer
 from agents.read_ahead import ASK_AGAIN_SECONDS, ReadAheadWatch
@@ -61,6 +62,7 @@ class IntakePorts:
     clock: Clock
     bounds: Callable[[Source], Awaitable[LogBounds]]
     seek: Callable[[Source, int], Awaitable[None]]
+    tally: IntakeTally = dataclasses.field(default_factory=IntakeTally)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ class PartitionIntake:
         if end < packed.run.next:
             packed = packed.until(end)
         await self._publish_dead_letters(packed)
+        self._ports.tally.records[self.source.role] += len(packed.run.offsets) + len(packed.run.rejected)
         applied = await asyncio.gather(*(self._apply(shard, packed) for shard in self._shards))
         if all(applied):
             self.position = end
@@ -224,6 +227,7 @@ class PartitionIntake:
         ]
         if letters:
             await self._ports.outages.ride_out(lambda: self._ports.publisher.send(letters))
+            self._ports.tally.dead_letters[self.source.role] += len(letters)
 
     async def _apply(self, shard: int, packed: PackedRun) -> bool:
         """Bring a shard to the end of a run. False if it wants something from before the run."""
@@ -278,7 +282,9 @@ class PartitionIntake:
         """Have the shard go on at the start of the log, and remember what it may have missed before `next_ms`."""
         start = self._lost_until.pop(shard)
         gap = Part(source=self.source, expected=self.stored[shard], next=start, gap_to_ms=next_ms)
-        return await self._submit(shard, gap, Definitions())
+        is_noted = await self._submit(shard, gap, Definitions())
+        self._ports.tally.gaps[self.source.role] += is_noted
+        return is_noted
 
     async def _raise(self, watermarks_ms: Mapping[int, int]) -> None:
         raised = await asyncio.gather(

@@ -10,7 +10,7 @@ from agents.intake import Intake
 from agents.outages import Outages
 from agents.reloading import Reloading
 from streams.ledger.idleness import applied_to
-from streams.ledger.parts import Source
+from streams.ledger.parts import Role, Source
 
 __all__ = ["worker_metrics"]
 
@@ -36,6 +36,25 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reload
         Kind.COUNTER,
         "Times they did not add up: the shard's counts are wrong.",
         house.conservation.failures,
+    )
+    tally = intake.tally
+    yield Metric(
+        "latelabel_records_total",
+        Kind.COUNTER,
+        "Records taken in, good and bad; those that trouble makes it read again count again.",
+        {(("topic", role),): tally.records[role] for role in Role},
+    )
+    yield Metric(
+        "latelabel_dead_letters_total",
+        Kind.COUNTER,
+        "Bad records among them, written to the dead letters.",
+        {(("topic", role),): tally.dead_letters[role] for role in Role},
+    )
+    yield Metric(
+        "latelabel_input_gaps_total",
+        Kind.COUNTER,
+        "Times a shard stepped over input that Kafka no longer had; windows are incomplete since.",
+        {(("topic", role),): tally.gaps[role] for role in Role},
     )
     yield Metric("latelabel_held_bytes", Kind.GAUGE, "Of record values taken in and not committed.", intake.held_bytes)
     yield Metric("latelabel_partitions_owned", Kind.GAUGE, "Partitions that this worker reads.", len(owned))
@@ -76,6 +95,26 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reload
         Kind.GAUGE,
         "From what every shard has counted of an owned partition to its end, as last looked at; 0 until then.",
         {_labels(source): 0 if seen is None else _lag(source, seen) for source in owned},
+    )
+    now_seconds = house.clock.monotonic_seconds()
+    yield Metric(
+        "latelabel_oldest_uncounted_seconds",
+        Kind.GAUGE,
+        "How long the oldest record of an owned partition that some shard has not counted waits, at the least.",
+        {_labels(source): house.ages.age_seconds(source, now_seconds=now_seconds) for source in owned},
+    )
+    memory = house.memory
+    yield Metric(
+        "latelabel_redis_memory_used_bytes",
+        Kind.GAUGE,
+        "Of the Redis server that is fullest, as last asked; 0 until known.",
+        0 if memory is None else memory.used_bytes,
+    )
+    yield Metric(
+        "latelabel_redis_memory_limit_bytes",
+        Kind.GAUGE,
+        "Its maxmemory, or the machine's memory where it has none; 0 until known.",
+        0 if memory is None else memory.limit_bytes,
     )
 
 

@@ -63,6 +63,11 @@ def test_a_worker_is_ready_once_it_reads_and_counts_what_it_does(installation: _
         assert "latelabel_conservation_failures_total 0\n" in metrics
         assert re.search(r"latelabel_commits_total [1-9]", metrics)
         assert "latelabel_outage 0\n" in metrics
+        counted = len(traffic.predictions)
+        assert f'latelabel_records_total{{topic="predictions"}} {counted}\n' in metrics
+        assert 'latelabel_oldest_uncounted_seconds{topic="predictions",partition="0"} 0.0\n' in metrics
+        assert re.search(r"latelabel_redis_memory_used_bytes [1-9]", metrics)
+        assert re.search(r"latelabel_redis_memory_limit_bytes [1-9]", metrics)
         # Labels may still come at any time, so nothing is known to be over.
         assert "latelabel_watermark_timestamp_seconds 0.0\n" in metrics
 

@@ -17,7 +17,9 @@ from agents.alert_forwarder import AlertForwarder
 from agents.alert_forwarding import forwarder_metrics
 from agents.clock import SystemClock
 from agents.exposition import Metric, expose
+from agents.intake_tally import IntakeTally
 from agents.worker_metrics import worker_metrics
+from streams.backlog_age import BacklogAges
 from streams.ledger.parts import Role, Source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +42,15 @@ def promtool(*arguments: str, given: str = "") -> None:
 def metrics_before_the_first_look() -> list[Metric]:
     """What a worker exports that owns two partitions and has not compared anything yet."""
     partitions = {source: SimpleNamespace(is_stopped=False) for source in OWNED}
-    intake = SimpleNamespace(partitions=partitions, held_bytes=0, paused=frozenset)
-    house = SimpleNamespace(writers=[], conservation=SimpleNamespace(checks=0, failures=0), seen=None)
+    intake = SimpleNamespace(partitions=partitions, held_bytes=0, paused=frozenset, tally=IntakeTally())
+    house = SimpleNamespace(
+        writers=[],
+        conservation=SimpleNamespace(checks=0, failures=0),
+        seen=None,
+        ages=BacklogAges(),
+        memory=None,
+        clock=SystemClock(),
+    )
     outages = SimpleNamespace(is_on=False)
     reloading = SimpleNamespace(succeeded=True, succeeded_ms=1_795_442_591_000)
     return list(worker_metrics(*cast("Any", (intake, house, outages, reloading))))
@@ -55,8 +64,15 @@ def test_every_series_is_there_from_the_start_at_zero() -> None:
     metrics = metrics_before_the_first_look()
     values = {metric.name: metric.values for metric in metrics}
     assert 2 == values.pop("latelabel_partitions_owned")
-    lag = cast("dict[object, float]", values.pop("latelabel_lag_offsets"))
-    assert [0, 0] == list(lag.values())
+    for labelled in (
+        "lag_offsets",
+        "oldest_uncounted_seconds",
+        "records_total",
+        "dead_letters_total",
+        "input_gaps_total",
+    ):
+        series = cast("dict[object, float]", values.pop(f"latelabel_{labelled}"))
+        assert [0, 0] == list(series.values())
     assert "latelabel_watermark_timestamp_seconds" in values
     assert 1 == values.pop("latelabel_config_last_reload_successful")
     assert 1_795_442_591 == values.pop("latelabel_config_last_reload_success_timestamp_seconds")

@@ -81,6 +81,7 @@ async def test_bad_records_lie_in_the_dead_letters_before_the_ledger_steps_over_
     world = IntakeWorld({PREDICTIONS: [b"[1]"]})
     async with world.running() as intake:
         await world.read_all(intake)
+        assert ({Role.PREDICTIONS: 1}, {Role.PREDICTIONS: 1}) == (intake.tally.records, intake.tally.dead_letters)
     (letter,) = world.publisher.sent
     assert (b"key", b"[1]", ("trace", b"1")) == (letter.key, letter.value, letter.headers[0])
     assert {"latelabel-reason": b"wrong_shape", "latelabel-offset": b"0"}.items() <= dict(letter.headers).items()

@@ -178,6 +178,7 @@ async def test_what_retention_took_before_it_was_counted_is_a_gap_up_to_the_next
     async with world.running() as intake:
         await world.read_all(intake)
         assert [len(world.logs[PREDICTIONS])] * SHARDS == intake.partitions[PREDICTIONS].stored
+        assert {Role.PREDICTIONS: SHARDS} == +intake.tally.gaps
     first = read_prediction(world.logs[PREDICTIONS][7], timestamp_ms=NOW_MS, now_ms=NOW_MS, max_future_skew_ms=0)
     for shard in range(SHARDS):
         gaps = await world.ledger.gaps(shard)
