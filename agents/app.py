@@ -14,11 +14,14 @@ from aiokafka.errors import IllegalStateError
 
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
+from agents.app_explaining import build_asking, build_sampler
 from agents.app_resources import build_resource_watch
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
+from agents.explain_asking import ExplainAsking
+from agents.explain_sampler import ExplainSampler
 from agents.exposition import Metric
 from agents.faust_app import FaustApp, build_faust_app
 from agents.housekeeping import Housekeeping
@@ -100,12 +103,16 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     )
     reports = RedisReports(redis, **place)
     worker: Worker | None = None
+    sampler = build_sampler(settings, topics, clock)
+    asking = build_asking(settings, sampler, redis, clock, share=lambda: _share(worker, log))
     watch = build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports)
 
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
             alerts = RedisAlerts(redis, **place)
-            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker, watch=watch)
+            server = _web_server(
+                reloading, clock, ledger, reports, alerts, worker=lambda: worker, watch=watch, asking=asking
+            )
             await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
@@ -121,6 +128,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             reports,
             RedisAlerts(redis, **place),
             RedisStops(redis, **place),
+            None if until_caught_up else sampler,
             is_catching_up=until_caught_up,
             is_closing=close,
         )
@@ -130,6 +138,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
         else:
             await stack.enter_async_context(watch.running())
+            await stack.enter_async_context(asking.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
 
@@ -143,6 +152,7 @@ def _web_server(
     *,
     worker: Callable[[], Worker | None],
     watch: ResourceWatch,
+    asking: ExplainAsking,
 ) -> AbstractAsyncContextManager[int]:
     """Page, API, health and metrics; they answer before there is a worker."""
     settings = reloading.settings
@@ -153,7 +163,7 @@ def _web_server(
 
     def metrics() -> Iterator[Metric]:
         running = worker()
-        return iter(()) if running is None else _metrics(running, reloading, watch)
+        return iter(()) if running is None else _metrics(running, reloading, watch, asking)
 
     def ends() -> Mapping[Source, int]:
         running = worker()
@@ -191,9 +201,16 @@ def _settle(ledger: Ledger, settings: Settings) -> Awaitable[Mapping[str, Agreem
     return settle_agreements(ledger, models, read_ahead_ms=settings.max_read_ahead_ms)
 
 
-def _metrics(worker: Worker, reloading: Reloading, watch: ResourceWatch) -> Iterator[Metric]:
+def _share(worker: Worker | None, log: KafkaLog) -> float:
+    """Of all partitions of predictions, how many this worker has."""
+    owned = 0 if worker is None else sum(source.role is Role.PREDICTIONS for source in worker.intake.partitions)
+    return owned / max(log.partitions(Role.PREDICTIONS), 1)
+
+
+def _metrics(worker: Worker, reloading: Reloading, watch: ResourceWatch, asking: ExplainAsking) -> Iterator[Metric]:
     yield from worker_metrics(worker.intake, worker.house, worker.outages, reloading)
     yield from resource_metrics(watch)
+    yield from asking.metrics()
 
 
 async def _redis_facts(redis: RedisClient, address: str) -> Sequence[RedisFacts]:
@@ -234,6 +251,7 @@ def _connect(
     reports: ReportStore,
     alerts: AlertStore,
     stops: StopStore,
+    sampler: ExplainSampler | None,
     *,
     is_catching_up: bool,
     is_closing: bool,
@@ -274,7 +292,7 @@ def _connect(
         IntakePorts(
             ledger=ledger,
             writers=writers,
-            packer=Packer(registry, packing),
+            packer=Packer(registry, packing, sampler),
             publisher=publisher,
             gate=GatePorts(
                 limits=DeadLetterLimits(

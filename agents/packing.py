@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agents.explain_sampler import ExplainSampler
 from agents.good_records import GoodRecords, PackingSettings, read_batch
 from agents.name_registry import NameRegistry
 from agents.packed_run import PackedRun
@@ -62,11 +63,14 @@ class _LabelledList:
 
 
 class Packer:
-    """Packs batches of both input topics."""
+    """Packs batches of both input topics; `sampler`, if there is one, sees them too."""
 
-    def __init__(self, registry: NameRegistry, settings: PackingSettings) -> None:
+    def __init__(
+        self, registry: NameRegistry, settings: PackingSettings, sampler: ExplainSampler | None = None
+    ) -> None:
         self._settings = settings
         self._predictions = PredictionRows(registry, settings)
+        self._sampler = sampler
 
     async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
@@ -82,13 +86,16 @@ class Packer:
         keys = request_keys(
             [record.request_id for record in found.records], [record.instance for record in found.records]
         )
+        offsets = batch.offsets_of(found.indexes)
+        if self._sampler is not None:
+            self._sampler.look(source, found, offsets, keys)
         rows["key"] = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
         rows["time"] = times_ms.astype(">u8").view("u1").reshape(-1, 8)[:, -TIME_BYTES:]
         rows["arrival"] = arrivals_of(times_ms, highs_ms, lateness_ms=self._settings.lateness_ms)
         run = Run(
             base=start,
             next=batch.next,
-            offsets=batch.offsets_of(found.indexes),
+            offsets=offsets,
             shards=shards_of(keys, shards=self._settings.shards),
             highs_ms=highs_ms,
             rejected=batch.offsets_of([index for index, _ in found.rejected]),

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from agents.explain_settings import ExplainSettings
 from agents.model_settings import ModelSettings
 from agents.settings import Settings
 from agents.settings_fields import Applies, settings_of
@@ -101,7 +102,10 @@ def _merged_model(before: MonitoredModel, after: MonitoredModel) -> MonitoredMod
 
 def _differences(before: MonitoredModel, after: MonitoredModel) -> Iterator[tuple[str, Applies]]:
     for field, key, meaning in settings_of(ModelSettings):
-        if meaning.section is not None:
+        if meaning.section is ExplainSettings:
+            if before.explanation != after.explanation:
+                yield key, meaning.applies
+        elif meaning.section is not None:
             for _, inner, inner_meaning in settings_of(meaning.section):
                 if getattr(before, _CLASS_FIELDS[inner]) != getattr(after, _CLASS_FIELDS[inner]):
                     yield f"{key}.{inner}", inner_meaning.applies

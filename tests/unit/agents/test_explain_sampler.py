@@ -1,0 +1,150 @@
+"""What a worker picks from what it reads, in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from agents.explain_sampler import ExplainSampler
+from agents.good_records import GoodRecords
+from schemas.explain_request import ExplainRequest, WhyAsked
+from schemas.label import SentLabel
+from schemas.prediction import SentPrediction
+from streams.explanation.terms import ExplainTerms
+from streams.identity import request_keys
+from streams.ledger.parts import Role, Source
+from streams.monitored_model import MonitoredModel, Task
+
+TOPICS = {Role.PREDICTIONS: "predictions", Role.LABELS: "labels"}
+PREDICTIONS = Source(Role.PREDICTIONS, 3)
+
+
+@dataclasses.dataclass
+class FakeClock:
+    seconds: float = 0.0
+
+    def now_ms(self) -> int:
+        return int(self.seconds * 1000)
+
+    def monotonic_seconds(self) -> float:
+        return self.seconds
+
+
+def model(rate: float = 600.0, **fields: Any) -> MonitoredModel:
+    terms = ExplainTerms(predictor="m:f", rate_per_minute=rate)
+    return MonitoredModel(**{"name": "cards", "explanation": terms, **fields})
+
+
+def prediction(number: int, **fields: Any) -> SentPrediction:
+    given = {"score": number % 100 / 100, "features": msgspec.Raw(b'{"a":1}'), "prediction": "ok"}
+    return SentPrediction(**{"request_id": f"r{number}", "model": "cards", **given, **fields})
+
+
+def look(sampler: ExplainSampler, records: list[Any], *, first: int = 0, source: Source = PREDICTIONS) -> None:
+    classes = [getattr(record, "prediction", None) or getattr(record, "label", None) for record in records]
+    found = GoodRecords(records, range(len(records)), classes, np.zeros(len(records), dtype=np.int64), [])
+    keys = request_keys([record.request_id for record in records], [None] * len(records))
+    sampler.look(source, found, np.arange(first, first + len(records)), keys)
+
+
+def sampled(explained: MonitoredModel, *, batches: int = 60, size: int = 500, **fields: Any) -> ExplainSampler:
+    clock = FakeClock()
+    sampler = ExplainSampler([explained], TOPICS, clock)
+    for batch in range(batches):
+        start = batch * size
+        look(sampler, [prediction(start + at, **fields) for at in range(size)], first=start)
+        clock.seconds += 1
+    return sampler
+
+
+def by_reason(sampler: ExplainSampler) -> dict[WhyAsked, list[ExplainRequest]]:
+    return {why: [each for each in sampler.requests if each.reason is why] for why in WhyAsked}
+
+
+def test_a_minute_of_traffic_is_asked_about_as_often_as_the_budget_says() -> None:
+    sampler = sampled(model())
+    asked = by_reason(sampler)
+    assert 30_000 == sampler.seen
+    assert 100 < len(asked[WhyAsked.BASE]) <= 151
+    assert 80 < len(asked[WhyAsked.LOW_MARGIN]) <= 151
+    request = asked[WhyAsked.BASE][-1]
+    assert ("cards", "predictions", 3, "ok") == (request.model, request.topic, request.partition, request.predicted)
+    assert f"r{request.offset}" == request.request_id
+    assert 0.003 < request.rate < 0.01
+
+
+def test_low_margins_are_the_lowest() -> None:
+    binary = model(task=Task.BINARY, positive_class="ok")
+    requests = by_reason(sampled(binary))[WhyAsked.LOW_MARGIN][20:]
+    assert requests
+    assert all(abs(2 * (each.offset % 100 / 100) - 1) < 0.25 for each in requests)
+
+
+def test_each_predicted_class_is_sampled_apart() -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model(rate=240)], TOPICS, clock)
+    for batch in range(120):
+        records = [prediction(batch * 500 + at, prediction="fraud" if at % 250 == 0 else "ok") for at in range(500)]
+        look(sampler, records, first=batch * 500)
+        clock.seconds += 1
+    base = [each.predicted for each in by_reason(sampler)[WhyAsked.BASE]]
+    assert 40 < base.count("ok")
+    assert 40 < base.count("fraud"), "although it is 250 times rarer"
+
+
+def test_what_was_seen_is_not_asked_about_again() -> None:
+    sampler = sampled(model(), batches=20)
+    seen, waiting = sampler.seen, len(sampler.requests)
+    look(sampler, [prediction(at) for at in range(500)], first=9500)
+    assert (seen, waiting) == (sampler.seen, len(sampler.requests))
+    look(sampler, [prediction(at) for at in range(500)], first=9750)
+    assert seen + 250 == sampler.seen
+
+
+def test_failed_and_featureless_predictions_and_other_models_are_not_asked_about() -> None:
+    assert not sampled(model(), status="error").requests
+    assert not sampled(model(), features=msgspec.Raw()).requests
+    other = sampled(model(), model="another")
+    assert (0, 0) == (other.seen, len(other.requests))
+    assert ExplainSampler([MonitoredModel(name="cards")], TOPICS, FakeClock()).is_idle
+    assert ExplainSampler([model(rate=0)], TOPICS, FakeClock()).is_idle
+
+
+def test_regression_is_sampled_for_comparison_alone() -> None:
+    sampler = sampled(model(task=Task.REGRESSION))
+    assert {WhyAsked.BASE} == {each.reason for each in sampler.requests}
+    assert not sampler.pointers
+
+
+def test_pointers_and_lookups_are_drawn_by_the_same_rule() -> None:
+    sampler = sampled(model())
+    assert sampler.pointers
+    sampler.label_rate = 1.0
+    kept = {pointer.key for pointer in sampler.pointers}
+    last = sampler.pointers[-1].request
+    labels = [SentLabel(request_id=last.request_id, label="fraud", model=None), SentLabel(request_id="x", label="ok")]
+    look(sampler, labels, source=Source(Role.LABELS, 0))
+    assert [True, False] == [lookup.key in kept for lookup in sampler.lookups]
+    sampler.label_rate = 0.0
+    look(sampler, labels, first=2, source=Source(Role.LABELS, 0))
+    assert 2 == len(sampler.lookups)
+
+
+def test_what_nobody_takes_is_bounded_and_counted() -> None:
+    sampler = sampled(model(rate=60_000), batches=100)
+    assert len(sampler.requests) <= 2000
+    assert len(sampler.pointers) <= 2000
+    assert sampler.dropped > 0
+
+
+def test_share_of_a_worker_is_its_part_of_the_budget() -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model()], TOPICS, clock)
+    sampler.share = 0.1
+    for batch in range(60):
+        look(sampler, [prediction(batch * 500 + at) for at in range(500)], first=batch * 500)
+        clock.seconds += 1
+    assert len(by_reason(sampler)[WhyAsked.BASE]) <= 17
