@@ -21,6 +21,7 @@ COMMANDS = {
     "alerts": "See what fires, and send it to Alertmanager, a webhook or people.",
     "explainer": "Explain the predictions that workers ask about, and publish why.",
     "explain": "Explain one prediction: which features decided, and how sure that is.",
+    "probe": "Watch what a model takes: CPU, memory, restarts, and send it to Kafka.",
     "replay": "Publish predictions and labels from CSV, JSON Lines or Parquet files.",
     "dead-letters": "List, show or replay bad records, or let a stopped partition's records through.",
     "doctor": "Check everything that right counts depend on, and say what to do.",
