@@ -17,7 +17,7 @@ from streams.ports import AlertStore, Publisher
 from tests.support.evaluation import NOON_MS, EvaluatedWorld
 from tests.support.publishing import FakeAlerts, FakePublisher
 
-__all__ = ["ACCURACY_LOW", "HORIZON_MS", "WINDOW_MS", "AlertWorld", "statuses", "stricter"]
+__all__ = ["ACCURACY_LOW", "HORIZON_MS", "MODEL", "WINDOW_MS", "AlertWorld", "statuses", "stricter"]
 
 WINDOW_MS = 5 * MINUTE_MS
 HORIZON_MS = 10 * MINUTE_MS

@@ -12,7 +12,9 @@ from agents.alert_rule_files import load_rules
 from agents.settings import Settings
 from streams.alerting.rules import AlertRule
 from streams.monitored_model import MINUTE_MS
-from tests.support.alerting import AlertWorld, statuses
+from streams.stability.latency_words import TIMED_OUT
+from tests.support.alerting import MODEL, AlertWorld, statuses
+from tests.support.evaluation import NOON_MS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy/rules/models.yaml"
@@ -85,6 +87,23 @@ async def test_labels_that_stop_for_a_quarter_of_an_hour_are_told_and_few_labels
     for alert in said:
         assert "labels of fraud stay away: 0% of what is usual by now" == alert.annotations["summary"]
         assert "critical" == alert.severity
+
+
+@pytest.mark.parametrize(
+    ("alert", "latency", "others"),
+    [("ErrorRateHigh", b"", "TimeoutRateHigh"), ("TimeoutRateHigh", TIMED_OUT, "ErrorRateHigh")],
+)
+@pytest.mark.parametrize(("failed", "expected"), [(30, ["firing: breach"]), (6, [])])
+async def test_requests_that_fail_are_told_when_they_are_too_many_beyond_doubt(
+    alert: str, latency: bytes, others: str, failed: int, expected: list[str]
+) -> None:
+    for name, statuses_expected in ((alert, expected), (others, [])):
+        world = await world_of(name)
+        await world.window(0, right=100 - failed, wrong=0)
+        for _ in range(failed):
+            await world.world.predict("", at_ms=NOON_MS, failed=True, latency=latency, model=MODEL)
+        await world.settle(0)
+        assert statuses_expected == statuses(await world.round())
 
 
 async def test_labels_and_predictions_without_a_class_in_common_are_told() -> None:
