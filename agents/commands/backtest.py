@@ -172,7 +172,7 @@ class _Run:
             if isinstance(told, Alert):
                 self._firing += told.status == "firing"
                 self._tell(at_ms, told, _alert_row(at_ms, told))
-            elif told.status == "final":
+            elif told.status == "final" and told.kind == "quality":
                 self._final += not told.segment
                 if self._shows_windows:
                     self._tell(at_ms, told, _window_row(at_ms, told))

@@ -130,15 +130,16 @@ def _interval_breaks(when: Condition, seen: Observation, around: Surroundings) -
     The interval of a difference is made of both by their distances (Newcombe's for proportions); both are stretched
     from the reports' confidence to the rule's as normal ones would be.
     """
-    if seen.value is None or seen.low is None or seen.high is None or when.confidence is None:
+    bound = seen.high if when.op.is_below else seen.low
+    if seen.value is None or bound is None or when.confidence is None:
         return False
     stretch = normal_quantile(1.0 - (1.0 - when.confidence) / around.slices) / normal_quantile(around.report_level)
     past = around.past or Past(0.0, 0.0, 0.0)
     difference = seen.value - past.value
     if when.op.is_below:
-        nearest = difference + stretch * math.hypot(seen.high - seen.value, past.value - past.low)
+        nearest = difference + stretch * math.hypot(bound - seen.value, past.value - past.low)
     else:
-        nearest = difference - stretch * math.hypot(seen.value - seen.low, past.high - past.value)
+        nearest = difference - stretch * math.hypot(seen.value - bound, past.high - past.value)
     return when.op.holds(nearest, when.value)
 
 

@@ -180,6 +180,13 @@ def test_figure_without_trials_is_tested_once_through_its_interval() -> None:
     assert (Outcome.UNDECIDED, Grounds.FILLING) == _told(judge(when, filling, Surroundings()))
 
 
+def test_figure_that_is_bounded_on_the_side_that_matters_alone_is_tested_by_it() -> None:
+    when = Condition(metric="latency_p99_ms", op=Op.MORE, value=200)
+    seen = window(1, 100, value=300.0, low=250.0, high=None, trials=None, possible=None)
+    assert Outcome.BREACH is judge(when, seen, Surroundings()).outcome
+    assert Outcome.FINE is judge(dataclasses.replace(when, op=Op.LESS, value=400), seen, Surroundings()).outcome
+
+
 def test_relative_rule_compares_with_the_like_window_by_both_intervals() -> None:
     when = Condition(metric="accuracy", op=Op.LESS, value=-0.02)
     seen = window(850, 1000, value=0.85, low=0.83, high=0.87)
