@@ -147,10 +147,10 @@ class ExplainSampler:
 
     def _look_at_labels(self, found: GoodRecords, keys: bytes, first: int) -> None:
         now = self._clock.monotonic_seconds()
-        rate = max(self.label_rate, self.pointer_rate)
+        texts, rate = found.texts, max(self.label_rate, self.pointer_rate)
         chosen = np.flatnonzero(draws_of(keys, Purpose.WRONG)[first:] < rate) + first
         for at in chosen[: self._room(self.lookups, len(chosen))].tolist():
-            label, text = found.records[at], found.classes[at]
+            label, text = found.records[at], texts[at]
             if text is not None:
                 key = keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
                 self.lookups.append(Lookup(key, int(found.times_ms[at]), label.model, text, now))
@@ -165,14 +165,15 @@ class ExplainSampler:
             batch = _Batch(source, self._topics[source.role], found, offsets, keys, places)
             subject = self._subjects[name]
             self._draw_base(subject, batch)
-            if subject.model.task is not Task.REGRESSION:
+            if subject.model.task.counts_classes:
                 self._draw_low_margins(subject, batch)
                 self._keep_pointers(subject, batch)
 
     def _draw_base(self, subject: _Subject, batch: _Batch) -> None:
         """For comparison, each predicted class apart."""
         now = self._clock.monotonic_seconds()
-        counted = collections.Counter([batch.found.classes[at] or "" for at in batch.places.tolist()])
+        texts = batch.found.texts
+        counted = collections.Counter([texts[at] or "" for at in batch.places.tolist()])
         for text in counted.keys() - subject.base.keys():
             if len(subject.base) < MOST_CLASSES:
                 subject.base[text] = Quota()
@@ -183,7 +184,7 @@ class ExplainSampler:
         draws = batch.draws(Purpose.BASE)
         for place in np.flatnonzero(draws < highest)[:MOST_PICKED].tolist():
             at = int(batch.places[place])
-            text = batch.found.classes[at] or ""
+            text = texts[at] or ""
             if text in subject.base and draws[place] < subject.base[text].rate:
                 subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, subject.base[text])
 
@@ -260,7 +261,7 @@ class _Batch:
         record: SentPrediction = self.found.records[at]
         if record.status not in _SUCCEEDED or bytes(record.features)[:1] != b"{":
             return None
-        text = self.found.classes[at]
+        text = self.found.texts[at]
         model = subject.model
         return ExplainRequest(
             request_id=record.request_id,
@@ -272,7 +273,7 @@ class _Batch:
             offset=int(self.offsets[at]),
             reason=reason,
             rate=rate,
-            predicted=None if model.task is Task.REGRESSION or text is None else model.class_aliases.get(text, text),
+            predicted=None if text is None or not model.task.counts_classes else model.class_aliases.get(text, text),
         )
 
 

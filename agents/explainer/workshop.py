@@ -21,7 +21,6 @@ from schemas.prediction import Prediction
 from streams.explanation.outcome import Outcome, explanation_of
 from streams.explanation.refusal import Refused
 from streams.explanation.terms import ExplainTerms, InputKind
-from streams.monitored_model import Task
 from streams.ports import Clock
 
 __all__ = ["Workshop"]
@@ -124,7 +123,7 @@ class Workshop:
     def _with_class(self, request: ExplainRequest, prediction: Prediction) -> ExplainRequest:
         """The request with the predicted class, which somebody who asks need not know."""
         model = self._settings.model(request.model)
-        if model.task is Task.REGRESSION:
+        if not model.task.counts_classes:
             return msgspec.structs.replace(request, predicted=None)
         try:
             predicted = None

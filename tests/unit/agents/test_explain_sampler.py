@@ -45,7 +45,7 @@ def prediction(number: int, **fields: Any) -> SentPrediction:
 
 def look(sampler: ExplainSampler, records: list[Any], *, first: int = 0, source: Source = PREDICTIONS) -> None:
     classes = [getattr(record, "prediction", None) or getattr(record, "label", None) for record in records]
-    found = GoodRecords(records, range(len(records)), classes, np.zeros(len(records), dtype=np.int64), [])
+    found = GoodRecords(records, range(len(records)), classes, False, np.zeros(len(records), dtype=np.int64), [])
     keys = request_keys([record.request_id for record in records], [None] * len(records))
     sampler.look(source, found, np.arange(first, first + len(records)), keys)
 
