@@ -134,3 +134,10 @@ def test_panels_of_the_dashboard_do_not_lie_on_each_other() -> None:
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
     assert len(panels) == len({panel["id"] for panel in panels})
+
+
+def test_configuration_of_the_local_stack_is_valid_and_asks_for_the_job_of_the_rules() -> None:
+    file = ROOT / "deploy/prometheus/prometheus.yaml"
+    promtool("check", "config", "--syntax-only", str(file))
+    jobs = {job["job_name"] for job in yaml.safe_load(file.read_text())["scrape_configs"]}
+    assert {"latelabel"} == jobs
