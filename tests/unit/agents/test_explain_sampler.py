@@ -13,6 +13,7 @@ from agents.good_records import GoodRecords
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.label import SentLabel
 from schemas.prediction import SentPrediction
+from streams.explanation.sampling import Quota
 from streams.explanation.terms import ExplainTerms
 from streams.identity import request_keys
 from streams.ledger.parts import Role, Source
@@ -128,7 +129,7 @@ def test_pointers_and_lookups_are_drawn_by_the_same_rule() -> None:
     labels = [SentLabel(request_id=last.request_id, label="fraud", model=None), SentLabel(request_id="x", label="ok")]
     look(sampler, labels, source=Source(Role.LABELS, 0))
     assert [True, False] == [lookup.key in kept for lookup in sampler.lookups]
-    sampler.label_rate = 0.0
+    sampler.label_rate, sampler._subjects["cards"].wrong = 0.0, Quota(rate=0.0)
     look(sampler, labels, first=2, source=Source(Role.LABELS, 0))
     assert 2 == len(sampler.lookups)
 
