@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from agents.alert_rule_files import load_rules, rule_file_schema
-from agents.commands.command_line import Invocation
+from agents.commands.command_line import FAILED, Invocation
+from agents.rule_tests import run_rule_tests
 
 __all__ = ["rules"]
 
@@ -30,6 +31,29 @@ def check(invocation: Invocation, files: tuple[Path, ...]) -> None:
     read = load_rules(settings, files or None)
     number = "1 rule" if len(read) == 1 else f"{len(read)} rules"
     click.echo(f"ok, {number} in {len({rule.file for rule in read})} files")
+
+
+@rules.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.pass_obj
+def test(invocation: Invocation, files: tuple[Path, ...]) -> int:
+    """Test rules as promtool does: figures of windows go in, the alerts that fire are compared.
+
+    Ends with exit code 1 if one is not as expected, 2 if a file has a mistake.
+    """
+    settings = invocation.settings()
+    failed = False
+    for file in files:
+        count, differences = run_rule_tests(file, settings)
+        click.echo(f"{file}: {count - len(differences)} of {count} expectations met")
+        for each in differences:
+            failed = True
+            click.echo(f"  FAILED: {each.test}, alertname: {each.alert}, time: {each.at}")
+            for what, alerts in (("expected", each.expected), ("found", each.found)):
+                click.echo(f"    {what}: {alerts[0] if len(alerts) == 1 else ('' if alerts else 'none')}".rstrip())
+                for alert in alerts if len(alerts) > 1 else ():
+                    click.echo(f"      {alert}")
+    return FAILED if failed else 0
 
 
 @rules.command()

@@ -24,7 +24,7 @@ from streams.alerting.rules import AlertRule, Op, Series
 from streams.alerting.templates import Value, expand
 from streams.ports import OutgoingMessage
 
-__all__ = ["AlertSettings", "alert_labels", "alert_message", "is_due"]
+__all__ = ["AlertSettings", "alert_annotations", "alert_labels", "alert_message", "is_due"]
 
 RESEND_DELAY_MS = 60_000
 """As in Prometheus."""
@@ -107,7 +107,7 @@ def alert_message(
     ends_ms = now_ms + ENDS_AFTER * settings.resend_ms if notice.ends_ms is None else notice.ends_ms
     alert = Alert(
         labels=labels,
-        annotations=_annotations(record, notice, rule),
+        annotations=alert_annotations(record, notice, rule),
         starts_at=format_time(notice.starts_ms),
         ends_at=format_time(max(ends_ms, notice.starts_ms)),
         generator_url=f"{settings.address}/models/{model}?alert={quote(record.alert)}",
@@ -124,7 +124,8 @@ def alert_message(
     return OutgoingMessage(topic=settings.topic, key=key, value=value, headers=headers)
 
 
-def _annotations(record: AlertRecord, notice: Notice, rule: AlertRule | None) -> dict[str, str]:
+def alert_annotations(record: AlertRecord, notice: Notice, rule: AlertRule | None) -> dict[str, str]:
+    """What describes the alert: the monitor's own texts and figures, and over them those of the rule."""
     if rule is None or notice.window is None:
         summary = "The monitor works; this alert always fires." if notice.window is None else record.alert
         return {"summary": summary, "description": _WHY.get(notice.reason, "")}
