@@ -19,7 +19,7 @@ STACK := $(BIN)/python -m deploy.stack
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check format schemas test demo up bench soak lock clean programs test-programs
+.PHONY: help setup check format schemas test demo up bench soak lock clean programs test-programs bench-programs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -56,8 +56,10 @@ demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights be
 up: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## Kafka and Redis in the foreground, their addresses printed
 	@$(STACK) up
 
-bench: setup ## measure; prints each figure with its bar (ONLY=w1,w2 for some, SCALE=0.01 for a try)
-	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE))
+# `make bench ONLY=w1,w2` measures some, `SCALE=0.01` shows in a minute that all runs, `PEERS=all` needs much room.
+bench: setup bench-programs $(CACHE)/peers/.complete $(if $(filter all,$(PEERS)),$(CACHE)/more-peers/.complete $(CACHE)/kafka-streams/.complete) ## measure; prints each figure with its bar
+	@$(BIN)/python -m tests.bench --json $(CACHE)/bench.json $(if $(ONLY),--only $(ONLY)) $(if $(SCALE),--scale $(SCALE)) \
+		$(if $(PEERS),--peers $(PEERS))
 
 soak: setup ## chaos for minutes, with its seed printed
 	$(BIN)/pytest -v -s -m soak --timeout=0
@@ -67,6 +69,8 @@ lock: $(CACHE)/uv/bin/uv ## write the exact versions and hashes of pyproject.tom
 	$(call compile,requirements.txt,pyproject.toml)
 	$(call compile,requirements-dev.txt,pyproject.toml --extra dev --constraint requirements.txt)
 	$(call compile,requirements-tools.txt,deploy/tools.in)
+	$(call compile,requirements-peers.txt,deploy/peers.in)
+	$(call compile,requirements-more-peers.txt,deploy/more-peers.in)
 
 clean: ## remove what set-up and tests have made
 	rm -rf $(VENV) $(CACHE) .coverage .coverage.* .*_cache build dist *.egg-info
@@ -78,6 +82,9 @@ programs:
 
 test-programs: programs
 	@PYTHON=$(PYTHON) deploy/install-programs --tests
+
+bench-programs: programs
+	@PYTHON=$(PYTHON) deploy/install-programs --bench $(if $(filter all,$(PEERS)),--java)
 
 $(VENV)/.build: requirements-build.txt | programs
 	@echo "setup: creating $(VENV)"
@@ -101,6 +108,21 @@ $(TOOLS)/.complete: requirements-tools.txt | programs
 	@echo "setup: installing the checkers of $<"
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/python $(PIP_INSTALL) $(LOCKED) $<
+	@touch $@
+
+# What the benchmark compares with, apart from everything else.
+$(CACHE)/%/.complete: requirements-%.txt | programs
+	@echo "setup: installing the peers of $<"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-input $(LOCKED) $<
+	@touch $@
+
+KAFKA_STREAMS := tests/bench/peers/kafka_streams
+$(CACHE)/kafka-streams/.complete: $(KAFKA_STREAMS)/pom.xml $(KAFKA_STREAMS)/Join.java | bench-programs
+	@echo "setup: fetching Kafka Streams"
+	@mkdir -p $(@D)/classes
+	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/libs
+	@javac -nowarn -cp '$(@D)/libs/*' -d $(@D)/classes $(KAFKA_STREAMS)/Join.java
 	@touch $@
 
 # Without scripts: nothing of what it fetches runs but the parser itself.

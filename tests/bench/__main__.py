@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from deploy.servers import KafkaServer, RedisServer
-from tests.bench import counting
+from tests.bench import counting, pacing, waiting
 from tests.bench.errors import BenchError
 from tests.bench.evaluating import evaluation
 from tests.bench.figures import HEAD, Figure
 from tests.bench.intervals import coverage_rows
 from tests.bench.intervals import table as interval_table
+from tests.bench.peers.running import ALL, ALWAYS, peers
 from tests.bench.workers import Services
 
 __all__ = ["main"]
@@ -38,6 +39,10 @@ def _intervals(_: Services) -> Iterator[Figure]:
 
 MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "w1": counting.w1,
+    "w2": pacing.w2,
+    "small": pacing.small_batches,
+    "w3": waiting.w3,
+    "peers": lambda services: peers(services, ALWAYS),
     "w5": counting.w5,
     "w6": counting.w6,
     "w8": counting.w8,
@@ -50,10 +55,14 @@ def main() -> int:
     """Run. Returns 1 if something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--only", default="", help=f"some of {','.join(MEASUREMENTS)}; all if empty")
+    parser.add_argument("--peers", choices=["some", "all"], default="some", help="all: those too that are large")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of records")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="of the backlog")
     parser.add_argument("--json", type=Path, help="where to keep the figures")
     arguments = parser.parse_args()
+    measurements = {**MEASUREMENTS}
+    if arguments.peers == "all":
+        measurements["peers"] = lambda services: peers(services, ALL)
     names = [name for name in arguments.only.split(",") if name] or list(MEASUREMENTS)
     if unknown := [name for name in names if name not in MEASUREMENTS]:
         parser.error(f"there is no measurement {', '.join(unknown)}; there are {', '.join(MEASUREMENTS)}")
@@ -65,7 +74,7 @@ def main() -> int:
         services = Services(kafka, redis, Path(folder), scale=arguments.scale, repeats=arguments.repeats)
         for name in names:
             try:
-                for figure in MEASUREMENTS[name](services):
+                for figure in measurements[name](services):
                     figures.append(figure)
                     print(figure.line(), flush=True)
             except BenchError as error:

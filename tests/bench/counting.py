@@ -1,7 +1,6 @@
 """W1, W5, W6 and W8: what counting a log costs that waits in Kafka, and how that changes with what is in it.
 
-Costs are marginal: those of a log less those of its first tenth, at the same pace of event time, over the difference
-in records, so that starting Python, joining the group and closing the windows are left out.
+Costs are those of a log less those of its first tenth.
 """
 
 from __future__ import annotations
@@ -12,61 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench.backlog import Shape
 from tests.bench.figures import Figure
-from tests.bench.workers import Run, Services
+from tests.bench.marginal import Marginal, marginal
+from tests.bench.peers.running import paired_turns, w1_shape
+from tests.bench.workers import Services
 
-__all__ = ["Marginal", "w1", "w1_log", "w5", "w6", "w8"]
+__all__ = ["w1", "w5", "w6", "w8"]
 
 MIB = 2**20
-W1_PREDICTIONS, FURTHER_PREDICTIONS = 1_000_000, 100_000
+FURTHER_PREDICTIONS = 100_000
 SMALL_SHARE = 0.1
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Marginal:
-    """The difference between two runs of one shape."""
-
-    small: Run
-    large: Run
-
-    @property
-    def records(self) -> int:
-        """Predictions and labels."""
-        return self.large.expected.records - self.small.expected.records
-
-    @property
-    def pairs(self) -> int:
-        """Predictions with a label."""
-        return self.large.expected.pairs - self.small.expected.pairs
-
-    @property
-    def worker_seconds(self) -> float:
-        """Of processor time."""
-        return self.large.cost.own_seconds - self.small.cost.own_seconds
-
-    def server_seconds(self, name: str) -> float:
-        """Of processor time."""
-        return self.large.cost.server_seconds[name] - self.small.cost.server_seconds[name]
-
-    @property
-    def pairs_per_core_second(self) -> float:
-        """Of worker and Redis together."""
-        return self.pairs / (self.worker_seconds + self.server_seconds("redis"))
-
-    @property
-    def records_per_second(self) -> float:
-        """By the clock."""
-        return self.records / (self.large.cost.wall_seconds - self.small.cost.wall_seconds)
-
-
-def w1_log(services: Services, *, bare: bool, share: float = 1.0) -> Shape:
-    """The log of W1, or a shorter one; peers read the very same."""
-    return Shape(predictions=services.scaled(int(W1_PREDICTIONS * share)), bare=bare)
 
 
 def w1(services: Services) -> Iterator[Figure]:
     """The backlog, twice: with what a join and its cells need alone, and with everything in."""
     for bare, what in ((True, "W1, join and cells"), (False, "W1, with segment, score, delay, latency")):
-        runs = [_marginal(services, w1_log(services, bare=bare)) for _ in range(services.repeats)]
+        if bare:
+            runs = paired_turns(services)[0]
+        else:
+            runs = [_marginal(services, w1_shape(services, bare=False)) for _ in range(services.repeats)]
 
         def figure(
             name: str,
@@ -131,10 +93,10 @@ def w8(services: Services) -> Iterator[Figure]:
 
 
 def _marginal(services: Services, shape: Shape, *, partitions: int = 4, workers: int = 1) -> Marginal:
-    small = dataclasses.replace(shape, predictions=max(1, int(shape.predictions * SMALL_SHARE)))
-    return Marginal(
-        services.count(small, partitions=partitions, workers=workers),
-        services.count(shape, partitions=partitions, workers=workers),
+    return marginal(
+        lambda each: services.count(each, partitions=partitions, workers=workers),
+        shape,
+        small=max(1, int(shape.predictions * SMALL_SHARE)),
     )
 
 

@@ -9,13 +9,13 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import psutil
 
+from deploy.servers import spawn_tethered
 from tests.bench.errors import BenchError
 
-__all__ = ["Cost", "Meter", "cost_of_running", "peak_bytes"]
+__all__ = ["Cost", "Meter", "cost_of_running", "cpu_seconds", "peak_bytes"]
 
 
 LOOK_SECONDS = 0.1
@@ -47,11 +47,6 @@ class Meter:
         self._servers = servers
         self._before = self._read()
 
-    def restart(self) -> Self:
-        """Measure from now on."""
-        self._before = self._read()
-        return self
-
     def cost(self, *, own_seconds: float = 0.0, peak_bytes: int = 0) -> Cost:
         """What was spent since."""
         (began, busy, seconds), (ended, busy_now, seconds_now) = self._before, self._read()
@@ -68,7 +63,7 @@ class Meter:
     def _read(self) -> tuple[float, float, Mapping[str, float]]:
         times = psutil.cpu_times()
         busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
-        return time.monotonic(), busy, {name: _seconds(pid) for name, pid in self._servers.items()}
+        return time.monotonic(), busy, {name: cpu_seconds(pid) for name, pid in self._servers.items()}
 
 
 def cost_of_running(
@@ -94,9 +89,7 @@ def cost_of_running(
         for number, command in enumerate(commands):
             log = folder / f"output-{number}.log"
             with log.open("wb") as output:
-                process = subprocess.Popen(
-                    command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
-                )
+                process = spawn_tethered(command, environment=environment, cwd=folder, log=output.fileno())
             running[process.pid] = command, process, log
         deadline = time.monotonic() + limit_seconds
         while running:
@@ -131,6 +124,7 @@ def peak_bytes(pid: int) -> int:
     return 0
 
 
-def _seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has taken so far, by all its threads."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)

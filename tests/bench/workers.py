@@ -25,7 +25,7 @@ from tests.bench.errors import BenchError
 from tests.bench.process_cost import Cost, cost_of_running
 from tests.support.services import create_topic, unique_name
 
-__all__ = ["SHARDS", "Installation", "Log", "Run", "Services", "check_cells"]
+__all__ = ["ROOT", "SHARDS", "Installation", "Log", "Run", "Services", "check_cells"]
 
 SHARDS = 8
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +67,8 @@ class Services:
     folder: Path
     scale: float
     repeats: int
+    turns: tuple[list[Any], list[Any]] = dataclasses.field(default_factory=lambda: ([], []))
+    """Ours and the loop's on W1, for whoever compares with them."""
     _logs: dict[tuple[Shape, int], Log] = dataclasses.field(default_factory=dict)
     _recounts: dict[Shape, Recount] = dataclasses.field(default_factory=dict)
 
