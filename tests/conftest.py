@@ -18,6 +18,9 @@ from deploy.servers import KafkaServer, RedisServer
 # Started in the background by some shells, this process ignores SIGINT, and all its children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Programs for environments of their own.
+collect_ignore = ["bench/peers"]
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
