@@ -177,6 +177,11 @@ class AlertEvaluator:
 
     async def _learn(self, names: Mapping[bytes, tuple[str, str]], looked: Mapping[bytes, StoredAlerts]) -> None:
         """Read what is not remembered, or what somebody else has changed."""
+        for each, known in self._known.items():
+            if each in looked and known.version > looked[each].version:
+                # The store has lost what it had confirmed. What fires since when is known here, so it is told again.
+                known.version = looked[each].version
+                known.unadmitted |= known.alerts.keys()
         wanted = [
             each for each in names if each not in self._known or self._known[each].version != looked[each].version
         ]

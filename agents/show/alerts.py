@@ -183,10 +183,12 @@ def _window_rows(window: Judged) -> dict[str, str]:
 
 
 def _history(record: AlertRecord) -> Iterator[str]:
-    for change in reversed(record.state.history):
-        window = change.window
-        about = "" if window is None else f"{GAP}{_figure(window)}, window {format_time(window.start_ms)}"
-        yield f"{format_time(change.at_ms)[:19]}{GAP}{fit(PHASES[change.phase], 15)}{GAP}{WHY[change.reason]}{about}"
+    changes = record.state.history
+    widest = max(cell_len(PHASES[change.phase]) for change in changes)
+    for change in reversed(changes):
+        figure = "" if change.window is None else f": {_figure(change.window)}"
+        at = format_time(change.at_ms)[len("2026-") :][: len("11-27T12:00:00")].replace("T", " ")
+        yield f"{at}{GAP}{fit(PHASES[change.phase], widest)}{GAP}{change.reason.replace('_', ' ')}{figure}"
 
 
 def _window_value(window: Judged | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -326,6 +327,64 @@ async def test_broker_that_is_away_delays_an_alert_and_nothing_else(world: Alert
     started = world.state().phase_ms
     (alert,) = await world.round(after_ms=5 * MINUTE_MS)
     assert format_time(started) == alert.starts_at
+
+
+class Backup:
+    """What the store holds at one moment, for a Redis that loses what came after."""
+
+    def __init__(self, world: AlertWorld) -> None:
+        self._world = world
+        self._kept = copy.deepcopy((world.store.versions, world.store.alerts, world.world.store.news))
+
+    def restore(self) -> None:
+        versions, alerts, news = copy.deepcopy(self._kept)
+        self._world.store.versions, self._world.store.alerts, self._world.world.store.news = versions, alerts, news
+
+
+@pytest.mark.parametrize("is_alive", [True, False], ids=["worker lives", "worker dies too"])
+async def test_redis_that_loses_its_last_second_loses_no_alert_and_begins_no_second_one(
+    world: AlertWorld, is_alive: bool
+) -> None:
+    await world.window(0, right=20, wrong=0)
+    await world.settle(0)
+    await world.round()
+    await break_down(world, 3)
+    world.world.clock.wall_ms += 10_000
+    await world.reports.evaluate(everything=True)
+    backup = Backup(world)
+    (first,) = await world.round(after_ms=0)
+    backup.restore()
+    if is_alive:
+        assert [] == await world.round(after_ms=1000)
+    else:
+        world.alerts = world.evaluator()
+    (again,) = await world.round(after_ms=MINUTE_MS)
+    assert (first.fingerprint, "firing") == (again.fingerprint, again.status)
+    # A worker that lives remembers since when; one that starts knows only that it fires.
+    assert (again.starts_at == first.starts_at) == is_alive
+    await world.window(6, right=20, wrong=0)
+    await world.settle(6)
+    (resolved,) = await world.round()
+    assert (first.fingerprint, again.starts_at, "resolved") == (
+        resolved.fingerprint,
+        resolved.starts_at,
+        resolved.status,
+    )
+
+
+async def test_redis_that_forgets_an_end_is_told_it_again(world: AlertWorld) -> None:
+    await break_down(world)
+    (first,) = await world.round()
+    await world.window(3, right=20, wrong=0)
+    await world.settle(3)
+    world.world.clock.wall_ms += 10_000
+    await world.reports.evaluate(everything=True)
+    backup = Backup(world)
+    (resolved,) = await world.round(after_ms=0)
+    backup.restore()
+    (again,) = await world.round(after_ms=MINUTE_MS)
+    assert ("resolved", first.starts_at, resolved.ends_at) == (again.status, again.starts_at, again.ends_at)
+    assert Phase.RESOLVED == world.state().phase
 
 
 async def test_two_workers_that_both_think_they_own_a_model_begin_one_alert(world: AlertWorld) -> None:

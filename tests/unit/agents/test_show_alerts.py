@@ -98,8 +98,11 @@ def test_one_alert_shows_its_reason_figures_labels_and_history() -> None:
     assert "judged         breach: tested with all labels that will come" in lines
     assert "country        DE" in lines
     at = lines.index("history, newest first, UTC")
-    assert lines[at + 1].startswith("2026-11-23T13:51:11  firing ")
-    assert lines[at + 2].startswith("2026-11-23T13:39:11  pending ")
+    figure = "0.713 [0.689, 0.736] against 0.800, n 1,432"
+    assert [
+        f"11-23 13:51:11  firing   breach: {figure}",
+        f"11-23 13:39:11  pending  breach: {figure}",
+    ] == lines[at + 1 :]
 
 
 def test_alert_without_a_window_yet_and_one_about_the_monitor_can_be_shown() -> None:
