@@ -149,13 +149,14 @@ class ReportReader:
         model_version, version, size = await self._choose(name, asked.version, asked.kind, asked.size_seconds)
         query = WindowQuery(
             model_version=model_version,
-            shape=Shape(asked.kind, size),
+            # What has segments alone, as resources have targets, is found by the windows of the model's predictions.
+            shape=Shape(QUALITY if asked.segment else asked.kind, size),
             since_ms=asked.since_ms,
             until_ms=asked.until_ms,
             most=asked.most + 1,
         )
         keys = (await self._store.find([query]))[0]
-        shown = [_about(key, asked.segment) for key in keys[: asked.most]]
+        shown = [_about(key, asked.kind, asked.segment) for key in keys[: asked.most]]
         last = await self._store.last({model_version: shown})
         reports = [_decode(last[key].value) for key in shown if key in last]
         return Windows(
@@ -319,11 +320,11 @@ def _point(report: AnyReport, metrics: Collection[str]) -> Point:
     )
 
 
-def _about(key: bytes, segment: Mapping[str, str] | None) -> bytes:
+def _about(key: bytes, kind: str, segment: Mapping[str, str] | None) -> bytes:
     """The key of the report on a slice of the window that another key is about."""
     if not segment:
         return key
-    kind, model, version, _, size_seconds, start = json.loads(key)
+    _, model, version, _, size_seconds, start = json.loads(key)
     return report_key(
         kind=kind,
         model=model,

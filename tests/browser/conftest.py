@@ -77,8 +77,9 @@ class PageServer:
             await self._stop.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """The browser. Its driver runs an event loop in this thread, so it ends with the module: others run theirs."""
     path = shutil.which("chromium")
     if path is None:
         raise FileNotFoundError("there is no chromium; `make setup` installs it")

@@ -21,7 +21,7 @@ from streams.identity import model_version_hash
 from streams.monitored_model import HOUR_MS
 from tests.browser.conftest import PageServer
 from tests.support.fleet import NOON_MS
-from tests.support.page_world import HOSTILE, NOW_MS, keep, many_versions, revised, world
+from tests.support.page_world import HOSTILE, NOW_MS, keep, many_versions, quality, revised, world
 
 SCREENSHOTS = Path(".cache") / "screenshots"
 FRAUD = "/?model=fraud&version=3"
@@ -36,8 +36,7 @@ def full(server: PageServer) -> PageServer:
 
 
 def newest(model: str, version: str) -> WindowReport:
-    reports = [each for each in world() if (each.model, each.model_version) == (model, version) and not each.segment]
-    return max(reports, key=lambda report: report.window.start)
+    return quality(model, version)[-1]
 
 
 def is_live(page: Page) -> None:
@@ -60,7 +59,7 @@ def test_way_from_fleet_to_model_to_window_and_back_is_in_the_address(full: Page
     page.goto("/")
     page.get_by_role("link", name="fraud").first.click()
     expect(page.locator("h1")).to_contain_text("fraud")
-    expect(page.locator("figure")).to_have_count(3)
+    expect(page.locator("figure")).to_have_count(7)
     page.get_by_label("Metric").select_option("recall")
     expect(page.locator("figcaption").first).to_have_text("recall by window")
     assert "metric=recall" in page.url
@@ -76,12 +75,7 @@ def test_way_from_fleet_to_model_to_window_and_back_is_in_the_address(full: Page
 
 
 def test_figures_on_the_page_are_those_of_the_report(full: PageServer, page: Page) -> None:
-    judged = next(
-        report
-        for report in world()
-        if (report.model, report.model_version, report.window.start) == ("fraud", "3", "2026-11-24T10:00:00Z")
-        and not report.segment
-    )
+    judged = next(each for each in quality("fraud", "3") if each.window.start == "2026-11-24T10:00:00Z")
     accuracy = judged.metrics["accuracy"]
     page.goto(WINDOW)
     row = page.locator("tr", has=page.locator("th", has_text=re.compile("^accuracy$")))
@@ -124,6 +118,18 @@ def test_nothing_overflows_at_any_width(full: PageServer, page: Page, width: int
         page.goto(address)
         page.locator("h1").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def test_model_shows_what_its_service_took_beside_its_quality(full: PageServer, page: Page) -> None:
+    page.goto(FRAUD)
+    expect(page.locator("figure")).to_have_count(7)
+    titles = page.locator("figcaption").all_inner_texts()
+    assert ["Latency, ms: p50, p95, p99", "Error and time-out rate"] == titles[2:4]
+    assert ["Memory of fraud-7f, MiB: resident, working set", "CPU of fraud-7f, cores"] == titles[4:6]
+    expect(page.locator("figure").nth(2)).to_contain_text("latency p95 ms 109")
+    expect(page.locator("figure").nth(4)).to_contain_text("rss bytes 725, working set bytes –")
+    page.goto("/")
+    expect(page.locator("tr", has_text="version 3").filter(has_text="fraud")).to_contain_text("106 ms")
 
 
 def test_model_of_two_hundred_classes_shows_its_commonest_confusions(full: PageServer, page: Page) -> None:

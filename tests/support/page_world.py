@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from schemas.resource_report import ResourceReport
+from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
-from schemas.window_report import WindowReport, report_key
+from schemas.window_report import Metric, Window, WindowReport, report_key
 from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport, ReportStore
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 
-__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_versions", "revised", "world"]
+__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_versions", "quality", "revised", "world"]
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country",))
 CHURN = MonitoredModel(name="churn", task=Task.BINARY, positive_class="fraud")
@@ -23,7 +25,21 @@ NOW_MS = NOON_MS + 24 * HOUR_MS
 SHOWN_AT_MS = NOW_MS + 60_000
 
 
-def world() -> Iterator[WindowReport]:
+Report = WindowReport | StabilityReport | ResourceReport
+
+
+def quality(model: str, version: str) -> list[WindowReport]:
+    """The reports on all predictions of one model version, oldest window first."""
+    return [
+        report
+        for report in world()
+        if isinstance(report, WindowReport)
+        and (report.model, report.model_version) == (model, version)
+        and not report.segment
+    ]
+
+
+def world() -> Iterator[Report]:
     """All reports: a day of hours of each model version, the newest ones provisional."""
     for hour in range(24):
         start_ms = NOON_MS + hour * HOUR_MS
@@ -35,6 +51,7 @@ def world() -> Iterator[WindowReport]:
             part = binary_cells(20, (wrong // 6) * (at + 1), wrong // 6, 130 - due // 3, due // 3)
             yield _at(FRAUD, part, start_ms, segment={"country": country})
         yield _at(FRAUD, binary_cells(70, 4, 3, 420), start_ms, version="2")
+        yield from _of_the_service(FRAUD.name, start_ms, hour)
         yield _at(CHURN, binary_cells(0, 0, 0, 0, 300), start_ms, version="")
     hostile = MonitoredModel(name=HOSTILE)
     yield _at(hostile, {("<script>", "<script>"): 40, ("<b>", "<script>"): 9}, NOON_MS + 22 * HOUR_MS)
@@ -45,6 +62,49 @@ def world() -> Iterator[WindowReport]:
     yield _at(price, {(None, ""): 30}, NOON_MS + 2 * HOUR_MS, produced_ms=NOON_MS + 3 * HOUR_MS)
     lost = MonitoredModel(name="lost input")
     yield _at(lost, {("a", "a"): 90, ("a", "b"): 10}, NOON_MS + 23 * HOUR_MS, missing=("labels/3: 40 offsets",))
+
+
+def _of_the_service(model: str, start_ms: int, hour: int) -> Iterator[Report]:
+    """What version 3 and the process that serves it took: slower and larger by the hour."""
+    window = Window(format_time(start_ms), format_time(start_ms + HOUR_MS), 3600)
+    latencies = {"latency_p50_ms": 12.0 + hour, "latency_p95_ms": 40.0 + 3 * hour, "latency_p99_ms": 90.0 + 9 * hour}
+    rates = {"error_rate": 0.002 * hour, "timeout_rate": 0.001 * hour}
+    yield StabilityReport(
+        model=model,
+        model_version="3",
+        segment={},
+        window=window,
+        status="provisional",
+        revision=0,
+        event_id=f"stability {hour}",
+        predictions=500,
+        failed=hour % 3,
+        timed_out=0,
+        with_latency=500,
+        metrics={name: Metric(value, value * 0.9, value * 1.1, 500) for name, value in (latencies | rates).items()},
+        undefined={},
+        config_hash="",
+        produced_at=format_time(NOW_MS),
+    )
+    memory = {"rss_bytes": 3e8 + 2e7 * hour, "cpu_cores_mean": 0.5}
+    yield ResourceReport(
+        model=model,
+        model_version="3",
+        segment={"target": "fraud-7f"},
+        window=window,
+        status="final",
+        revision=0,
+        event_id=f"resources {hour}",
+        samples=3600,
+        memory=None,
+        metrics={
+            **{name: Metric(value, None, None, 3600) for name, value in memory.items()},
+            "working_set_bytes": Metric(None, None, None, 0),
+        },
+        undefined={"working_set_bytes": "not_sampled"},
+        config_hash="",
+        produced_at=format_time(NOW_MS),
+    )
 
 
 def many_versions(*, models: int, versions: int) -> Iterator[WindowReport]:
@@ -81,7 +141,7 @@ def _at(
     return msgspec.structs.replace(report, produced_at=format_time(produced_ms))
 
 
-async def keep(store: ReportStore, reports: Iterable[WindowReport]) -> None:
+async def keep(store: ReportStore, reports: Iterable[Report]) -> None:
     """Save reports as the evaluator does."""
     by_version: dict[tuple[str, str], list[LastReport]] = {}
     for report in reports:
@@ -98,7 +158,7 @@ def revised(report: WindowReport, **changes: object) -> WindowReport:
     return msgspec.structs.replace(report, revision=report.revision + 1, **changes)
 
 
-def _kept(report: WindowReport) -> LastReport:
+def _kept(report: Report) -> LastReport:
     key = report_key(
         kind=report.kind,
         model=report.model,

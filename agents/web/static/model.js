@@ -12,7 +12,10 @@ const CHART_HEIGHT = 220;
 const LOW_CHART_HEIGHT = 130;
 const LATENCIES = ["latency_p50_ms", "latency_p95_ms", "latency_p99_ms"];
 const RATES = ["error_rate", "timeout_rate"];
+const MEMORY = ["rss_bytes", "working_set_bytes"];
+const CPU = ["cpu_cores_mean"];
 const VERSIONS_COMPARED = 4;
+const TARGETS = 3;
 
 let drawn = null;
 
@@ -32,14 +35,18 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
       : null,
     ...others.map(({ version }) => ask(modelPath(name, "/windows"), { ...asked, version, metrics: metric }).catch(nothing)),
   ]);
-  const news = [page, windows, judged, stability, ...compared];
+  const targets = judged.reports.filter(({ kind }) => kind === "resources").slice(0, TARGETS).map(({ segment }) => segment);
+  const resources = await Promise.all(targets.map((segment) => ask(modelPath(name, "/windows"), {
+    ...asked, kind: "resources", segment: JSON.stringify(segment), metrics: [...MEMORY, ...CPU].join(","),
+  })));
+  const news = [page, windows, judged, stability, ...compared, ...resources];
   if (!isCurrent() || (!afresh && drawn?.every((each, at) => each === news[at]))) return title(page);
   drawn = news;
 
   const link = (changes) => `/?${new URLSearchParams({ ...Object.fromEntries(query), version: page.version, ...changes })}`;
   const zoom = (from, to) => go(link({ since: iso(from), until: iso(to) }));
   const view = { page, metric, windows, link, zoom, query, go };
-  replace(root, heading(view), standing(view, judged), charts(view, stability, others, compared), about(view, judged));
+  replace(root, heading(view), standing(view, judged), charts(view, stability, others, compared, targets.map((segment, at) => [segment.target, resources[at]])), about(view, judged));
   return title(page);
 }
 
@@ -89,7 +96,7 @@ function standing({ page, metric, link }, { reports }) {
 
 // --- charts ---------------------------------------------------------------------------------------------------------
 
-function charts(view, stability, others, compared) {
+function charts(view, stability, others, compared, resources) {
   const { page, metric, windows } = view;
   if (!windows.points.length) return h("p", { class: "quiet" }, "No window in this span.");
   const x = windows.points.map((point) => middle(point, page));
@@ -102,6 +109,10 @@ function charts(view, stability, others, compared) {
       linesChart({ ...common, key: "latency", title: "Latency, ms: p50, p95, p99", windows: stability, names: LATENCIES, page }),
       linesChart({ ...common, key: "errors", title: "Error and time-out rate", windows: stability, names: RATES, page }),
     ] : null,
+    resources.filter(([, each]) => each.points.length).map(([target, each]) => [
+      linesChart({ ...common, key: `memory ${target}`, title: `Memory of ${target}, MiB: resident, working set`, windows: each, names: MEMORY, page, unit: (value) => count(Math.round(value / 1048576)) }),
+      linesChart({ ...common, key: `cpu ${target}`, title: `CPU of ${target}, cores`, windows: each, names: CPU, page }),
+    ]),
     compared.some((each) => each?.points.length)
       ? versionsChart({ ...common, metric, page, all: [windows, ...compared], names: [page.version, ...others.map(({ version }) => version)] })
       : null);
@@ -164,16 +175,17 @@ function trafficChart({ page, windows }, x, common) {
 const due = (point) => point.predictions - point.labelled - point.never_labelled;
 const DASHES = [["--data", []], ["--second", [6, 4]], ["--third", [2, 3]], ["--fourth", [10, 3, 2, 3]], ["--ink-quiet", [1, 4]]];
 
-function linesChart({ key, title, windows, names, page, ...common }) {
+function linesChart({ key, title, windows, names, page, unit = number, ...common }) {
   const points = windows.points;
+  const said = (point, name) => (part(point.figures[name], "value") === null ? "–" : unit(point.figures[name].value));
   const describe = (at) => `${time(points[at].start, page.size_seconds)}: `
-    + names.map((name) => `${name.replaceAll("_", " ")} ${number(points[at].figures[name]?.value)}`).join(", ");
+    + names.map((name) => `${name.replaceAll("_", " ")} ${said(points[at], name)}`).join(", ");
   return figure({
-    ...common, key, title, height: LOW_CHART_HEIGHT, describe, summary: `Newest: ${describe(points.length - 1)}`,
+    ...common, key, title, unit, height: LOW_CHART_HEIGHT, describe, summary: `Newest: ${describe(points.length - 1)}`,
     data: [points.map((point) => middle(point, page)), ...names.map((name) => points.map((point) => part(point.figures[name], "value")))],
     series: lineSeries(DASHES.slice(0, names.length)),
     rows: () => table(title, ["Window", ...names.map((name) => [name, "n"])],
-      points.map((point) => [time(point.start, page.size_seconds), ...names.map((name) => number(point.figures[name]?.value))]).reverse()),
+      points.map((point) => [time(point.start, page.size_seconds), ...names.map((name) => said(point, name))]).reverse()),
   });
 }
 

@@ -16,7 +16,7 @@ import pytest
 from streams.errors import TemporaryFailure
 from tests.support.fleet import NOON_MS
 from tests.support.page_server import serve_page
-from tests.support.page_world import HOSTILE, keep, revised, world
+from tests.support.page_world import HOSTILE, keep, quality, revised, world
 from tests.support.publishing import FakeAlerts, FakeReports
 
 NOON = "2026-11-23T12:00:00Z"
@@ -140,10 +140,19 @@ async def test_windows_of_a_segment_are_that_segments(api: Asker) -> None:
     assert [] == none["points"]
 
 
+async def test_windows_of_a_kind_that_has_targets_alone_are_found_too(api: Asker) -> None:
+    part = await api.get(
+        "/api/v1/models/fraud/windows", kind="resources", segment='{"target":"fraud-7f"}', metrics="rss_bytes"
+    )
+    assert (24, 3e8) == (len(part["points"]), part["points"][0]["figures"]["rss_bytes"]["value"])
+
+
 async def test_window_has_the_reports_on_all_segments_as_they_were_published(api: Asker, store: FakeReports) -> None:
     window = await api.get(f"/api/v1/models/fraud/windows/{NOON}", version="3")
     segments = [report["segment"] for report in window["reports"]]
-    assert [{}, {"country": "DE"}, {"country": "FR"}, {"country": "__missing__"}] == segments
+    countries = [{"country": "DE"}, {"country": "FR"}, {"country": "__missing__"}]
+    assert [{}, *countries, {"target": "fraud-7f"}, {}] == segments
+    assert ["quality"] * 4 + ["resources", "stability"] == [report["kind"] for report in window["reports"]]
     kept = [json.loads(report.value) for reports in store.reports.values() for report in reports.values()]
     assert all(report in kept for report in window["reports"])
 
@@ -190,7 +199,7 @@ async def test_answer_that_is_known_already_is_not_sent_again(api: Asker, store:
     path = "/api/v1/models/fraud/windows?metrics=accuracy"
     _, before, headers = await api.ask(path)
     assert (304, None) == (await api.ask(path, None, "GET", **{"If-None-Match": headers["ETag"]}))[:2]
-    changed = next(report for report in world() if report.model == "fraud")
+    changed = quality("fraud", "3")[0]
     await keep(store, [revised(changed, predictions=9_999)])
     status, after, _ = await api.ask(path, None, "GET", **{"If-None-Match": headers["ETag"]})
     assert (200, 9_999) == (status, after["points"][0]["predictions"])
