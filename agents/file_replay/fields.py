@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from schemas.errors import shown
 from streams.ledger.parts import Role
 
@@ -25,7 +27,7 @@ class Kind(enum.Enum):
     TEXT = "text"
     INTEGER = "an integer"
     NUMBER = "a number"
-    ANSWER = "a class or a number"
+    ANSWER = "a class, a number or a list"
     TIME = "a time"
     TEXTS = "an object of texts"
     NUMBERS = "an object of numbers"
@@ -97,12 +99,15 @@ def convert(kind: Kind, value: Any, *, is_text: bool) -> Any:
 
     Args:
         value: not None.
-        is_text: the value is text for want of types, so that an answer `1.0` or `True` is a number or a bool.
+        is_text: the value is text for want of types, so that an answer `1.0` or `True` is a number or a bool, and
+            `["a", "b"]` a list.
 
     Raises: ValueError if it cannot be meant.
 
     >>> convert(Kind.ANSWER, "True", is_text=True), convert(Kind.ANSWER, "007", is_text=True)
     (True, '007')
+    >>> convert(Kind.ANSWER, '["shoes", 17]', is_text=True), convert(Kind.ANSWER, "[shoes", is_text=True)
+    (['shoes', 17], '[shoes')
     >>> convert(Kind.TEXT, 4711, is_text=False), convert(Kind.INTEGER, "3.0", is_text=True)
     ('4711', 3)
     """
@@ -113,11 +118,21 @@ def convert(kind: Kind, value: Any, *, is_text: bool) -> Any:
             raise ValueError(f"{shown(value)} is no object; give its entries one by one, as --map FIELD.NAME=COLUMN")
         entries = value.items()
         return {name: convert(_ENTRIES[kind], entry, is_text=is_text) for name, entry in entries if entry is not None}
+    if kind is Kind.ANSWER and is_text and value.startswith("["):
+        return _list(value)
     if kind in (Kind.ANSWER, Kind.FEATURE):
         return _typed(value) if is_text else value
     if kind is Kind.TIME:
         return value
     return _CONVERTED[kind](value)
+
+
+def _list(text: str) -> Any:
+    """A list in JSON; any other text is a class."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _typed(text: str) -> str | bool | int | float:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.text import Text
 
 from agents.durations import duration_text
+from agents.show.classes import class_lines
 from agents.show.confusion import confusion_lines
 from agents.show.drawing import STATES, STYLES, Glyphs, age, figure, number, reason, scale_of, share, window_time
 from agents.terminal_text import cell_len, fit, printable
@@ -53,7 +54,7 @@ def model_screen(view: ModelView, *, width: int, glyphs: Glyphs) -> list[Text]:
         _title(view, width),
         _windows(view, width, glyphs),
         [*_labels(judged, width), *_still_possible(judged, view.metric)],
-        confusion_lines(judged.confusion, width - len(INDENT)) if judged.confusion else [],
+        _classes(judged, width - len(INDENT)),
         _metrics(judged, width),
         [*_undefined(judged, width), *_left_out(judged, width)],
         _others(view.others, width),
@@ -179,6 +180,13 @@ def _seconds(seconds: float) -> str:
     return duration_text(rest)
 
 
+def _classes(report: WindowReport, width: int) -> Iterable[Text]:
+    """What was taken for what or, where predictions are sets, how good each class is."""
+    if report.confusion:
+        return confusion_lines(report.confusion, width)
+    return class_lines(report.per_class, width) if isinstance(report.per_class, dict) and report.per_class else []
+
+
 def _metrics(report: WindowReport, width: int) -> Iterator[Text]:
     """All metrics that have a value, in two columns where they fit."""
     defined = [(printable(name), figure(metric)) for name, metric in report.metrics.items() if metric.value is not None]
@@ -187,6 +195,8 @@ def _metrics(report: WindowReport, width: int) -> Iterator[Text]:
     blocks = [_aligned(column) for column in columns]
     if sum(cell_len(block[0]) for block in blocks) + len(INDENT) + len(GAP) > width:
         blocks = [_aligned(defined)]
+    if isinstance(report.at_k, int):
+        yield Text(f"{INDENT}k = {report.at_k}: of each ranking, the first {report.at_k} items count")
     for at in range(len(blocks[0]) if blocks else 0):
         yield Text((INDENT + GAP.join(block[at] for block in blocks if at < len(block))).rstrip())
 

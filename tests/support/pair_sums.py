@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from streams.identity import class_hash
 from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.pair_sums.lists import class_of, multilabel_contribution, named_by
 
-__all__ = ["added", "sums_of_numbers", "sums_of_scores"]
+__all__ = ["added", "sums_of_numbers", "sums_of_scores", "sums_of_sets"]
 
 
 def added(contributions: Iterable[Mapping[str, int]]) -> Counter[str]:
@@ -28,3 +30,14 @@ def sums_of_numbers(labels: Iterable[float], predictions: Iterable[float]) -> Co
     """The sums of a window of predicted numbers."""
     pairs = zip(labels, predictions, strict=True)
     return added(regression_contribution(predicted=float(number), label=float(label)) for label, number in pairs)
+
+
+def sums_of_sets(found: Collection[str], invented: Collection[str], missed: Collection[str]) -> dict[str, int]:
+    """The sums of one set of classes, by their names, as reports have them."""
+    names = {class_hash(name): name for name in (*found, *invented, *missed)}
+    hashes = ([class_hash(name) for name in some] for some in (found, invented, missed))
+    sums = multilabel_contribution(**dict(zip(("found", "invented", "missed"), hashes, strict=True)))
+    return {
+        name if (hashed := class_of(name.encode())) is None else named_by(name, names[hashed]): count
+        for name, count in sums.items()
+    }

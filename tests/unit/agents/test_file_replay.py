@@ -149,9 +149,10 @@ def test_whole_object_and_single_entries_are_one_field() -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [("1", 1), ("1.0", 1.0), ("True", True), ("FALSE", False), ("007", "007"), ("fraud", "fraud"), (" 1", " 1"),
-     ("9007199254740993", "9007199254740993"), ("1e3", 1000.0), ("nan", "nan"), ("-0", 0)],
+     ("9007199254740993", "9007199254740993"), ("1e3", 1000.0), ("nan", "nan"), ("-0", 0),
+     ('["shoes", 17, true]', ["shoes", 17, True]), ("[]", []), ("[shoes", "[shoes")],
 )  # fmt: skip
-def test_answer_in_text_is_the_number_or_bool_that_it_spells(text: str, answer: object) -> None:
+def test_answer_in_text_is_the_number_bool_or_list_that_it_spells(text: str, answer: object) -> None:
     got = mapper(NEEDED).fields(dict(zip(NEEDED, ("1", "m", "t", text), strict=True)))["prediction"]
     assert (type(answer), answer) == (type(got), got)
 
@@ -314,6 +315,23 @@ def test_parquet_keeps_types_and_times(tmp_path: Path) -> None:
             {"request_id": "1", **common, "prediction": 0.5, "segment": {"country": "DE"}},
             {"request_id": "2", **common, "prediction": 2.0, "score": 0.25},
         ] == [orjson.loads(record.value) for record in records]
+
+
+def test_parquet_and_json_lines_keep_lists(tmp_path: Path) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    rows: list[dict[str, Any]] = [
+        {"request_id": str(number), "model": "shop", "event_time": "2013-01-01T12:00:00Z", "prediction": items}
+        for number, items in enumerate([["sku-1", "sku-7"], []])
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    written(tmp_path / "a.jsonl", b"\n".join(map(orjson.dumps, rows)))
+    for name in ("a.parquet", "a.jsonl"):
+        file = record_file(tmp_path / name)
+        checked = file.check(lambda _: None)
+        assert ([], 2) == (checked.mistakes, checked.records)
+        with file.in_order(checked) as records:
+            assert rows == [orjson.loads(record.value) for record in records]
 
 
 def test_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+from collections import Counter
 
 import msgspec
 import pytest
@@ -22,15 +23,18 @@ from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metri
 from streams.errors import PermanentFailure
 from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
+from streams.pair_sums.lists import ranking_contribution
 from streams.ports import LastReport
 from streams.standing import standing_of, worst_first
 from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on
-from tests.support.pair_sums import sums_of_numbers
+from tests.support.pair_sums import sums_of_numbers, sums_of_sets
 from tests.support.publishing import FakeReports
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud")
 CHURN = MonitoredModel(name="churn")
 PRICE = MonitoredModel(name="price", task=Task.REGRESSION)
+TOPICS = MonitoredModel(name="topics", task=Task.MULTILABEL)
+SHOP = MonitoredModel(name="shop", task=Task.RANKING)
 LOST = "predictions/0: 17 records up to 2026-11-23T13:00:00Z"
 
 
@@ -187,6 +191,66 @@ def test_regression_has_errors_and_no_confusion() -> None:
         PRICE, {("*", ""): 4, (None, ""): 1}, sums=sums, version="", size_ms=DAY_MS, start_ms=NOON_MS - DAY_MS // 2
     )
     assert REGRESSION_SCREEN == plain(screen(report))
+
+
+SETS_SCREEN = """\
+topics                                                           reported 3m ago
+
+subset_accuracy, newest windows first, UTC
+1h from      State       Value [95 % interval]  0.354         0.879  n  Labelled
+11-23 12:00  labels due  0.667 [0.354, 0.879]   ━━━━━━━━━━━●━━━━━━━  9     90.0%
+● value  ━ 95 % interval  · what missing labels could still make of it
+
+2026-11-23 12:00 UTC, the newest window with half of its labels:
+  10 predictions: 9 labelled (90.0%), 1 due, 0 never; 0 more failed
+  subset_accuracy can still end anywhere from 0.600 to 0.700
+
+  class  precision  recall     f1  labels
+  sport      1.000   0.750  0.857       8
+  local      0.667   1.000  0.800       2
+
+  subset_accuracy 0.667 [0.354, 0.879]  f1_micro        0.842 [0.624, 0.945]
+  hamming_loss    0.167 [0.059, 0.388]  precision_macro 0.833 [0.532, 0.969]
+  precision_micro 0.889 [0.569, 0.980]  recall_macro    0.875 [0.505, 0.964]
+  recall_micro    0.800 [0.548, 0.930]  f1_macro        0.829 [0.562, 0.928]
+"""
+
+
+def test_sets_of_classes_have_a_line_for_each_class() -> None:
+    sums: Counter[str] = Counter()
+    for found, invented, missed, times in (("sport", "", "", 6), ("local", "", "sport", 2), ("", "local", "", 1)):
+        for _ in range(times):
+            pair = [[name] if name else [] for name in (found, invented, missed)]
+            sums.update(sums_of_sets(*pair))
+    report = report_on(TOPICS, {("*", ""): 9, (None, ""): 1}, sums=sums, version="")
+    assert SETS_SCREEN == plain(screen(report))
+
+
+RANKING_SCREEN = """\
+shop                                                             reported 3m ago
+
+ndcg_at_k, newest windows first, UTC
+1h from      State       Value [95 % interval]  0.298        0.790   n  Labelled
+11-23 12:00  labels due  0.559 [0.298, 0.790]   ━━━━━━━━━●━━━━━━━━  10      100%
+● value  ━ 95 % interval  · what missing labels could still make of it
+
+2026-11-23 12:00 UTC, the newest window with half of its labels:
+  10 predictions: 10 labelled (100%), 0 due, 0 never; 0 more failed
+
+  k = 10: of each ranking, the first 10 items count
+  ndcg_at_k     0.559 [0.298, 0.790]  precision_at_k 0.080 [0.028, 0.210]
+  hit_rate_at_k 0.800 [0.490, 0.943]  recall_at_k    0.575 [0.317, 0.798]
+  mrr           0.600 [0.344, 0.811]
+"""
+
+
+def test_rankings_say_how_many_items_count() -> None:
+    sums: Counter[str] = Counter()
+    for ranks, relevant, times in (([1], 1, 5), ([3, 12], 4, 3), ([], 2, 2)):
+        for _ in range(times):
+            sums.update(ranking_contribution(ranks, relevant=relevant))
+    report = report_on(SHOP, {("*", ""): 10}, sums=sums, version="")
+    assert RANKING_SCREEN == plain(screen(report))
 
 
 LOST_SCREEN = """\

@@ -13,7 +13,7 @@ from streams.evaluation import (
     touched_windows,
     window_of_key,
 )
-from streams.identity import ABSENT, EVERYTHING, FAILED, class_hash
+from streams.identity import ABSENT, EVERYTHING, FAILED, SUM, class_hash
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 from streams.ports import WindowCells
 from streams.publication import Subject
@@ -114,6 +114,13 @@ def test_slice_is_declared_if_its_names_are(segment: dict[str, str], expected: b
 def test_counts_get_their_names_and_failed_ones_stand_apart() -> None:
     counts = slice_counts({(ABSENT, OK): 3, (FRAUD, OK): 1, (FAILED, ABSENT): 2}, NAMES)
     assert SliceCounts({(None, "ok"): 3, ("fraud", "ok"): 1}, failed=2) == counts
+
+
+def test_sums_of_classes_have_their_names() -> None:
+    cells = {(SUM, f"F={OK.hex()}".encode()): 4, (SUM, b"FF"): 9, (SUM, b"d95"): 2}
+    assert SliceCounts({}, sums={"F=ok": 4, "FF": 9}, delays={95: 2}) == slice_counts(cells, NAMES)
+    with pytest.raises(KeyError):
+        slice_counts({(SUM, b"M=00000000000000ff"): 1}, NAMES)
 
 
 def test_class_without_a_name_is_an_error_that_tells_its_hash() -> None:

@@ -10,24 +10,15 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, precision_score, recall_score
 
-from streams.identity import class_hash
-from streams.ledger.item_lists import compared_sets, set_of
-from streams.pair_sums.lists import class_of, multilabel_contribution, named_by
 from streams.quality.figure import UndefinedReason
 from streams.quality.multilabel import MULTILABEL_METRICS, multilabel_class_figures, multilabel_figures
+from tests.support.pair_sums import sums_of_sets
 
 CLASSES = ("bags", "hats", "shoes", "toys", "é=")
-NAMES = {class_hash(name): name for name in CLASSES}
 
 
 def contribution(predicted: set[str], label: set[str]) -> dict[str, int]:
-    """By class name, as reports have it."""
-    found, invented, missed = compared_sets(set_of(map(class_hash, predicted)), set_of(map(class_hash, label)))
-    sums = multilabel_contribution(found=found, invented=invented, missed=missed)
-    return {
-        name if (hashed := class_of(name.encode())) is None else named_by(name, NAMES[hashed]): count
-        for name, count in sums.items()
-    }
+    return sums_of_sets(predicted & label, predicted - label, label - predicted)
 
 
 def indicators(sets: list[set[str]], classes: list[str]) -> npt.NDArray[np.int64]:
