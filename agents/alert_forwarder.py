@@ -18,12 +18,14 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 import msgspec
 
 from agents.alert_feed import FeedRecord
 from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Receiver, Refused, Trouble
+from agents.terminal_text import printable
 from schemas.alert import Alert, read_alert
 from schemas.codec import encode
 from schemas.errors import Rejected
@@ -43,6 +45,7 @@ LOOK_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 LOG_SECONDS = 30.0
+NAMED_ALERTS = 3
 LAPSED = "monitor_silent"
 """Reason of an alert that ended because it was not sent again."""
 
@@ -326,7 +329,18 @@ class AlertForwarder:
         self._failing_since = now if self._failing_since is None else self._failing_since
         if now - self._logged_seconds >= LOG_SECONDS:
             self._logged_seconds = now
-            _log.warning("%s; %d alerts wait, for %.0f s now", failure, len(self._waiting), self.failing_seconds)
+            _log.warning(
+                "%s; %d alerts wait (%s), for %.0f s now",
+                failure,
+                len(self._waiting),
+                self._named(),
+                self.failing_seconds,
+            )
+
+    def _named(self) -> str:
+        """Some of what waits, longest first."""
+        some = [f"{each.alert.name} {each.alert.fingerprint}" for each in islice(self._waiting.values(), NAMED_ALERTS)]
+        return printable(", ".join(some)) + (", …" if len(self._waiting) > len(some) else "")
 
     def _relax(self) -> None:
         if self._failing_since is not None:
