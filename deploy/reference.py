@@ -18,6 +18,8 @@ from schemas.errors import MEANINGS
 from schemas.topics import TOPICS
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS
 from streams.metric_definitions import METRIC_DEFINITIONS
+from streams.stability.resource_figures import RESOURCE_REASONS
+from streams.stability.resource_series import SAMPLE_FATES
 
 __all__ = ["PAGE", "with_tables"]
 
@@ -80,7 +82,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     ),
     "label-fates": lambda: _meanings("Label", {str(fate): text for fate, text in LABEL_MEANINGS.items()}),
     "metrics": _metrics,
-    "undefined": lambda: _meanings("`undefined`", {str(reason): text for reason, text in REASONS.items()}),
+    "undefined": lambda: _meanings(
+        "`undefined`", {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items())}
+    ),
+    "sample-fates": lambda: _meanings("Sample", {str(fate): text for fate, text in SAMPLE_FATES.items()}),
     "settings": settings_table,
 }
 

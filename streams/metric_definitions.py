@@ -1,14 +1,29 @@
-"""The metrics of all reports that are made from the counts of windows."""
+"""The metrics of all reports: on quality, on stability, and on resources."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streams.quality.definitions import DEFINITIONS, Definition
+from streams.monitored_model import Task
+from streams.quality.definitions import DEFINITIONS, Better, Definition
 from streams.stability.definitions import STABILITY_DEFINITIONS
+from streams.stability.resource_figures import RESOURCE_DEFINITIONS
 
 __all__ = ["METRIC_DEFINITIONS"]
 
-METRIC_DEFINITIONS: Mapping[str, Definition] = MappingProxyType({**DEFINITIONS, **STABILITY_DEFINITIONS})
+_MORE_IS_BETTER = frozenset({"seconds_to_memory_limit"})
+
+METRIC_DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
+    {
+        **DEFINITIONS,
+        **STABILITY_DEFINITIONS,
+        **{
+            name: Definition(
+                each.meaning, tuple(Task), each.interval, Better.MORE if name in _MORE_IS_BETTER else Better.LESS
+            )
+            for name, each in RESOURCE_DEFINITIONS.items()
+        },
+    }
+)
 """By name; no two kinds of reports have a name in common."""

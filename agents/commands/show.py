@@ -21,6 +21,7 @@ from agents.show.drawing import Glyphs
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
 from agents.show.reading import KeptReport, model_versions, newest_reports
+from agents.show.resources import resource_lines, resource_screen, resource_windows
 from agents.terminal_text import printable
 from schemas.window_report import Metric
 from streams.errors import PermanentFailure
@@ -110,10 +111,13 @@ class _Show:
             )
 
     async def _model(self, store: ReportStore, model: str, version: str | None) -> None:
-        versions = {}
+        versions, keys = {}, {}
         for model_version, (_, name) in (await model_versions(store, model=model)).items():
+            keys[name] = model_version
             if newest := await self._read(store, model_version):
                 versions[name] = newest
+        if not versions and await self._resources_alone(store, keys, version):
+            return
         if not versions:
             raise PermanentFailure(await self._unknown(store, model))
         if version is not None and version not in versions:
@@ -131,12 +135,34 @@ class _Show:
             confidence_level=self._settings.confidence_level,
             now_ms=SystemClock().now_ms(),
         )
+        size_seconds = reports[0].window.size_seconds
+        starts = [report.window.start for report in view.shown]
+        resources = await resource_windows(store, keys[chosen], size_seconds=size_seconds, starts=starts)
         if self._output == OutputFormat.JSONL:
             shown = (*view.shown, view.standing.judged)
-            _print_values(each.value for each in kept if each.report in shown)
+            _print_values([*(each.value for each in kept if each.report in shown), *resources.values])
         else:
             glyphs = Glyphs.ascii() if self._console.options.ascii_only else Glyphs()
             self._print(model_screen(view, width=self._console.width, glyphs=glyphs))
+            if resources.by_target:
+                self._print([Text(""), *resource_lines(resources, self._console.width)])
+
+    async def _resources_alone(self, store: ReportStore, keys: Mapping[str, bytes], version: str | None) -> bool:
+        """Show what a model takes that has answered nothing yet. False if there is nothing to show either."""
+        found = {
+            name: windows
+            for name, key in keys.items()
+            if version in (None, name)
+            and (windows := await resource_windows(store, key, size_seconds=self._size_seconds)).by_target
+        }
+        if not found:
+            return False
+        newest = max(found.values(), key=lambda windows: windows.newest_start)
+        if self._output == OutputFormat.JSONL:
+            _print_values(newest.values)
+        else:
+            self._print(resource_screen(newest, now_ms=SystemClock().now_ms(), width=self._console.width))
+        return True
 
     async def _read(self, store: ReportStore, model_version: bytes) -> Sequence[KeptReport]:
         return await newest_reports(store, model_version, most=WINDOWS_READ, size_seconds=self._size_seconds)

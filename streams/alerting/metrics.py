@@ -11,6 +11,7 @@ from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
 from streams.stability.definitions import STABILITY_DEFINITIONS
+from streams.stability.resource_figures import RESOURCE_DEFINITIONS
 
 __all__ = ["RULE_METRICS", "known_metrics", "range_of", "tasks_of"]
 
@@ -23,6 +24,7 @@ RULE_METRICS: Mapping[str, str] = {
 
 _CORRELATIONS = frozenset({"mcc", "cohen_kappa"})
 _SHARES_OF_REQUESTS = frozenset({"error_rate", "timeout_rate"})
+_SIGNED = frozenset({"memory_growth_bytes_per_hour", "gpu_temperature_celsius"})
 _LOSSES = frozenset({"log_loss", "mae", "rmse", "mape", "rmsle"})
 
 
@@ -46,7 +48,9 @@ def range_of(metric: str) -> tuple[float, float]:
     """
     if metric in _SHARES_OF_REQUESTS:
         return 0.0, 1.0
-    if metric in _LOSSES or metric in STABILITY_DEFINITIONS:
+    if metric in RESOURCE_DEFINITIONS and metric in _SIGNED:
+        return -math.inf, math.inf
+    if metric in _LOSSES or metric in STABILITY_DEFINITIONS or metric in RESOURCE_DEFINITIONS:
         return 0.0, math.inf
     if metric in _CORRELATIONS:
         return -1.0, 1.0

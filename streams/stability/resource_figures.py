@@ -47,6 +47,7 @@ class ResourceDefinition:
     meaning: str
     measure: str | None = None
     statistic: Statistic = Statistic.LARGEST
+    interval: str = "none: observed"
 
 
 _MEAN = Statistic.MEAN
@@ -81,10 +82,10 @@ RESOURCE_DEFINITIONS: Mapping[str, ResourceDefinition] = MappingProxyType(
         "oom_kills": ResourceDefinition("Processes killed for want of memory."),
         "suspected_leak": ResourceDefinition("1 if memory grows as a leak does, else 0."),
         "memory_growth_bytes_per_hour": ResourceDefinition(
-            "Slope of the least memory of each block; interval of Theil and Sen."
+            "Slope of the least memory of each block of time.", interval="Theil and Sen"
         ),
         "seconds_to_memory_limit": ResourceDefinition(
-            "Until a suspected leak reaches the limit; its interval is that of the growth."
+            "Until a suspected leak reaches the limit.", interval="that of the growth"
         ),
     }
 )

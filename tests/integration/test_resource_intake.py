@@ -37,6 +37,7 @@ from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
 NOON_MS = 1_795_435_200_000
+RULES = Path(__file__).resolve().parents[2] / "deploy/rules/resources.yaml"
 
 
 class World:
@@ -299,3 +300,46 @@ async def test_a_worker_without_the_topic_of_samples_counts_and_says_so_once(
         code, _ = finish(process)
     assert 0 == code
     assert "latelabel topics create" in told
+
+
+@pytest.mark.timeout(240)
+async def test_shipped_rules_tell_of_a_leak_a_full_memory_kills_and_restarts(
+    tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer
+) -> None:
+    installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
+    installation.topics |= {role: f"{installation.name}-{role}" for role in ("resource_samples", "alerts")}
+    installation.create_topics()
+    now_ms = int(time.time() * 1000)
+    leaking = [
+        sample(
+            now_ms - (60 - at) * 1000,
+            "leaking",
+            rss_bytes=10**9 + at * 15_000_000,
+            memory_limit_bytes=2 * 10**9,
+            oom_kills=int(at > 50),
+        )
+        for at in range(60)
+    ]
+    restarting = [
+        sample(now_ms - (60 - at) * 1000, "restarting", process_start_time=format_time(now_ms - 10**6 + at // 10))
+        for at in range(60)
+    ]
+    fine = [
+        sample(now_ms - (60 - at) * 1000, "fine", rss_bytes=10**9, memory_limit_bytes=2 * 10**9, oom_kills=3)
+        for at in range(60)
+    ]
+
+    def firing() -> set[tuple[str, str]]:
+        records = read_topic(installation.brokers, installation.topics["alerts"])
+        alerts = [json.loads(value or b"{}") for _, value in records]
+        found = {(each["name"], each["labels"].get("target", "")) for each in alerts if each["status"] == "firing"}
+        return {each for each in found if each[0] != "Watchdog"}
+
+    expected = {(name, "leaking") for name in ("SuspectedLeak", "MemoryNearLimit", "MemoryFullSoon", "OomKilled")}
+    expected.add(("Restarting", "restarting"))
+    send(installation, installation.topics["resource_samples"], [*leaking, *restarting, *fine])
+    with worker(installation, LATELABEL_RULE_FILES=str(RULES), LATELABEL_RESOURCES__LEAK_BLOCK="1s") as process:
+        await asyncio.to_thread(wait_until, lambda: firing() >= expected, what="the alerts", seconds=90)
+        process.send_signal(signal.SIGTERM)
+        code, log = finish(process)
+    assert (0, expected) == (code, firing()), log
