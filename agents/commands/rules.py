@@ -29,8 +29,9 @@ def check(invocation: Invocation, files: tuple[Path, ...]) -> None:
     """
     settings = invocation.settings()
     read = load_rules(settings, files or None)
+    where = len({rule.file for rule in read})
     number = "1 rule" if len(read) == 1 else f"{len(read)} rules"
-    click.echo(f"ok, {number} in {len({rule.file for rule in read})} files")
+    click.echo(f"ok, {number} in {'1 file' if where == 1 else f'{where} files'}")
 
 
 @rules.command()
