@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agents.settings_fields import Conflict, setting
+from agents.settings_fields import Conflict, reads, setting
+from agents.settings_file import Found
 from agents.settings_readers import (
     choice,
     duration,
@@ -23,11 +24,21 @@ from streams.explanation.features import Discretizer
 from streams.explanation.terms import ExplainTerms, InputKind, Method, MissingValues
 from streams.monitored_model import HOUR_MS
 
-__all__ = ["ExplainSettings", "ExplainerSettings"]
+__all__ = ["MODEL_FILES", "ExplainSettings", "ExplainerSettings"]
 
 SECOND_MS = 1000
+MODEL_FILES = (".onnx", ".skops", ".pkl", ".pickle", ".joblib")
 _feature = text("the name of a feature; put it in quotes if it is a number")
 _features = each(_feature, "a list of features such as [amount, country]")
+
+
+@reads({"type": "string", "minLength": 1})
+def _predictor(found: Found) -> str:
+    """A relative file starts at the configuration file's folder, as other files do."""
+    value = found.text
+    if not value:
+        found.fail("a URL, module:function, or a file such as model.onnx")
+    return str(found.folder / value) if value.endswith(MODEL_FILES) and "://" not in value else value
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +47,7 @@ class ExplainSettings:
 
     predictor: str | None = setting(
         None,
-        optional(text("a URL, module:function, or a file such as model.onnx")),
+        optional(_predictor),
         "How the model is asked: `http://HOST/v2/models/NAME` (Open Inference Protocol), `http://HOST/invocations`"
         " (MLflow), `module:function`, or a file `.onnx`, `.skops`, `.pkl`. `{version}` stands for the prediction's"
         " `model_version`. None: the model is not explained.",
@@ -110,13 +121,16 @@ class ExplainSettings:
             "method": Method(self.method),
             "discretizer": Discretizer(self.discretizer),
             "missing": MissingValues(self.missing),
+            "statistics": None if self.statistics is None else str(self.statistics),
         }
         return ExplainTerms(**(_values(self) | chosen))
 
     @classmethod
     def of(cls, terms: ExplainTerms | None) -> ExplainSettings:
         """The settings that give these terms."""
-        return cls() if terms is None else cls(**_values(terms))
+        if terms is None:
+            return cls()
+        return cls(**(_values(terms) | {"statistics": None if terms.statistics is None else Path(terms.statistics)}))
 
 
 def _values(of: ExplainSettings | ExplainTerms) -> dict[str, Any]:
@@ -128,6 +142,10 @@ def _values(of: ExplainSettings | ExplainTerms) -> dict[str, Any]:
 class ExplainerSettings:
     """`latelabel explainer`, and `latelabel explain`: what the processes in which models run may do."""
 
+    port: int = setting(
+        0, whole_number(0, 65535), "Port for health and metrics, on `web.host`; 0: any that is free, and the log says"
+        " which.",
+    )  # fmt: skip
     processes: int = setting(1, whole_number(1, 256), "Child processes, each a core.")
     timeout_ms: int = setting(
         10 * SECOND_MS, duration(100, HOUR_MS), "How long one explanation may take, drawing the neighbours included."

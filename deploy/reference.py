@@ -15,6 +15,7 @@ from agents.__main__ import COMMANDS
 from agents.settings_listing import settings_table
 from agents.show.drawing import REASONS
 from schemas.errors import MEANINGS
+from schemas.explanation import FAILURES, NOTES
 from schemas.topics import TOPICS
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS
 from streams.metric_definitions import METRIC_DEFINITIONS
@@ -86,6 +87,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
         "`undefined`", {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items())}
     ),
     "sample-fates": lambda: _meanings("Sample", {str(fate): text for fate, text in SAMPLE_FATES.items()}),
+    "explain-failures": lambda: _meanings("`failure`", {str(reason): text for reason, text in FAILURES.items()}),
+    "explain-notes": lambda: _meanings("`notes`", {str(note): text for note, text in NOTES.items()}),
     "settings": settings_table,
 }
 

@@ -100,7 +100,7 @@ class Note(enum.StrEnum):
     SUM_NOT_ONE = "sum_not_one"
     VERSION_DIFFERS = "version_differs"
     VERSION_UNKNOWN = "version_unknown"
-    CLASS_DIFFERS = "class_differs"
+    ANSWER_DIFFERS = "answer_differs"
     UNSEEN_VALUE = "unseen_value"
 
 
@@ -110,7 +110,7 @@ NOTES: Mapping[Note, str] = MappingProxyType(
         Note.SUM_NOT_ONE: "The model's probabilities do not sum to 1; they are explained as they came.",
         Note.VERSION_DIFFERS: "Another version answered than the one that predicted.",
         Note.VERSION_UNKNOWN: "The predictor did not say which version answered.",
-        Note.CLASS_DIFFERS: "Asked again, the model answers with another class than the prediction.",
+        Note.ANSWER_DIFFERS: "Asked again, the model answers otherwise than it did.",
         Note.UNSEEN_VALUE: "A category was never seen before, so no neighbour shares it.",
     }
 )

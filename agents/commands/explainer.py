@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -97,7 +98,7 @@ async def _explain(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(
             serve_web(
-                settings.web,
+                dataclasses.replace(settings.web, port=settings.explainer.port),
                 clock,
                 unready=lambda: None if has_started else "waiting for Kafka",
                 metrics=service.metrics,

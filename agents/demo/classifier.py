@@ -11,8 +11,10 @@ wrong threshold here: a schedule alone hardly ever makes being late the likelier
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,17 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from agents.demo.flights import Flight
 
-__all__ = ["LEARN_UNTIL", "MODEL", "MODEL_VERSION", "NEGATIVE", "POSITIVE", "Prediction", "learn_and_predict"]
+__all__ = [
+    "FEATURES",
+    "LEARN_UNTIL",
+    "MODEL",
+    "MODEL_VERSION",
+    "NEGATIVE",
+    "POSITIVE",
+    "DelayModel",
+    "Prediction",
+    "learn_and_predict",
+]
 
 MODEL = "flight-delay"
 MODEL_VERSION = "1"
@@ -31,6 +43,8 @@ LEARN_UNTIL = date(2013, 3, 1)
 
 CATEGORIES = ("carrier", "origin", "dest")
 NUMBERS = ("departure_minute", "weekday", "arrival_minute", "distance_miles")
+FEATURES = CATEGORIES + NUMBERS
+"""In the order in which the model takes them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,26 +70,66 @@ def features(flight: Flight) -> dict[str, str | int]:
     }
 
 
-def learn_and_predict(flights: Sequence[Flight]) -> list[Prediction]:
+class DelayModel:
+    """The model itself, with the interface of scikit-learn's, so that its file can be asked why.
+
+    Args:
+        rows: flights to learn from, each the features in the order of `FEATURES`.
+        late: which of them were late.
+    """
+
+    classes_ = (NEGATIVE, POSITIVE)
+
+    def __init__(self, rows: NDArray[np.object_], late: NDArray[np.bool_], *, taught: NDArray[np.bool_]) -> None:
+        self._codes = [
+            {value: float(code) for code, value in enumerate(sorted(set(rows[:, place])))}
+            for place in range(len(CATEGORIES))
+        ]
+        self._classifier = HistGradientBoostingClassifier(
+            max_iter=60,
+            early_stopping=False,
+            categorical_features=list(range(len(CATEGORIES))),
+            random_state=2013,
+        )
+        self._classifier.fit(self._table(rows[taught]), late[taught])
+
+    def predict_proba(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
+        """Probabilities of being on time and of being late: shape (rows, 2)."""
+        shares: NDArray[np.float64] = self._classifier.predict_proba(self._table(rows))
+        return shares
+
+    def predict(self, rows: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Whether being late is the likelier outcome."""
+        late: NDArray[np.bool_] = self._classifier.predict(self._table(rows))
+        return late
+
+    def _table(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
+        """Numbers alone; a category the model never saw becomes a missing value."""
+        table = np.empty(rows.shape, dtype=np.float64)
+        for place, codes in enumerate(self._codes):
+            table[:, place] = [codes.get(value, np.nan) for value in rows[:, place]]
+        table[:, len(CATEGORIES) :] = rows[:, len(CATEGORIES) :].astype(np.float64)
+        return table
+
+
+def learn_and_predict(flights: Sequence[Flight], model_file: Path | None = None) -> list[Prediction]:
     """Learn from the flights before `LEARN_UNTIL` and predict all others, in the order given.
 
     The same flights give the same predictions in every run.
+
+    Args:
+        model_file: where the model is kept, as a pickle.
     """
-    rows = [features(flight) for flight in flights]
+    named = [features(flight) for flight in flights]
+    rows = np.array([[row[name] for name in FEATURES] for row in named], dtype=object)
     seen = np.array([flight.scheduled_departure.date() < LEARN_UNTIL for flight in flights])
     late = np.array([flight.arrives_late is True for flight in flights])
-    taught = seen & np.array([flight.arrives_late is not None for flight in flights])
-    table = _table(rows, seen)
-
-    model = HistGradientBoostingClassifier(
-        max_iter=60,
-        early_stopping=False,
-        categorical_features=list(range(len(CATEGORIES))),
-        random_state=2013,
-    )
-    model.fit(table[taught], late[taught])
-    scores = model.predict_proba(table[~seen])[:, 1]
-    threshold = late[taught].mean()
+    taught = np.array([flight.arrives_late is not None for flight in flights])[seen]
+    model = DelayModel(rows[seen], late[seen], taught=taught)
+    if model_file is not None:
+        model_file.write_bytes(pickle.dumps(model))
+    scores = model.predict_proba(rows[~seen])[:, 1]
+    threshold = late[seen][taught].mean()
     return [
         Prediction(flight, POSITIVE if score > threshold else NEGATIVE, round(score, 4))
         for flight, score in zip(
@@ -84,14 +138,3 @@ def learn_and_predict(flights: Sequence[Flight]) -> list[Prediction]:
             strict=True,
         )
     ]
-
-
-def _table(rows: Sequence[dict[str, str | int]], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Lay the features out as numbers; a category the model never saw becomes a missing value."""
-    columns = []
-    for name in CATEGORIES:
-        known = sorted({row[name] for row, is_seen in zip(rows, seen, strict=True) if is_seen}, key=str)
-        code = {value: float(position) for position, value in enumerate(known)}
-        columns.append([code.get(row[name], np.nan) for row in rows])
-    columns.extend([float(row[name]) for row in rows] for name in NUMBERS)
-    return np.array(columns).T

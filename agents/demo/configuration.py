@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.demo.classifier import MODEL, NEGATIVE, POSITIVE
+from agents.demo.classifier import FEATURES, MODEL, NEGATIVE, POSITIVE
 
-__all__ = ["write_configuration"]
+__all__ = ["MODEL_FILE", "write_configuration"]
+
+MODEL_FILE = "model.pkl"
+"""Beside the configuration."""
 
 TEMPLATE = f"""\
 kafka:
@@ -32,6 +35,12 @@ models:
     report_windows: [1d]        # UTC days
     label_horizon: 2d           # the latest landing is 32 hours after its schedule
     segments: [carrier, origin]
+    explain:                    # asked why it was wrong, while it runs
+      predictor: {MODEL_FILE}
+      allow_pickle: true        # the demo made this file itself, a moment ago
+      features: [{", ".join(FEATURES)}]
+      categorical: [weekday]
+      rate_per_minute: 60
 """
 
 

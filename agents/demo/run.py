@@ -12,12 +12,15 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agents.demo.classifier import Prediction, learn_and_predict
+from agents.demo.configuration import MODEL_FILE
+from agents.demo.explained import Explained, read_explained
 from agents.demo.flights import read_flights
 from agents.demo.processes import Commands, stop
 from agents.demo.replay import Progress, publish
@@ -25,6 +28,7 @@ from agents.demo.report_feed import ReportFeed
 from agents.demo.screen import Screen, open_screen
 from agents.demo.standing import Standing
 from agents.demo.timeline import Timeline
+from agents.explainer.in_words import in_words
 from schemas.window_report import WindowReport
 from streams.reports import Report
 
@@ -86,13 +90,17 @@ async def run_demo(demo: Demo) -> bool:
             screen = open_screen(standing, days=len({prediction.flight.day for prediction in predictions}))
             screen.say(f"Replaying {len(predictions):,} flights. A worker judges the predictions as the flights land.")
             receive = _receiver(standing, screen)
-            async with ReportFeed(brokers=demo.brokers, topic=demo.topics["metrics"], receive=receive) as feed:
+            async with (
+                commands.running("explainer"),
+                ReportFeed(brokers=demo.brokers, topic=demo.topics["metrics"], receive=receive) as feed,
+            ):
                 with screen.live():
                     async with _background(feed.follow()):
                         progress = await _replay(demo, commands, worker, Timeline(predictions), screen)
                     await feed.drain()
+                explained = await read_explained(brokers=demo.brokers, topic=demo.topics["explanations"])
         equal = await _recount(demo, commands, standing)
-        _summarise(screen, standing, progress, equal=equal)
+        _summarise(screen, standing, progress, explained, equal=equal)
         if demo.stays:
             await _stay(demo, commands)
         return equal
@@ -168,7 +176,7 @@ async def _check_kafka_is_unused(demo: Demo) -> None:
 
 def _predictions(demo: Demo) -> list[Prediction]:
     """Learn, predict, keep what is replayed, and write it down for the recount."""
-    predictions = learn_and_predict(read_flights(demo.flights))
+    predictions = learn_and_predict(read_flights(demo.flights), demo.folder / MODEL_FILE)
     # The data ends at midnight in New York, when the last UTC day has only begun: it is no day to judge.
     end = predictions[-1].flight.day
     if demo.days is not None:
@@ -211,7 +219,18 @@ async def _recount(demo: Demo, commands: Commands, standing: Standing) -> bool:
         await stop(recount)
 
 
-def _summarise(screen: Screen, standing: Standing, progress: Progress, *, equal: bool) -> None:
+def _tell_why(screen: Screen, explained: Explained) -> None:
+    """One of the misses that were explained; a replay of seconds may leave no time for any."""
+    if explained.surest is None:
+        return
+    screen.say(
+        f"\n{explained.count:,} predictions were explained meanwhile, {explained.misses:,} of them wrong. The model was"
+        " surest of this one, which came late:\n"
+    )
+    screen.say(indent(in_words(explained.surest), "  "))
+
+
+def _summarise(screen: Screen, standing: Standing, progress: Progress, explained: Explained, *, equal: bool) -> None:
     early = standing.early_figures()
     screen.say("")
     if not equal:
@@ -224,8 +243,11 @@ EQUAL: every cell and every figure is what scikit-learn counts from the input fi
 What you saw: {progress.published:,} records through Kafka, {progress.speed:,.0f} times faster than life;
 {standing.revisions:,} reports on model-metrics, revised as labels landed, {len(standing.days)} days now final.
 While days were over but labels still due, {early.reports:,} reports about all flights were published: the final
-accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}.
-
+accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}."""
+    )
+    _tell_why(screen, explained)
+    screen.say(
+        """
 Where to look next: README.md, to publish predictions and labels of your own; `make up` for a Kafka and a
 Redis to play with; latelabel.yaml for every setting."""
     )

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from agents.explainer.jobs import Subject
+from agents.explainer.jobs import Item, Subject
 from agents.explainer.predictors import Predictor
 from schemas.explanation import ExplainFailure, Note
 from streams.explanation.refusal import Refused
@@ -16,6 +16,7 @@ from streams.monitored_model import Task
 __all__ = ["Answers", "version_notes"]
 
 SUM_SLACK = 1e-3
+ANSWER_SLACK = 0.01
 TOLD_OUTPUTS = 50
 
 
@@ -73,14 +74,19 @@ class Answers:
             return None
         return dict(zip(self.classes, self.outputs[row].tolist(), strict=True))
 
-    def notes(self, row: int, predicted: str | None) -> list[Note]:
-        """What is odd about one answer."""
+    def notes(self, row: int, column: int, item: Item) -> list[Note]:
+        """What is odd about one answer. A model with a threshold of its own need not answer with its likeliest class,
+        so what it answered before is compared where the prediction tells."""
         notes = []
         if self.classes:
             if abs(float(self.outputs[row].sum()) - 1) > SUM_SLACK:
                 notes.append(Note.SUM_NOT_ONE)
-            if predicted is not None and self.classes[int(self.outputs[row].argmax())] != predicted:
-                notes.append(Note.CLASS_DIFFERS)
+            likeliest = self.classes[int(self.outputs[row].argmax())]
+            differs = item.predicted is not None and likeliest != item.predicted
+            if item.answered is not None:
+                differs = abs(float(self.outputs[row, column]) - item.answered) > ANSWER_SLACK
+            if differs:
+                notes.append(Note.ANSWER_DIFFERS)
         return notes
 
 

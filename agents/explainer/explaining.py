@@ -13,7 +13,7 @@ from agents.explainer.predictors import Predictor, predictor_of
 from schemas.explanation import ExplainFailure
 from streams.explanation.outcome import Outcome
 from streams.explanation.refusal import Refused
-from streams.explanation.terms import InputKind
+from streams.explanation.terms import InputKind, Method
 
 __all__ = ["Explaining"]
 
@@ -66,9 +66,14 @@ def _prepared(subject: Subject, background: Sequence[Mapping[str, Any]]) -> Expl
 
 
 def _chosen(subject: Subject, predictor: Predictor, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:
-    kind = subject.terms.input
-    if kind is InputKind.TABULAR:
-        from agents.explainer.tabular_subject import TabularSubject
+    if subject.terms.input is not InputKind.TABULAR:
+        from agents.explainer.media_subject import ImageSubject, TextSubject
 
-        return TabularSubject(subject, predictor, background)
-    raise Refused(ExplainFailure.NOT_INSTALLED, f"explain.input {kind} is not known here")
+        return (TextSubject if subject.terms.input is InputKind.TEXT else ImageSubject)(subject, predictor)
+    if subject.terms.method is Method.SHAP:
+        from agents.explainer.shap_subject import ShapSubject
+
+        return ShapSubject(subject, predictor, background)
+    from agents.explainer.tabular_subject import TabularSubject
+
+    return TabularSubject(subject, predictor, background)

@@ -33,10 +33,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One prediction: its features as in the record, and its class."""
+    """One prediction: its features as in the record, its class, and what probability it gave that, if it said."""
 
     features: Mapping[str, Any]
     predicted: str | None
+    answered: float | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from agents.explain_settings import MODEL_FILES
 from agents.explainer.guarded_http import GuardedHttp, with_version
 from agents.explainer.jobs import Subject
 from schemas.explanation import ExplainFailure
@@ -26,7 +27,6 @@ __all__ = ["Inputs", "Predictor", "Table", "as_outputs", "predictor_of"]
 
 URL = re.compile(r"https?://.+")
 FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
-MODEL_FILES = (".onnx", ".skops", ".pkl", ".pickle", ".joblib")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

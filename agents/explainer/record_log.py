@@ -6,16 +6,18 @@ Belongs to no consumer group and leaves no trace.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from agents.kafka_connection import connection_options, kafka_failures
 from agents.settings import KafkaSettings
-from schemas.codec import read_features, read_prediction
+from schemas.codec import decode_predictions, read_features, read_prediction
 from schemas.errors import Rejected
 from schemas.explain_request import ExplainRequest
 from schemas.explanation import ExplainFailure
@@ -29,10 +31,13 @@ FETCH_BYTES = 128 * 1024
 POLL_MS = 500
 SILENT_POLLS = 4
 """So many without a record, although the log does not end there, and there is none: aborted, or compacted away."""
+CHUNK_RECORDS = 4000
 SEARCHED_FACTOR = 20
 """For each prediction of a model that is wanted, so many records are looked at: a topic has many models."""
 ANY_SKEW_MS = 1 << 52
 """Times were judged when the record was counted."""
+
+_decode_features = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,8 +79,9 @@ class RecordLog:
         Raises: Refused if it is not there any more, or something else is.
         """
         at = TopicPartition(request.topic, request.partition)
-        async with self._one_at_a_time, kafka_failures(self._address):
-            bounds = await self._bounds(at)
+        async with self._one_at_a_time:
+            async with kafka_failures(self._address):
+                bounds = await self._bounds(at)
             if request.offset < bounds.first:
                 raise Refused(
                     ExplainFailure.RETENTION_PASSED,
@@ -88,8 +94,8 @@ class RecordLog:
                     f"{at.topic}/{at.partition} ends at offset {bounds.end}, the prediction should stand at"
                     f" {request.offset}; was the topic created anew?",
                 )
-            async for record in self._records(at, request.offset, request.offset + 1):
-                prediction = prediction_in(record)
+            async for records in self._records(at, request.offset, request.offset + 1):
+                prediction = prediction_in(records[0])
                 if prediction is not None and _is_asked(prediction, request):
                     return prediction
         raise Refused(
@@ -106,27 +112,34 @@ class RecordLog:
         async with self._one_at_a_time:
             async with kafka_failures(self._address):
                 bounds = await self._bounds(at)
-            end, least = request.offset, max(bounds.first, request.offset - SEARCHED_FACTOR * wanted)
+            most = SEARCHED_FACTOR * wanted
+            end, least = request.offset, max(bounds.first, request.offset - most)
             while len(found) < wanted and end > least:
-                start = max(least, end - 2 * wanted)
+                start = max(least, end - CHUNK_RECORDS)
                 found += reversed(await self._features(at, start, end, request))
                 end = start
-            if len(found) < wanted:
-                beyond = min(bounds.end, request.offset + SEARCHED_FACTOR * wanted)
-                found += await self._features(at, request.offset + 1, beyond, request)
+            start, beyond = request.offset + 1, min(bounds.end, request.offset + most)
+            while len(found) < wanted and start < beyond:
+                end = min(beyond, start + CHUNK_RECORDS)
+                found += await self._features(at, start, end, request)
+                start = end
         return found[:wanted]
 
     async def _features(
         self, at: TopicPartition, start: int, end: int, request: ExplainRequest
     ) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
-        async with kafka_failures(self._address):
-            async for record in self._records(at, start, end):
-                prediction = prediction_in(record)
-                if prediction is None or prediction.model != request.model:
-                    continue
-                if prediction.model_version == request.model_version and prediction.features is not None:
-                    found.append(read_features(prediction))
+        async for records in self._records(at, start, end):
+            decoded = decode_predictions(
+                [record.value for record in records],
+                [record.timestamp for record in records],
+                now_ms=ANY_SKEW_MS,
+                max_future_skew_ms=ANY_SKEW_MS,
+            )
+            for sent in decoded.records:
+                if (sent.model, sent.model_version or "") == (request.model, request.model_version):
+                    with contextlib.suppress(msgspec.DecodeError):
+                        found.append(_decode_features(sent.features))
         return found
 
     async def _bounds(self, at: TopicPartition) -> _Bounds:
@@ -134,20 +147,22 @@ class RecordLog:
         end = await self._consumer.end_offsets([at])
         return _Bounds(first[at], end[at])
 
-    async def _records(self, at: TopicPartition, start: int, end: int) -> AsyncIterator[ConsumerRecord]:
+    async def _records(self, at: TopicPartition, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """Records of `[start, end)`, as far as there are any."""
         if start >= end:
             return
         self._consumer.assign([at])
         self._consumer.seek(at, start)
         silent = 0
-        while silent < SILENT_POLLS and await self._consumer.position(at) < end:
-            fetched = await self._consumer.getmany(at, timeout_ms=POLL_MS)
-            silent = 0 if fetched else silent + 1
-            for record in fetched.get(at, ()):
-                if record.offset >= end:
+        while silent < SILENT_POLLS:
+            async with kafka_failures(self._address):
+                if await self._consumer.position(at) >= end:
                     return
-                yield record
+                fetched = await self._consumer.getmany(at, timeout_ms=POLL_MS)
+            silent = 0 if fetched else silent + 1
+            records = [record for record in fetched.get(at, ()) if record.offset < end]
+            if records:
+                yield records
 
 
 def prediction_in(record: ConsumerRecord) -> Prediction | None:

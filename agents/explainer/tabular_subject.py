@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from streams.explanation.refusal import Refused
 from streams.explanation.tabular import Pool
 from streams.explanation.terms import MissingValues
 
-__all__ = ["TabularSubject"]
+__all__ = ["TabularSubject", "learnt_features"]
 
 
 class TabularSubject:
@@ -38,7 +39,7 @@ class TabularSubject:
         terms = subject.terms
         self._subject = subject
         self._predictor = TimedPredictor(predictor)
-        self._features = _features(subject, background)
+        self._features = learnt_features(subject, background)
         self._names = tuple(feature.name for feature in self._features)
         seed = seed_of(model=subject.model, model_version=subject.model_version, features=self._features)
         draws = draw(
@@ -89,7 +90,7 @@ class TabularSubject:
             fit = self._pool.explain(instance.values, answer, output=column, most_features=terms.most_features)
         except Refused as refused:
             return Outcome(failure=refused.reason, message=refused.message)
-        notes = [*answers.notes(row, item.predicted), *version_notes(self._subject, self._predictor)]
+        notes = [*answers.notes(row, column, item), *version_notes(self._subject, self._predictor)]
         if fit.r2 is None:
             notes.append(Note.CONSTANT_ANSWER)
         if self._pool.unseen(instance.values):
@@ -129,12 +130,12 @@ class TabularSubject:
         )
 
 
-def _features(subject: Subject, background: Sequence[Mapping[str, Any]]) -> tuple[Feature, ...]:
+def learnt_features(subject: Subject, background: Sequence[Mapping[str, Any]]) -> tuple[Feature, ...]:
     """What is known of the features: from the file that the settings name, else learnt from the background."""
     terms = subject.terms
     if terms.statistics is not None:
         try:
-            return msgspec.json.decode(terms.statistics.read_bytes(), type=tuple[Feature, ...])
+            return msgspec.json.decode(Path(terms.statistics).read_bytes(), type=tuple[Feature, ...])
         except (OSError, msgspec.DecodeError) as error:
             raise Refused(
                 ExplainFailure.NO_BACKGROUND, f"explain.statistics {terms.statistics} cannot be read: {error}"

@@ -21,6 +21,7 @@ from schemas.prediction import Prediction
 from streams.explanation.outcome import Outcome, explanation_of
 from streams.explanation.refusal import Refused
 from streams.explanation.terms import ExplainTerms, InputKind
+from streams.monitored_model import Task
 from streams.ports import Clock
 
 __all__ = ["Workshop"]
@@ -61,7 +62,12 @@ class Workshop:
                 prediction = await self._log.prediction(request)
                 asked[at] = self._with_class(request, prediction)
                 inputs[at] = features = read_features(prediction)
-                ready[at] = Item(features=_taken(features, terms), predicted=asked[at].predicted)
+                predicted = asked[at].predicted
+                ready[at] = Item(
+                    features=_taken(features, terms),
+                    predicted=predicted,
+                    answered=self._answered(prediction, predicted),
+                )
             except Refused as refused:
                 outcomes[at] = _failed(refused.reason, refused.message)
         if ready:
@@ -132,6 +138,15 @@ class Workshop:
         except Rejected as rejected:
             raise Refused(ExplainFailure.UNKNOWN_CLASS, rejected.message) from rejected
         return msgspec.structs.replace(request, predicted=predicted)
+
+    def _answered(self, prediction: Prediction, predicted: str | None) -> float | None:
+        """The probability that the prediction gave its class."""
+        model = self._settings.model(prediction.model)
+        named = {model.class_aliases.get(name, name): share for name, share in (prediction.probabilities or {}).items()}
+        if predicted in named or prediction.score is None or predicted is None:
+            return named.get(predicted or "")
+        is_other = model.task is Task.BINARY and model.positive_class not in (None, predicted)
+        return 1 - prediction.score if is_other else prediction.score
 
 
 def _taken(features: Mapping[str, Any], terms: ExplainTerms) -> Mapping[str, Any]:

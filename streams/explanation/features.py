@@ -9,13 +9,13 @@ Bins are `(edge, next edge]`; the first and the last are open. A missing value i
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import enum
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +47,7 @@ class Discretizer(enum.StrEnum):
         return {"quartile": np.arange(25.0, 100, 25), "decile": np.arange(10.0, 100, 10), "none": np.empty(0)}[self]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
+class Numbers(msgspec.Struct, frozen=True, kw_only=True, tag="numbers"):
     """A numeric feature.
 
     Of b bins: b - 1 `edges`, and b of `shares` (they sum to 1), `means`, `deviations`; `least` and `most` bound all
@@ -105,8 +104,7 @@ class Numbers:
         return self.mean
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Categories:
+class Categories(msgspec.Struct, frozen=True, kw_only=True, tag="categories"):
     """A categorical feature: `values` and their `shares`, which sum to 1, most frequent first."""
 
     name: str

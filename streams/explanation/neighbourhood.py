@@ -15,9 +15,9 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-import orjson
 from scipy.special import ndtr, ndtri
 
 from streams.explanation.features import Categories, Feature, Numbers, Value
@@ -50,7 +50,7 @@ class Draws:
 
 def seed_of(*, model: str, model_version: str, features: Sequence[Feature]) -> int:
     """The seed of a model version's neighbourhood: whoever knows the same draws the same."""
-    content = orjson.dumps([model, model_version, list(features)], option=orjson.OPT_SERIALIZE_DATACLASS)
+    content = msgspec.json.encode([model, model_version, features])
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest())
 
 

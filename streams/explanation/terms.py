@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from pathlib import Path
 
 from streams.explanation.features import Discretizer
 
@@ -38,8 +37,8 @@ class MissingValues(enum.StrEnum):
 class ExplainTerms:
     """The settings of one model under `explain`.
 
-    `features` empty: all that predictions carry, sorted. `classes`: the order of the model's outputs. `shown` None: all
-    features may be told. `rate_per_minute` bounds what the worker asks for by itself.
+    `features` empty: all that predictions carry, sorted. `classes`: the order of the model's outputs. `statistics` is
+    the path of a file. `shown` None: all features may be told. `rate_per_minute` bounds what workers ask for.
     """
 
     predictor: str
@@ -53,7 +52,7 @@ class ExplainTerms:
     samples: int = 5000
     most_features: int = 10
     missing: MissingValues = MissingValues.REFUSE
-    statistics: Path | None = None
+    statistics: str | None = None
     rate_per_minute: float = 30.0
     shown: tuple[str, ...] | None = None
     hashed: tuple[str, ...] = ()

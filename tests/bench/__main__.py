@@ -19,6 +19,7 @@ from deploy.servers import KafkaServer, RedisServer
 from tests.bench import counting, pacing, waiting
 from tests.bench.errors import BenchError
 from tests.bench.evaluating import evaluation
+from tests.bench.explaining import explaining
 from tests.bench.figures import HEAD, Figure
 from tests.bench.intervals import coverage_rows
 from tests.bench.intervals import table as interval_table
@@ -47,6 +48,7 @@ MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "w6": counting.w6,
     "w8": counting.w8,
     "evaluation": evaluation,
+    "explaining": explaining,
     "intervals": _intervals,
 }
 

@@ -136,7 +136,7 @@ def test_wrong_prediction_is_explained_by_what_decided_it(place: Place) -> None:
     assert ("country", "country = DE") == (second["feature"], second["rule"])
     assert abs(second["weight"]) < 4 * second["standard_error"]
     assert {"amount": 93.5, "country": "DE"} == explanation["inputs"]
-    assert ["class_differs", "version_unknown"] == explanation["notes"]
+    assert ["answer_differs", "version_unknown"] == explanation["notes"]
     assert 1000 == explanation["fit"]["samples"]
     again = place.explained()
     assert explanation["event_id"] == again["event_id"]
@@ -168,7 +168,7 @@ def test_served_model_is_asked_over_the_open_inference_protocol_and_its_version_
         explanation = place.explained()
     assert "amount" == explanation["attributions"][0]["feature"]
     assert "4" == explanation["answered_version"]
-    assert ["class_differs", "version_differs"] == explanation["notes"]
+    assert ["answer_differs", "version_differs"] == explanation["notes"]
 
 
 @pytest.mark.parametrize(

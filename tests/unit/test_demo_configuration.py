@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from agents.demo.configuration import write_configuration
@@ -37,7 +38,10 @@ def test_the_model_is_judged_by_utc_day_airline_and_airport(tmp_path: Path) -> N
         label_horizon_ms=2 * DAY_MS,
         segments=("carrier", "origin"),
     )
-    assert (expected,) == demo_settings(tmp_path).models
+    (model,) = demo_settings(tmp_path).models
+    assert expected == dataclasses.replace(model, explanation=None)
+    assert model.explanation is not None
+    assert str(tmp_path / "model.pkl") == model.explanation.predictor
 
 
 def test_the_latest_landing_lies_within_the_label_horizon(tmp_path: Path) -> None:
