@@ -21,6 +21,7 @@ from tests.bench.errors import BenchError
 from tests.bench.evaluating import evaluation
 from tests.bench.explaining import explaining
 from tests.bench.figures import HEAD, Figure
+from tests.bench.instructions import instructions
 from tests.bench.intervals import coverage_rows
 from tests.bench.intervals import table as interval_table
 from tests.bench.peers.running import ALL, ALWAYS, peers
@@ -49,6 +50,7 @@ MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "w8": counting.w8,
     "evaluation": evaluation,
     "explaining": explaining,
+    "instructions": instructions,
     "intervals": _intervals,
 }
 
