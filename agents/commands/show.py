@@ -20,10 +20,12 @@ from agents.settings import Settings
 from agents.show.drawing import Glyphs
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
-from agents.show.reading import KeptReport, model_versions, newest_reports
+from agents.show.reading import KeptReport, model_versions, newest_reports, stability_reports
 from agents.show.resources import resource_lines, resource_screen, resource_windows
+from agents.show.stability import Stability
 from agents.terminal_text import printable
-from schemas.window_report import Metric
+from schemas.stability_report import StabilityReport
+from schemas.window_report import Metric, WindowReport
 from streams.errors import PermanentFailure
 from streams.ports import ReportStore
 from streams.standing import standing_of, worst_first
@@ -56,6 +58,9 @@ def show(
     newest with any label. Worst first means: lost input, then the lowest upper end of the metric's interval (of
     errors the highest lower end), so that few labels do not make a version the worst; last those without a figure.
     Segments are left out.
+
+    The screen of a MODEL has latency and failures of the same windows beside its quality, and compares the latency with
+    that of its next version.
 
     JSON Lines are the same reports, as they were published.
     """
@@ -127,20 +132,30 @@ class _Show:
         kept = versions[chosen]
         reports = [each.report for each in kept]
         self._check_metric([report.metrics for report in reports])
+        others = [name for name in newest_first if name != chosen]
+        size_seconds = reports[0].window.size_seconds
+        stability = await self._read_stability(store, keys[chosen], size_seconds)
+        compared = await self._read_stability(store, keys[others[0]], size_seconds) if others else ()
         view = ModelView(
             reports=reports,
             standing=standing_of(reports),
+            stability=Stability(
+                [each.report for each in stability],
+                other_version=others[0] if others else "",
+                others=[each.report for each in compared],
+            ),
             metric=self._metric,
-            others=[name for name in newest_first if name != chosen],
+            others=others,
             confidence_level=self._settings.confidence_level,
             now_ms=SystemClock().now_ms(),
         )
-        size_seconds = reports[0].window.size_seconds
         starts = [report.window.start for report in view.shown]
         resources = await resource_windows(store, keys[chosen], size_seconds=size_seconds, starts=starts)
         if self._output == OutputFormat.JSONL:
             shown = (*view.shown, view.standing.judged)
-            _print_values([*(each.value for each in kept if each.report in shown), *resources.values])
+            windows = {report.window.start for report in shown}
+            latencies = (each.value for each in stability if each.report.window.start in windows)
+            _print_values([*(each.value for each in kept if each.report in shown), *latencies, *resources.values])
         else:
             glyphs = Glyphs.ascii() if self._console.options.ascii_only else Glyphs()
             self._print(model_screen(view, width=self._console.width, glyphs=glyphs))
@@ -164,8 +179,13 @@ class _Show:
             self._print(resource_screen(newest, now_ms=SystemClock().now_ms(), width=self._console.width))
         return True
 
-    async def _read(self, store: ReportStore, model_version: bytes) -> Sequence[KeptReport]:
+    async def _read(self, store: ReportStore, model_version: bytes) -> Sequence[KeptReport[WindowReport]]:
         return await newest_reports(store, model_version, most=WINDOWS_READ, size_seconds=self._size_seconds)
+
+    async def _read_stability(
+        self, store: ReportStore, model_version: bytes, size_seconds: int
+    ) -> Sequence[KeptReport[StabilityReport]]:
+        return await stability_reports(store, model_version, most=WINDOWS_READ, size_seconds=size_seconds)
 
     def _check_metric(self, reports: Sequence[Mapping[str, Metric]]) -> None:
         names = dict.fromkeys(name for metrics in reports for name in metrics)

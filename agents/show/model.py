@@ -12,6 +12,7 @@ from agents.durations import duration_text
 from agents.show.classes import class_lines
 from agents.show.confusion import confusion_lines
 from agents.show.drawing import STATES, STYLES, Glyphs, age, figure, number, reason, scale_of, share, window_time
+from agents.show.stability import NOT_KNOWN, Stability, stability_lines
 from agents.terminal_text import cell_len, fit, printable
 from schemas.times import parse_time_ms
 from schemas.window_report import CoverageExpected, LabelDelay, WindowReport
@@ -30,12 +31,13 @@ INDENT = GAP = "  "
 class ModelView:
     """What the screen is about.
 
-    `reports` are of windows of one size, newest first. `metric` is the one asked for, if any; `others` are further
-    versions of the model.
+    `reports` are of windows of one size, newest first, and `stability` of the same size. `metric` is the one asked for,
+    if any; `others` are further versions of the model.
     """
 
     reports: Sequence[WindowReport]
     standing: Standing[WindowReport]
+    stability: Stability = NOT_KNOWN
     metric: str | None
     others: Sequence[str] = ()
     confidence_level: float
@@ -53,6 +55,7 @@ def model_screen(view: ModelView, *, width: int, glyphs: Glyphs) -> list[Text]:
     parts: list[Iterable[Text]] = [
         _title(view, width),
         _windows(view, width, glyphs),
+        stability_lines(view.stability, view.shown, level=_level(view)),
         [*_labels(judged, width), *_still_possible(judged, view.metric)],
         _classes(judged, width - len(INDENT)),
         _metrics(judged, width),
@@ -91,7 +94,7 @@ def _windows(view: ModelView, width: int, glyphs: Glyphs) -> Iterator[Text]:
     if name is None:
         return
     size = duration_text(view.standing.newest.window.size_seconds * 1000)
-    level = f"{view.confidence_level * 100:.4g} %"
+    level = _level(view)
     # A window that lost all of its counts may have lost the metric too.
     metrics = [report.metrics.get(name) for report in view.shown]
     scale = scale_of(metric for metric in metrics if metric is not None)
@@ -122,6 +125,10 @@ def _windows(view: ModelView, width: int, glyphs: Glyphs) -> Iterator[Text]:
         f"  {glyphs.possible} what missing labels could still make of it",
         style="dim",
     )
+
+
+def _level(view: ModelView) -> str:
+    return f"{view.confidence_level * 100:.4g} %"
 
 
 def _row(row: Sequence[str], widths: Sequence[int], bar: str) -> str:

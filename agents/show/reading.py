@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
 from agents.terminal_text import printable
+from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.errors import PermanentFailure
 from streams.ports import ReportStore, Shape, WindowQuery
 
-__all__ = ["KeptReport", "model_versions", "newest_reports"]
+__all__ = ["KeptReport", "model_versions", "newest_reports", "stability_reports"]
 
 
-class KeptReport(msgspec.Struct, frozen=True):
+Kind = TypeVar("Kind", WindowReport, StabilityReport)
+
+
+class KeptReport(msgspec.Struct, Generic[Kind], frozen=True):
     """A report, and its bytes as they were published."""
 
-    report: WindowReport
+    report: Kind
     value: bytes
 
 
@@ -31,8 +36,8 @@ async def model_versions(store: ReportStore, *, model: str | None = None) -> Map
 
 async def newest_reports(
     store: ReportStore, model_version: bytes, *, most: int, size_seconds: int | None = None
-) -> Sequence[KeptReport]:
-    """The reports on all predictions of one model version, newest window first.
+) -> Sequence[KeptReport[WindowReport]]:
+    """The reports on the quality of all predictions of one model version, newest window first.
 
     Args:
         most: how many windows.
@@ -46,15 +51,27 @@ async def newest_reports(
         # The largest windows have the most labels.
         size_seconds = max(sizes, default=0)
     query = WindowQuery(model_version=model_version, shape=Shape("quality", size_seconds), most=most)
+    return await _find(store, query, WindowReport)
+
+
+async def stability_reports(
+    store: ReportStore, model_version: bytes, *, most: int, size_seconds: int
+) -> Sequence[KeptReport[StabilityReport]]:
+    """The reports on the stability of all predictions; as `newest_reports`."""
+    query = WindowQuery(model_version=model_version, shape=Shape("stability", size_seconds), most=most)
+    return await _find(store, query, StabilityReport)
+
+
+async def _find(store: ReportStore, query: WindowQuery, kind: type[Kind]) -> Sequence[KeptReport[Kind]]:
     keys = (await store.find([query]))[0]
-    last = await store.last({model_version: keys})
+    last = await store.last({query.model_version: keys})
     # What was forgotten since the keys were read is left out.
-    return [_read(key, last[key].value) for key in keys if key in last]
+    return [_read(key, last[key].value, kind) for key in keys if key in last]
 
 
-def _read(key: bytes, value: bytes) -> KeptReport:
+def _read(key: bytes, value: bytes, kind: type[Kind]) -> KeptReport[Kind]:
     try:
-        return KeptReport(msgspec.json.decode(value, type=WindowReport), value)
+        return KeptReport(msgspec.json.decode(value, type=kind), value)
     except msgspec.DecodeError as error:
         raise PermanentFailure(
             f"the report {printable(key.decode())} cannot be read ({error}); another version of Latelabel wrote it, so"

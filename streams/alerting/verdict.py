@@ -163,7 +163,9 @@ def _certain(when: Condition, seen: Observation, threshold: float, around: Surro
     if when.confidence is None:
         return _certain_point(when, seen, threshold)
     if seen.trials is None:
-        return None
+        # No label can move what is not about labels: it says now what it will say when final.
+        is_fixed = seen.possible == (seen.value, seen.value)
+        return (Outcome.BREACH if _interval_breaks(when, seen, around) else Outcome.FINE) if is_fixed else None
     best = seen.trials.if_missing_were(right=when.op.is_below)
     worst = seen.trials.if_missing_were(right=not when.op.is_below)
     if best is None or worst is None:

@@ -163,6 +163,7 @@ def _windows(
                             at_ms=at_ms,
                             model=model.name,
                             score=score,
+                            latency_ms=round(rng.lognormvariate(3.0, 0.5), 2),
                             segment={"region": rng.choice(REGIONS)},
                         )
                     )

@@ -258,8 +258,9 @@ def test_one_model_is_shown_on_one_screen_of_plain_text(counted: Prompt) -> None
     assert "accuracy, newest windows first, UTC\n1h from " in done.stdout
     assert "3 predictions: 2 labelled (66.7%), 1 due, 0 never; 1 more failed\n" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    [hour] = counted.records("show", "fraud", "--json")
-    [minutes] = counted.records("show", "fraud", "--model-version", "3", "--window", "5m", "--format", "jsonl")
+    [hour, stability] = counted.records("show", "fraud", "--json")
+    [minutes, _] = counted.records("show", "fraud", "--model-version", "3", "--window", "5m", "--format", "jsonl")
+    assert ("stability", hour["window"]) == (stability["kind"], stability["window"])
     assert [3600, 300] == [report["window"]["size_seconds"] for report in (hour, minutes)]
     assert [{}, {}] == [report["segment"] for report in (hour, minutes)]
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import numpy as np
 
+from schemas.stability_report import StabilityReport
 from schemas.times import format_time
 from schemas.window_report import WindowReport
 from streams.monitored_model import HOUR_MS, MonitoredModel
 from streams.quality.confusion import Cell
 from streams.reports import ReportKey, SliceCounts, window_report
+from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_words import latency_words
+from streams.stability.service_report import stability_report
 
-__all__ = ["NOON_MS", "NOW_MS", "binary_cells", "report_on"]
+__all__ = ["NOON_MS", "NOW_MS", "binary_cells", "report_on", "stability_on"]
 
 NOON_MS = 1_795_435_200_000
 """2026-11-23T12:00:00Z"""
@@ -61,3 +67,33 @@ def report_on(
         missing=missing,
     )
     return msgspec.structs.replace(content, event_id=f"{content.window}", produced_at=format_time(NOW_MS - 180_000))
+
+
+def stability_on(
+    latencies_ms: Sequence[float],
+    *,
+    version: str = "3",
+    start_ms: int = NOON_MS,
+    failed: int = 0,
+    timed_out: int = 0,
+    without_latency: int = 0,
+) -> StabilityReport:
+    """The report on the stability of one hour of `fraud`; of the failed some ran out of time."""
+    array = np.array([*latencies_ms, *[math.nan] * timed_out])
+    words = latency_words(array, np.isnan(array)).tobytes()
+    answered = len(latencies_ms) + without_latency
+    return stability_report(
+        ReportKey(
+            kind="stability",
+            model="fraud",
+            model_version=version,
+            segment={},
+            window_start_ms=start_ms,
+            window_size_ms=HOUR_MS,
+        ),
+        SliceCounts({(None, "ok"): answered}, failed, latencies=LatencyTotals.of_words(words).sums()),
+        MonitoredModel(name="fraud"),
+        watermark_ms=NOW_MS,
+        confidence_level=0.95,
+        config_hash="",
+    )

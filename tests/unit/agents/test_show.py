@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import random
 from collections import Counter
 
 import msgspec
@@ -17,6 +18,7 @@ from agents.show.drawing import Glyphs, age, number, scale_of, share, window_tim
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
 from agents.show.reading import model_versions, newest_reports
+from agents.show.stability import NOT_KNOWN, Stability
 from agents.terminal_text import cell_len
 from schemas.codec import encode
 from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metric, WindowReport, report_key
@@ -26,7 +28,7 @@ from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
 from streams.pair_sums.lists import ranking_contribution
 from streams.ports import LastReport
 from streams.standing import standing_of, worst_first
-from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on
+from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on, stability_on
 from tests.support.pair_sums import sums_of_numbers, sums_of_sets
 from tests.support.publishing import FakeReports
 
@@ -61,11 +63,16 @@ def fleet(*versions: list[WindowReport], width: int = 80, metric: str | None = N
 
 
 def screen(
-    *reports: WindowReport, width: int = 80, metric: str | None = None, others: tuple[str, ...] = ()
+    *reports: WindowReport,
+    width: int = 80,
+    metric: str | None = None,
+    others: tuple[str, ...] = (),
+    stability: Stability = NOT_KNOWN,
 ) -> list[Text]:
     view = ModelView(
         reports=reports,
         standing=standing_of(reports),
+        stability=stability,
         metric=metric,
         others=others,
         confidence_level=0.95,
@@ -164,6 +171,46 @@ Other versions (--model-version): 2, 1
 
 def test_model_is_one_screen_of_windows_and_of_all_about_the_judged_one() -> None:
     assert FRAUD_SCREEN == plain(screen(*fraud_reports(), others=("2", "1")))
+
+
+def latencies(seed: int, *, count: int, slower: float = 1.0) -> list[float]:
+    rng = random.Random(seed)
+    return [slower * rng.lognormvariate(3.0, 0.5) for _ in range(count)]
+
+
+def stability_part(stability: Stability) -> str:
+    lines = plain(screen(*fraud_reports(), stability=stability))
+    return lines.partition("\n\nlatency and failures")[2].partition("\n\n")[0]
+
+
+STABILITY_PART = """ of the same windows
+1h from      Median  p99 [95 % interval]     Errors  Time-outs  Requests/s
+11-23 13:00  27.5ms  81.6ms [74.6ms, 109ms]    0.2%       0.1%       0.278
+11-23 12:00  20.4ms  57.1ms [48.3ms, -]          0%         0%       0.083
+latency against version 2, 11-23 12:00:
+  median 1.02x [0.95, 1.12], p99 0.87x [0.73, -]"""
+
+
+def test_latency_and_failures_of_the_same_windows_stand_beside_quality() -> None:
+    mine = [
+        stability_on(latencies(1, count=997, slower=1.35), start_ms=NOON_MS + HOUR_MS, failed=3, timed_out=1),
+        stability_on(latencies(2, count=300)),
+    ]
+    others = [stability_on(latencies(3, count=5_000), version="2")]
+    assert STABILITY_PART == stability_part(Stability(mine, "2", others))
+
+
+def test_versions_that_never_answered_in_one_window_are_compared_by_their_newest() -> None:
+    mine = [stability_on([30.0] * 500, start_ms=NOON_MS + HOUR_MS)]
+    others = [stability_on([20.0] * 500, version=""), stability_on([90.0] * 500, start_ms=NOON_MS - HOUR_MS)]
+    text = stability_part(Stability(mine, "", others))
+    assert '\nlatency against version "" at 11-23 12:00, 11-23 13:00:\n  median 1.49x [1.47, 1.51], p99' in text
+
+
+def test_version_that_sent_no_latency_and_never_failed_has_nothing_to_show() -> None:
+    assert "" == stability_part(Stability([stability_on([], without_latency=7)]))
+    failing = stability_part(Stability([stability_on([], without_latency=7, failed=1)]))
+    assert ["11-23", "12:00", "-", "-", "12.5%", "0%", "0.002"] == failing.splitlines()[2].split()
 
 
 REGRESSION_SCREEN = """\

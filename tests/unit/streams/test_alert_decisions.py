@@ -187,6 +187,15 @@ def test_figure_that_is_bounded_on_the_side_that_matters_alone_is_tested_by_it()
     assert Outcome.FINE is judge(dataclasses.replace(when, op=Op.LESS, value=400), seen, Surroundings()).outcome
 
 
+@pytest.mark.parametrize(("low", "outcome"), [(251.0, Outcome.BREACH), (249.0, Outcome.FINE)])
+def test_figure_that_no_label_can_move_is_tested_when_its_window_closes(low: float, outcome: Outcome) -> None:
+    slow = Condition(metric="latency_p99_ms", op=Op.MORE, value=250.0)
+    seen = window(90, 100, value=300.0, low=low, high=None, trials=None, possible=(300.0, 300.0), coverage=None)
+    closed = dataclasses.replace(seen, status=WindowStatus.PROVISIONAL)
+    assert (outcome, Grounds.CERTAIN) == _told(judge(slow, closed, Surroundings()))
+    assert (outcome, Grounds.FINAL) == _told(judge(slow, seen, Surroundings()))
+
+
 def test_relative_rule_compares_with_the_like_window_by_both_intervals() -> None:
     when = Condition(metric="accuracy", op=Op.LESS, value=-0.02)
     seen = window(850, 1000, value=0.85, low=0.83, high=0.87)
