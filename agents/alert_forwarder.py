@@ -165,7 +165,7 @@ class AlertForwarder:
         try:
             alert = read_alert(record.value)
         except Rejected as rejected:
-            if record.value is not None:
+            if record.value is not None and not record.is_history:
                 self.tally.unreadable += 1
                 _log.error("Stepping over partition %d, offset %d: %s", record.partition, record.offset, rejected)
             return
@@ -180,9 +180,10 @@ class AlertForwarder:
 
     def _wait(self, waiting: _Waiting) -> None:
         fingerprint = waiting.alert.fingerprint
-        self._drop(fingerprint)
+        overtaken = self._waiting.get(fingerprint)
+        self._bytes += len(waiting.published.value) - (len(overtaken.published.value) if overtaken else 0)
+        # In the place of the one it overtakes, so that what has waited longest is delivered first.
         self._waiting[fingerprint] = waiting
-        self._bytes += len(waiting.published.value)
         self._partition_of[fingerprint] = waiting.partition
 
     def _drop(self, fingerprint: str) -> None:

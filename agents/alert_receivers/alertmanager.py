@@ -28,7 +28,6 @@ class Alertmanager:
 
     name = "alertmanager"
     most_at_once = 64
-    keeps_state = True
 
     def __init__(self, settings: AlertmanagerSettings) -> None:
         self._members = [HttpPost(url.rstrip("/") + PATH, settings) for url in settings.urls]

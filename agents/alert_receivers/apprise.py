@@ -30,7 +30,6 @@ class Apprise:
 
     name = "apprise"
     most_at_once = 1
-    keeps_state = False
 
     def __init__(self, settings: AppriseSettings) -> None:
         self._services = _services(settings.urls_file)

@@ -59,15 +59,10 @@ class Refused(PermanentFailure):
 
 
 class Receiver(Protocol):
-    """Takes alerts, at most `most_at_once` in a call.
-
-    `keeps_state` is True for one that may be given the same alert again and again and tells people only when it is
-    news, as Alertmanager does; others are given news alone. Repeats are possible all the same.
-    """
+    """Takes alerts, at most `most_at_once` in a call. It may be given the same one again."""
 
     name: str
     most_at_once: int
-    keeps_state: bool
 
     async def deliver(self, alerts: Sequence[PublishedAlert]) -> None:
         """Hand over alerts; return when the receiver has taken all of them.

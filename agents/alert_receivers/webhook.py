@@ -34,7 +34,6 @@ class Webhook:
 
     name = "webhook"
     most_at_once = 1
-    keeps_state = False
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._post = HttpPost(_url(settings), settings)

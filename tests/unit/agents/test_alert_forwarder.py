@@ -25,6 +25,15 @@ from tests.support.alerts import an_alert, now_ms
 HOUR_MS = 3_600_000
 
 
+class ShiftedClock(SystemClock):
+    """The system's, with wall time that a test moves on."""
+
+    shift_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.shift_ms
+
+
 class FakeFeed:
     """A log of partitions in memory."""
 
@@ -71,8 +80,7 @@ class FakeReceiver:
 
     name = "fake"
 
-    def __init__(self, *, keeps_state: bool, most_at_once: int = 1) -> None:
-        self.keeps_state = keeps_state
+    def __init__(self, *, most_at_once: int = 1) -> None:
         self.most_at_once = most_at_once
         self.taken: list[Alert] = []
         self.batches: list[int] = []
@@ -90,9 +98,9 @@ class FakeReceiver:
 
 @contextlib.asynccontextmanager
 async def running(
-    feed: FakeFeed, receiver: FakeReceiver, notified: Notified | None = None
+    feed: FakeFeed, receiver: FakeReceiver, notified: Notified | None = None, clock: SystemClock | None = None
 ) -> AsyncIterator[AlertForwarder]:
-    forwarder = AlertForwarder(feed, receiver, notified=notified, clock=SystemClock())
+    forwarder = AlertForwarder(feed, receiver, notified=notified, clock=clock or SystemClock())
     work = asyncio.create_task(forwarder.run())
     try:
         yield forwarder
@@ -120,7 +128,7 @@ def away(_: Alert) -> Exception:
 
 
 async def test_offset_is_committed_only_when_everything_below_was_delivered() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    feed, receiver = FakeFeed(), FakeReceiver()
     receiver.refusal = lambda alert: NotTaken("no", Trouble.SERVER_ERROR, concerns_all=False) if (
         alert.labels["model"] == "stuck"
     ) else None  # fmt: skip
@@ -135,7 +143,7 @@ async def test_offset_is_committed_only_when_everything_below_was_delivered() ->
 
 
 async def test_only_the_latest_of_each_alert_waits_and_a_later_one_moves_the_commit_on() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    feed, receiver = FakeFeed(), FakeReceiver()
     receiver.refusal = away
     async with running(feed, receiver) as forwarder:
         for at in range(200):
@@ -151,9 +159,22 @@ async def test_only_the_latest_of_each_alert_waits_and_a_later_one_moves_the_com
         await until(lambda: 0.0 == forwarder.failing_seconds)
 
 
+async def test_what_has_waited_longest_is_delivered_first_although_it_was_sent_again() -> None:
+    feed, receiver = FakeFeed(), FakeReceiver()
+    receiver.refusal = away
+    async with running(feed, receiver) as forwarder:
+        feed.publish(an_alert("first"), an_alert("second"))
+        await until(lambda: 2 == forwarder.waiting)
+        feed.publish(an_alert("first"))
+        await until(lambda: bool(feed.committed) and feed.committed[-1][0][0] == 1)
+        receiver.refusal = lambda _: None
+        await until(lambda: 2 == len(receiver.taken))
+    assert ["first", "second"] == [alert.labels["model"] for alert in receiver.taken]
+
+
 async def test_nothing_is_read_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert_forwarder, "WAITING_BYTES", 3000)
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    feed, receiver = FakeFeed(), FakeReceiver()
     receiver.refusal = away
     async with running(feed, receiver) as forwarder:
         feed.publish(*(an_alert(f"m{at}") for at in range(10)))
@@ -165,7 +186,7 @@ async def test_nothing_is_read_while_too_much_waits(monkeypatch: pytest.MonkeyPa
 
 
 async def test_one_refused_alert_of_a_batch_is_stepped_over_and_the_others_are_taken() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True, most_at_once=64)
+    feed, receiver = FakeFeed(), FakeReceiver(most_at_once=64)
     receiver.refusal = lambda alert: Refused("400") if alert.labels["model"] == "m3" else None
     feed.publish(*(an_alert(f"m{at}") for at in range(5)))
     async with running(feed, receiver) as forwarder:
@@ -180,7 +201,7 @@ async def test_one_refused_alert_of_a_batch_is_stepped_over_and_the_others_are_t
 
 
 async def test_alert_that_fires_again_before_its_end_was_told_is_not_told_at_all() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    feed, receiver = FakeFeed(), FakeReceiver()
     async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)) as forwarder:
         feed.publish(an_alert())
         await until(lambda: 1 == len(receiver.taken))
@@ -194,10 +215,12 @@ async def test_alert_that_fires_again_before_its_end_was_told_is_not_told_at_all
 
 
 async def test_alert_that_lapses_is_told_as_resolved_and_that_is_noted_with_the_commit() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
-    lapsing = an_alert(ends_ms=now_ms() + 300)
-    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
+    feed, receiver, clock = FakeFeed(), FakeReceiver(), ShiftedClock()
+    lapsing = an_alert()
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS), clock):
         feed.publish(lapsing)
+        await until(lambda: 1 == len(receiver.taken))
+        clock.shift_ms = HOUR_MS // 2
         await until(lambda: 2 == len(receiver.taken))
         ended = receiver.taken[1]
         assert ("resolved", "monitor_silent", lapsing.ends_at) == (ended.status, ended.reason, ended.ends_at)
@@ -205,12 +228,13 @@ async def test_alert_that_lapses_is_told_as_resolved_and_that_is_noted_with_the_
 
 
 async def test_lapse_that_is_not_told_yet_is_not_noted_as_told() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
-    lapsing = an_alert(ends_ms=now_ms() + 300)
-    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)) as forwarder:
+    feed, receiver, clock = FakeFeed(), FakeReceiver(), ShiftedClock()
+    lapsing = an_alert()
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS), clock) as forwarder:
         feed.publish(lapsing)
         await until(lambda: 1 == len(receiver.taken))
         receiver.refusal = away
+        clock.shift_ms = HOUR_MS // 2
         await until(lambda: 1 == forwarder.waiting)
         feed.publish(an_alert("other", status="resolved"))
         await until(lambda: feed.committed[-1][0][0] == 2)
@@ -218,35 +242,42 @@ async def test_lapse_that_is_not_told_yet_is_not_noted_as_told() -> None:
 
 
 async def test_alert_does_not_lapse_while_what_prolongs_it_may_not_be_read_yet() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
-    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
-        feed.publish(an_alert(ends_ms=now_ms() + 200))
+    feed, receiver, clock = FakeFeed(), FakeReceiver(), ShiftedClock()
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS), clock):
+        feed.publish(an_alert())
         await until(lambda: 1 == len(receiver.taken))
         feed.is_caught_up = False
-        await asyncio.sleep(0.4)
-        assert 1 == len(receiver.taken)
-        feed.publish(an_alert())
+        clock.shift_ms = HOUR_MS // 2
+        feed.publish(an_alert("other", ends_ms=now_ms() + HOUR_MS))
+        await until(lambda: 2 == len(receiver.taken))
+        feed.publish(an_alert(ends_ms=now_ms() + HOUR_MS))
+        await until(lambda: feed.committed[-1][0][0] == 3)
         feed.is_caught_up = True
-        await asyncio.sleep(0.1)
-        assert 1 == len(receiver.taken)
+        feed.publish(an_alert("last", ends_ms=now_ms() + HOUR_MS))
+        await until(lambda: 3 == len(receiver.taken))
+    assert ["fraud", "other", "last"] == [alert.labels["model"] for alert in receiver.taken]
+    assert {"firing"} == {alert.status for alert in receiver.taken}
 
 
 async def test_history_is_not_delivered_but_known() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
-    feed.publish(an_alert("known"), is_history=True)
+    feed, receiver = FakeFeed(), FakeReceiver()
+    feed.publish(an_alert("known", ends_ms=now_ms() + HOUR_MS), is_history=True)
     feed.publish_bytes(b"{", is_history=True)
-    lapsed = an_alert("told before", ends_ms=now_ms() + 50)
+    lapsed = an_alert("told before")
     feed.publish(lapsed, is_history=True)
     feed.told_until = parse_time_ms(lapsed.ends_at)
-    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS)):
-        feed.publish(an_alert("known"), an_alert("new"))
+    clock = ShiftedClock()
+    clock.shift_ms = HOUR_MS // 2
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS), clock) as forwarder:
+        feed.publish(*(an_alert(model, ends_ms=now_ms() + HOUR_MS) for model in ("known", "new")))
         await until(lambda: bool(receiver.taken))
-        await asyncio.sleep(0.2)
+        await until(lambda: feed.committed[-1][0][0] == 5)
+        assert 0 == forwarder.tally.unreadable
         assert ["new"] == [alert.labels["model"] for alert in receiver.taken]
 
 
 async def test_alerts_of_partitions_that_others_own_now_are_left_to_them() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=False)
+    feed, receiver = FakeFeed(), FakeReceiver()
     notified = Notified(repeat_ms=HOUR_MS)
     async with running(feed, receiver, notified) as forwarder:
         feed.publish(an_alert("told"))
@@ -261,7 +292,7 @@ async def test_alerts_of_partitions_that_others_own_now_are_left_to_them() -> No
 
 
 async def test_kafka_that_refuses_ends_it_and_one_that_is_away_does_not() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver(keeps_state=True)
+    feed, receiver = FakeFeed(), FakeReceiver()
 
     async def refuse(offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
         raise TemporaryFailure("Kafka is away")
