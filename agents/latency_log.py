@@ -18,10 +18,10 @@ import numpy as np
 
 from streams.identity import EVERYTHING, HASH_BYTES
 from streams.stability.latency_buckets import BUCKETS
-from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_sums import LatencyTotals, sums_of_words
 from streams.stability.latency_words import WORD_BYTES
 
-__all__ = ["LONG_BYTES", "latency_totals", "packed_totals"]
+__all__ = ["LONG_BYTES", "logged_latencies", "packed_latencies"]
 
 LONG_BYTES = 8 * 1024
 """From here on words take more memory than what they add up to."""
@@ -32,15 +32,15 @@ _TOTAL = struct.Struct(">B8sQ16sBH")
 _BUCKET = np.dtype(">u2")
 
 
-def latency_totals(log: bytes) -> dict[bytes, LatencyTotals]:
-    """What all entries of a log add up to, by slice."""
+def logged_latencies(log: bytes) -> dict[bytes, dict[str, int]]:
+    """The sums of `streams.stability.latency_sums` that all entries of a log add up to, by slice."""
     words: dict[bytes, list[bytes]] = {}
-    totals: dict[bytes, LatencyTotals] = {}
+    totals: dict[bytes, dict[str, int]] = {}
     at = 0
     while at < len(log):
         if log[at] == _TOTALS:
             piece, total, at = _read_total(log, at)
-            totals[piece] = totals[piece] + total if piece in totals else total
+            _add(totals, piece, total.sums())
             continue
         _, slices, count = _GROUP.unpack_from(log, at)
         at += _GROUP.size
@@ -49,15 +49,21 @@ def latency_totals(log: bytes) -> dict[bytes, LatencyTotals]:
         words.setdefault(log[at:words_at], []).append(log[words_at:end])
         at = end
     for slices_of_words, parts in words.items():
-        total = LatencyTotals.of_words(b"".join(parts))
+        sums = sums_of_words(b"".join(parts))
         for piece in _pieces(slices_of_words):
-            totals[piece] = totals[piece] + total if piece in totals else total
+            _add(totals, piece, sums)
     return totals
 
 
-def packed_totals(totals: Mapping[bytes, LatencyTotals]) -> bytes:
+def packed_latencies(totals: Mapping[bytes, Mapping[str, int]]) -> bytes:
     """The entry that says what these slices add up to."""
-    return b"".join(_packed_total(piece, total) for piece, total in totals.items())
+    return b"".join(_packed_total(piece, LatencyTotals.from_sums(sums)) for piece, sums in totals.items())
+
+
+def _add(totals: dict[bytes, dict[str, int]], piece: bytes, sums: Mapping[str, int]) -> None:
+    known = totals.setdefault(piece, {})
+    for name, value in sums.items():
+        known[name] = known.get(name, 0) + value
 
 
 def _pieces(slices: bytes) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ import msgspec
 from redis import exceptions as redis_errors
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
-from agents.latency_log import LONG_BYTES, latency_totals, packed_totals
+from agents.latency_log import LONG_BYTES, logged_latencies, packed_latencies
 from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import Settings
@@ -43,7 +43,6 @@ from streams.ledger.parts import (
     SourceState,
 )
 from streams.ports import ChangedWindow, WindowCells
-from streams.stability.latency_sums import LatencyTotals
 
 __all__ = ["RedisLedger", "shard_tag"]
 
@@ -326,8 +325,8 @@ class RedisLedger:
                     cells[cell] = cells.get(cell, 0) + increment
                     if not cells[cell]:
                         del cells[cell]
-                for piece, totals in (await self._latencies(shard, window, latencies)).items():
-                    cells.update(((piece, SUM, name.encode()), total) for name, total in totals.sums().items())
+                for piece, sums in (await self._latencies(shard, window, latencies)).items():
+                    cells.update(((piece, SUM, name.encode()), total) for name, total in sums.items())
                 found.append(cells)
         return found
 
@@ -348,14 +347,14 @@ class RedisLedger:
                     await self._fold_pairs.run(self._client, self._keys[shard], *arguments)
         return totals
 
-    async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, LatencyTotals]:
+    async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, Mapping[str, int]]:
         """What the latencies of a window add up to; a log that has become long is put into one entry."""
         content = b"".join(log)
-        totals = latency_totals(content)
+        totals = logged_latencies(content)
         # The first entry may be such a one already: as long as it is, it does not become shorter.
         if len(content) - len(log[0] if log else b"") > LONG_BYTES:
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-            arguments = (window, len(log), digest, packed_totals(totals))
+            arguments = (window, len(log), digest, packed_latencies(totals))
             async with redis_failures(self._address):
                 await self._fold_latencies.run(self._client, self._keys[shard], *arguments)
         return totals

@@ -39,7 +39,7 @@ from streams.pair_sums.contribution import regression_contribution, score_contri
 from streams.pair_sums.delay import delay_name
 from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.ports import Cell, ChangedWindow, WindowCells
-from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_sums import sums_of_words
 from streams.stability.latency_words import NOTHING
 
 __all__ = ["FORGET_BUCKET_MS", "ReferenceLedger", "ReferenceShard"]
@@ -209,7 +209,7 @@ class _Draft:
         if word != NOTHING:
             start_ms = row.time_ms // terms.base_window_ms * terms.base_window_ms
             sums = self._cells[terms.counted_as, start_ms]
-            for name, increment in LatencyTotals.of_words(word).sums().items():
+            for name, increment in sums_of_words(word).items():
                 for piece in (EVERYTHING, *row.slices):
                     sums[piece, SUM, name.encode()] += increment
 

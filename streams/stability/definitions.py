@@ -20,21 +20,21 @@ STABILITY_DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             name: Definition(
                 f"Milliseconds that {thousandths / 10:g} % of the answers did not exceed, {_WITHIN}.",
                 _ALL,
-                "ranks of latencies by the binomial distribution; no upper end where these are too few",
+                "binomial ranks",
                 Better.LESS,
             )
             for name, thousandths in QUANTILES.items()
         },
         "latency_mean_ms": Definition("Mean of the same latencies, exact.", _ALL, GAMMA, Better.LESS),
         "latency_max_ms": Definition(
-            "The longest of the same latencies, within 1 %.", _ALL, "the bucket that it fell into", Better.LESS
+            "The longest of the same latencies, within 1 %.", _ALL, "its bucket", Better.LESS
         ),
         "error_rate": Definition(
             "Share of all requests, answered or failed, whose status is `error`.", _ALL, WILSON, Better.LESS
         ),
         "timeout_rate": Definition("Share of all requests whose status is `timeout`.", _ALL, WILSON, Better.LESS),
         "throughput_per_second": Definition(
-            "Requests a second over the length of the window, once it is over.", _ALL, "Poisson, exact"
+            "Requests a second over the length of the window, once it is over.", _ALL, "Poisson"
         ),
     }
 )

@@ -12,12 +12,13 @@ What stands for a bucket is within 1 % of everything in it. Latencies above two 
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BUCKETS", "FIRSTS_MS", "LARGEST_NS", "LASTS_MS", "MIDDLES_MS", "NS_PER_MS", "buckets_of"]
+__all__ = ["BUCKETS", "FIRSTS_MS", "LARGEST_NS", "LASTS_MS", "MIDDLES_MS", "NS_PER_MS", "bucket_of", "buckets_of"]
 
 NS_PER_MS = 1_000_000
 LARGEST_NS = 2 * 86_400 * 1000 * NS_PER_MS
@@ -34,6 +35,7 @@ def _starts_ns() -> Integers:
 
 _STARTS_NS = _starts_ns()
 """Of every bucket, and of the one that would come next."""
+_STARTS: Sequence[int] = _STARTS_NS.tolist()
 BUCKETS = len(_STARTS_NS) - 1
 """How many there are."""
 FIRSTS_MS: Sequence[float] = (_STARTS_NS[:-1] / NS_PER_MS).tolist()
@@ -45,6 +47,11 @@ MIDDLES_MS: Sequence[float] = [
     for first, last in zip(FIRSTS_MS, LASTS_MS, strict=True)
 ]
 """What stands for the latencies of each bucket: as far from its ends, in proportion; no digits that nobody knows."""
+
+
+def bucket_of(latency_ns: int) -> int:
+    """The bucket of one latency."""
+    return bisect.bisect_right(_STARTS, latency_ns) - 1
 
 
 def buckets_of(latencies_ns: Integers) -> Integers:

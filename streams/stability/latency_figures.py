@@ -7,6 +7,8 @@
 - **Mean** is exact. Its interval is the gamma interval of `mean_intervals`; with tails as long as latencies can have
   it claims too much.
 - **Maximum** is that of the latencies counted, to within 1 %. It says nothing of others: its interval is its bracket.
+
+Missing labels change nothing here, so `possible` is the value itself.
 """
 
 from __future__ import annotations
@@ -62,9 +64,9 @@ def latency_figures(totals: LatencyTotals, *, confidence_level: float) -> dict[s
     mean_ms = totals.total_ns / n / NS_PER_MS
     mean_square = float(counts @ _SQUARES[buckets]) / n
     interval = size_interval(mean_ms, mean_square, n=n, confidence_level=confidence_level)
-    figures["latency_mean_ms"] = Figure.of(mean_ms, interval, n=n)
-    bracket = _limits_ms(buckets[-1])
-    figures["latency_max_ms"] = Figure.of(MIDDLES_MS[buckets[-1]], bracket, n=n, bracket=bracket)
+    figures["latency_mean_ms"] = Figure.of(mean_ms, interval, n=n, possible=(mean_ms, mean_ms))
+    bracket, largest_ms = _limits_ms(buckets[-1]), MIDDLES_MS[buckets[-1]]
+    figures["latency_max_ms"] = Figure.of(largest_ms, bracket, n=n, possible=(largest_ms, largest_ms), bracket=bracket)
     return figures
 
 
@@ -79,6 +81,7 @@ def _quantile_figures(buckets: Sequence[int], seen: Sequence[int], *, confidence
         figures[name] = Figure(
             n=n,
             value=MIDDLES_MS[bucket],
+            possible=(MIDDLES_MS[bucket], MIDDLES_MS[bucket]),
             low=FIRSTS_MS[buckets[bisect.bisect_left(seen, low)]] if low else 0.0,
             high=LASTS_MS[buckets[bisect.bisect_left(seen, high)]] if high <= n else None,
             bracket=_limits_ms(bucket),

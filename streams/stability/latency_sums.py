@@ -16,10 +16,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from streams.stability.latency_buckets import BUCKETS, buckets_of
-from streams.stability.latency_words import latency_ns_of, numbers_of
+from streams.stability.latency_buckets import BUCKETS, bucket_of, buckets_of
+from streams.stability.latency_words import NOTHING, TIMED_OUT, WORD_BYTES, latency_ns_of, numbers_of
 
-__all__ = ["LATENCY_PREFIX", "LatencyTotals"]
+__all__ = ["LATENCY_PREFIX", "LatencyTotals", "sums_of_words"]
 
 LATENCY_PREFIX = "w"
 """Every name begins so, and no name of `streams.pair_sums` does."""
@@ -27,8 +27,12 @@ _TOTAL, _TIMED_OUT = "wn", "wo"
 
 _BUCKETS_A_NAME = 16
 _NAMES = -(-BUCKETS // _BUCKETS_A_NAME)
-_NO_COUNTS = bytes(8 * _BUCKETS_A_NAME)
+_COUNT_BITS = 64
+_NO_COUNTS = bytes(_COUNT_BITS // 8 * _BUCKETS_A_NAME)
 _HALF_BITS = 24
+
+FEW_WORDS = 32
+"""Up to here arrays cost more than they save."""
 
 Integers = npt.NDArray[np.int64]
 
@@ -94,3 +98,22 @@ class LatencyTotals:
         }
         named = {_TOTAL: self.total_ns, _TIMED_OUT: self.timed_out}
         return found | {name: value for name, value in named.items() if value}
+
+
+def sums_of_words(words: bytes) -> dict[str, int]:
+    """What `LatencyTotals.of_words` says of them, as `LatencyTotals.sums` does."""
+    if len(words) > FEW_WORDS * WORD_BYTES:
+        return LatencyTotals.of_words(words).sums()
+    sums: dict[str, int] = {}
+    for at in range(0, len(words), WORD_BYTES):
+        word = words[at : at + WORD_BYTES]
+        if word == TIMED_OUT:
+            sums[_TIMED_OUT] = sums.get(_TIMED_OUT, 0) + 1
+        elif word != NOTHING:
+            latency_ns = int.from_bytes(word, "big")
+            number, place = divmod(bucket_of(latency_ns), _BUCKETS_A_NAME)
+            name = f"{LATENCY_PREFIX}{number}"
+            sums[name] = sums.get(name, 0) + (1 << place * _COUNT_BITS)
+            if latency_ns:
+                sums[_TOTAL] = sums.get(_TOTAL, 0) + latency_ns
+    return sums

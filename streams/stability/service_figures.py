@@ -10,8 +10,6 @@ Missing labels change nothing here, so `possible` is the value itself.
 
 from __future__ import annotations
 
-import dataclasses
-
 from scipy import special
 
 from streams.quality.figure import Bounds, Figure, UndefinedReason
@@ -53,19 +51,21 @@ def service_figures(
     figures["throughput_per_second"] = (
         Figure.missing(unknown, n=requests) if unknown else _throughput(requests, window_seconds, confidence_level)
     )
-    return {name: _fixed(figure) for name, figure in figures.items()}
+    return figures
 
 
 def _rate(count: int, requests: int, confidence_level: float) -> Figure:
     if not requests:
         return Figure.missing(UndefinedReason.NO_REQUESTS)
     share = count / requests
-    return Figure.of(share, wilson_interval(share, requests, confidence_level=confidence_level), n=requests)
+    interval = wilson_interval(share, requests, confidence_level=confidence_level)
+    return Figure.of(share, interval, n=requests, possible=(share, share))
 
 
 def _throughput(requests: int, seconds: float, confidence_level: float) -> Figure:
     low, high = _poisson_limits(requests, confidence_level=confidence_level)
-    return Figure.of(requests / seconds, (low / seconds, high / seconds), n=requests)
+    rate = requests / seconds
+    return Figure.of(rate, (low / seconds, high / seconds), n=requests, possible=(rate, rate))
 
 
 def _poisson_limits(count: int, *, confidence_level: float) -> Bounds:
@@ -73,7 +73,3 @@ def _poisson_limits(count: int, *, confidence_level: float) -> Bounds:
     tail = (1.0 - confidence_level) / 2.0
     low = float(special.gammaincinv(count, tail)) if count else 0.0
     return low, float(special.gammaincinv(count + 1, 1.0 - tail))
-
-
-def _fixed(figure: Figure) -> Figure:
-    return figure if figure.value is None else dataclasses.replace(figure, possible=(figure.value, figure.value))

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.latency_log import latency_totals, packed_totals
+from agents.latency_log import logged_latencies, packed_latencies
 from streams.identity import EVERYTHING
 from streams.stability.latency_buckets import FIRSTS_MS, LARGEST_NS, LASTS_MS, MIDDLES_MS, NS_PER_MS, buckets_of
 from streams.stability.latency_figures import QUANTILES, latency_figures
-from streams.stability.latency_sums import LatencyTotals
+from streams.stability.latency_sums import LatencyTotals, sums_of_words
 from streams.stability.latency_words import NOTHING, TIMED_OUT, WORD_BYTES, latency_words
 
 LARGEST_MS = LARGEST_NS / NS_PER_MS
@@ -47,6 +47,7 @@ def test_any_order_split_and_merge_gives_the_same_sums(
 ) -> None:
     words = words_of(latencies_ms)
     expected = LatencyTotals.of_words(words).sums()
+    assert expected == sums_of_words(words)
     each = [words[at : at + WORD_BYTES] for at in range(0, len(words), WORD_BYTES)]
     shuffler.shuffle(each)
     split = [b"".join(each[at::parts]) for at in range(parts)]
@@ -75,9 +76,9 @@ def test_a_log_says_the_same_however_often_its_beginning_was_summed_up(
         each = b"".join(
             words[place : place + WORD_BYTES] for place in range(at * WORD_BYTES, len(words), (parts + 1) * WORD_BYTES)
         )
-        log = packed_totals(latency_totals(log)) + logged(each, names)
-    found = {piece: totals.sums() for piece, totals in latency_totals(log).items()}
-    assert dict.fromkeys((EVERYTHING, *(bytes([1 + at]) * 8 for at in range(slices))), expected) == found
+        log = packed_latencies(logged_latencies(log)) + logged(each, names)
+    expected_of = dict.fromkeys((EVERYTHING, *(bytes([1 + at]) * 8 for at in range(slices))), expected)
+    assert expected_of == logged_latencies(log)
 
 
 @given(st.integers(0, LARGEST_NS))
