@@ -21,7 +21,7 @@ import numpy.typing as npt
 from agents.good_records import GoodRecords
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import Purpose, Quota, draws_of
+from streams.explanation.sampling import TICK_SECONDS, Purpose, Quota, drawn, mixes_of
 from streams.identity import KEY_BYTES
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import MonitoredModel, Task
@@ -33,6 +33,8 @@ SHARE = {WhyAsked.WRONG: 0.5, WhyAsked.LOW_MARGIN: 0.25, WhyAsked.BASE: 0.25}
 """Of a model's budget."""
 MOST_PICKED = 200
 """Of one batch and purpose: while a rate is being learnt, a batch must not cost more than that."""
+COUNTED = 64
+"""Of one batch, evenly spread: what was seen is counted by these."""
 MOST_WAITING = 2000
 """Requests, pointers or lookups that nobody has taken yet."""
 MOST_CLASSES = 50
@@ -68,15 +70,37 @@ class Lookup:
 
 @dataclasses.dataclass(slots=True)
 class _Subject:
-    """What is known about one model's stream."""
+    """What is known about one model's stream. `seen` counts by predicted class since the last tick."""
 
     model: MonitoredModel
     per_minute: float
     wrong: Quota = dataclasses.field(default_factory=Quota)
+    low_candidates: Quota = dataclasses.field(default_factory=Quota)
     low_margin: Quota = dataclasses.field(default_factory=Quota)
-    low_asked: Quota = dataclasses.field(default_factory=Quota)
     base: dict[str, Quota] = dataclasses.field(default_factory=dict)
+    seen: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     margins: collections.deque[float] = dataclasses.field(default_factory=lambda: collections.deque(maxlen=MARGINS))
+
+    def tick(self, *, share: float, seconds: float) -> None:
+        """Let all rates follow what was seen."""
+        budgets = {why: self.per_minute * share * part for why, part in SHARE.items()}
+        seen = self.seen.total()
+        self.wrong = self.wrong.after(seen, per_minute=budgets[WhyAsked.WRONG] * CANDIDATES, seconds=seconds)
+        low = budgets[WhyAsked.LOW_MARGIN]
+        self.low_candidates = self.low_candidates.after(seen, per_minute=low / LOW_SHARE, seconds=seconds)
+        self.low_margin = self.low_margin.after(0, per_minute=low, seconds=seconds)
+        for text in list(self.seen)[: MOST_CLASSES - len(self.base)]:
+            self.base.setdefault(text, Quota())
+        each = budgets[WhyAsked.BASE] / max(len(self.base), 1)
+        self.base = {
+            text: quota.after(self.seen[text], per_minute=each, seconds=seconds) for text, quota in self.base.items()
+        }
+        self.seen.clear()
+
+    @property
+    def highest_base_rate(self) -> float:
+        """Of all predicted classes; nothing is asked for comparison before the first tick has told them."""
+        return max((quota.rate for quota in self.base.values()), default=0.0)
 
     def low_bound(self) -> float:
         """Margins up to it are low; none is before some are known."""
@@ -102,6 +126,7 @@ class ExplainSampler:
         self._topics = topics
         self._clock = clock
         self._looked_at: dict[Source, int] = {}
+        self._ticked_seconds: float | None = None
         self.share = 1.0
         """Of every budget that is this worker's."""
         self.label_rate = 0.0
@@ -140,86 +165,82 @@ class ExplainSampler:
         self._looked_at[source] = max(int(offsets[-1]), self._looked_at.get(source, -1))
         if first == len(offsets):
             return
+        batch = _Batch(source, self._topics[source.role], found, offsets, keys, mixes_of(keys)[first:], first)
         if source.role is Role.LABELS:
-            self._look_at_labels(found, keys, first)
-        else:
-            self._look_at_predictions(source, found, offsets, keys, first)
+            self._look_at_labels(batch)
+            return
+        self._count(batch)
+        self._draw_base(batch)
+        self._draw_low_margins(batch)
+        self._keep_pointers(batch)
 
-    def _look_at_labels(self, found: GoodRecords, keys: bytes, first: int) -> None:
+    def _look_at_labels(self, batch: _Batch) -> None:
         now = self._clock.monotonic_seconds()
-        texts, rate = found.texts, max(self.label_rate, self.pointer_rate)
-        chosen = np.flatnonzero(draws_of(keys, Purpose.WRONG)[first:] < rate) + first
-        for at in chosen[: self._room(self.lookups, len(chosen))].tolist():
-            label, text = found.records[at], texts[at]
+        chosen = batch.drawn(Purpose.WRONG, max(self.label_rate, self.pointer_rate))
+        for at in chosen[: self._room(self.lookups, len(chosen))]:
+            text = batch.found.texts[at]
             if text is not None:
-                key = keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
-                self.lookups.append(Lookup(key, int(found.times_ms[at]), label.model, text, now))
+                time_ms = int(batch.found.times_ms[at])
+                self.lookups.append(Lookup(batch.key(at), time_ms, batch.found.records[at].model, text, now))
 
-    def _look_at_predictions(
-        self, source: Source, found: GoodRecords, offsets: npt.NDArray[np.int64], keys: bytes, first: int
-    ) -> None:
-        names = [record.model for record in found.records[first:]]
-        for name in self._subjects.keys() & set(names):
-            places = np.array([at for at, each in enumerate(names, first) if each == name])
-            self.seen += len(places)
-            batch = _Batch(source, self._topics[source.role], found, offsets, keys, places)
-            subject = self._subjects[name]
-            self._draw_base(subject, batch)
-            if subject.model.task.counts_classes:
-                self._draw_low_margins(subject, batch)
-                self._keep_pointers(subject, batch)
+    def _count(self, batch: _Batch) -> None:
+        """Count some for all: to look at each record would cost more than everything else here."""
+        now = self._clock.monotonic_seconds()
+        records, texts = batch.found.records, batch.found.texts
+        stride = max(1, (len(records) - batch.first) // COUNTED)
+        # Not always from the first on, which may be of a kind of its own.
+        for at in range(batch.first + int(batch.mixes[0]) % stride, len(records), stride):
+            subject = self._subjects.get(records[at].model)
+            if subject is not None:
+                subject.seen[texts[at] or ""] += stride
+                self.seen += stride
+        if self._ticked_seconds is None:
+            self._ticked_seconds = now
+        elif now - self._ticked_seconds >= TICK_SECONDS:
+            for subject in self._subjects.values():
+                subject.tick(share=self.share, seconds=now - self._ticked_seconds)
+            self._ticked_seconds = now
 
-    def _draw_base(self, subject: _Subject, batch: _Batch) -> None:
+    def _draw_base(self, batch: _Batch) -> None:
         """For comparison, each predicted class apart."""
-        now = self._clock.monotonic_seconds()
-        texts = batch.found.texts
-        counted = collections.Counter([texts[at] or "" for at in batch.places.tolist()])
-        for text in counted.keys() - subject.base.keys():
-            if len(subject.base) < MOST_CLASSES:
-                subject.base[text] = Quota()
-        budget = self._budget(subject, WhyAsked.BASE) / max(len(subject.base), 1)
-        for text, quota in subject.base.items():
-            subject.base[text] = quota.after(counted.get(text, 0), per_minute=budget, now_seconds=now)
-        highest = max((subject.base[text].rate for text in counted.keys() & subject.base.keys()), default=0.0)
-        draws = batch.draws(Purpose.BASE)
-        for place in np.flatnonzero(draws < highest)[:MOST_PICKED].tolist():
-            at = int(batch.places[place])
-            text = texts[at] or ""
-            if text in subject.base and draws[place] < subject.base[text].rate:
-                subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, subject.base[text])
+        highest = max(subject.highest_base_rate for subject in self._subjects.values())
+        for at in batch.drawn(Purpose.BASE, highest):
+            subject, text = self._subjects.get(batch.found.records[at].model), batch.found.texts[at] or ""
+            quota = None if subject is None else subject.base.get(text)
+            if subject is not None and quota is not None and batch.is_drawn(at, Purpose.BASE, quota.rate):
+                subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, quota, quota.rate)
 
-    def _draw_low_margins(self, subject: _Subject, batch: _Batch) -> None:
+    def _draw_low_margins(self, batch: _Batch) -> None:
         """Of ten times as many as are wanted, the tenth with the lowest margin."""
-        now = self._clock.monotonic_seconds()
-        budget = self._budget(subject, WhyAsked.LOW_MARGIN)
-        subject.low_margin = subject.low_margin.after(len(batch.places), per_minute=budget / LOW_SHARE, now_seconds=now)
-        subject.low_asked = subject.low_asked.after(0, per_minute=budget, now_seconds=now)
-        for place in np.flatnonzero(batch.draws(Purpose.LOW_MARGIN) < subject.low_margin.rate)[:MOST_PICKED].tolist():
-            at = int(batch.places[place])
+        highest = max(subject.low_candidates.rate for subject in self._subjects.values())
+        for at in batch.drawn(Purpose.LOW_MARGIN, highest):
+            subject = self._subjects.get(batch.found.records[at].model)
+            if subject is None or not subject.model.task.counts_classes:
+                continue
+            rate = subject.low_candidates.rate
             margin = _margin(batch.found.records[at], subject.model)
-            if margin is None:
+            if margin is None or not batch.is_drawn(at, Purpose.LOW_MARGIN, rate):
                 continue
             if margin <= subject.low_bound():
-                asked = dataclasses.replace(subject.low_asked, rate=subject.low_margin.rate)
-                subject.low_asked = self._ask(subject, batch, at, WhyAsked.LOW_MARGIN, asked)
+                subject.low_margin = self._ask(subject, batch, at, WhyAsked.LOW_MARGIN, subject.low_margin, rate)
             subject.margins.append(margin)
 
-    def _keep_pointers(self, subject: _Subject, batch: _Batch) -> None:
+    def _keep_pointers(self, batch: _Batch) -> None:
         """Of some, where they stand, for the label that may come."""
-        budget = self._budget(subject, WhyAsked.WRONG) * CANDIDATES
-        now = self._clock.monotonic_seconds()
-        subject.wrong = subject.wrong.after(len(batch.places), per_minute=budget, now_seconds=now)
-        chosen = np.flatnonzero(batch.draws(Purpose.WRONG) < subject.wrong.rate)
-        subject.wrong, kept = subject.wrong.spend(min(len(chosen), MOST_PICKED))
-        kept = self._room(self.pointers, kept)
-        for place in chosen[:kept].tolist():
-            at = int(batch.places[place])
+        chosen = batch.drawn(Purpose.WRONG, self.pointer_rate)
+        for at in chosen[: self._room(self.pointers, len(chosen))]:
+            subject = self._subjects.get(batch.found.records[at].model)
+            if subject is None or not subject.model.task.counts_classes:
+                continue
+            if not batch.is_drawn(at, Purpose.WRONG, subject.wrong.rate):
+                continue
             request = batch.request(at, subject, WhyAsked.WRONG, subject.wrong.rate)
-            if request is not None:
+            subject.wrong, kept = subject.wrong.spend(1 if request is not None else 0)
+            if request is not None and kept:
                 self.pointers.append(Pointer(batch.key(at), int(batch.found.times_ms[at]), request))
 
-    def _ask(self, subject: _Subject, batch: _Batch, at: int, reason: WhyAsked, quota: Quota) -> Quota:
-        request = batch.request(at, subject, reason, quota.rate)
+    def _ask(self, subject: _Subject, batch: _Batch, at: int, reason: WhyAsked, quota: Quota, rate: float) -> Quota:
+        request = batch.request(at, subject, reason, rate)
         if request is None:
             return quota
         quota, asked = quota.spend(1)
@@ -229,28 +250,31 @@ class ExplainSampler:
             self.dropped += 1
         return quota
 
-    def _budget(self, subject: _Subject, reason: WhyAsked) -> float:
-        return subject.per_minute * SHARE[reason] * self.share
-
     def _room(self, waiting: collections.deque[Any], wanted: int) -> int:
         return min(wanted, MOST_WAITING - len(waiting), MOST_PICKED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """The predictions of one model in a batch: `places` among all of its records."""
+    """A batch from its record `first` on, to which `mixes` belong."""
 
     source: Source
     topic: str
     found: GoodRecords
     offsets: npt.NDArray[np.int64]
     keys: bytes
-    places: npt.NDArray[np.int64]
+    mixes: npt.NDArray[np.uint64]
+    first: int
 
-    def draws(self, purpose: Purpose) -> npt.NDArray[np.float64]:
-        """For each place."""
-        drawn: npt.NDArray[np.float64] = draws_of(self.keys, purpose)[self.places]
-        return drawn
+    def drawn(self, purpose: Purpose, rate: float) -> list[int]:
+        """The places of records that are drawn, and not more than one batch may cost."""
+        places: list[int] = (drawn(self.mixes, purpose, rate)[:MOST_PICKED] + self.first).tolist()
+        return places
+
+    def is_drawn(self, at: int, purpose: Purpose, rate: float) -> bool:
+        """Whether one record is."""
+        place = at - self.first
+        return bool(len(drawn(self.mixes[place : place + 1], purpose, rate)))
 
     def key(self, at: int) -> bytes:
         """Of one record."""

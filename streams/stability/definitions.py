@@ -26,9 +26,7 @@ STABILITY_DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             for name, thousandths in QUANTILES.items()
         },
         "latency_mean_ms": Definition("Mean of the same latencies, exact.", _ALL, GAMMA, Better.LESS),
-        "latency_max_ms": Definition(
-            "The longest of the same latencies, within 1 %.", _ALL, "its bucket", Better.LESS
-        ),
+        "latency_max_ms": Definition("The longest of the same latencies, within 1 %.", _ALL, "its bucket", Better.LESS),
         "error_rate": Definition(
             "Share of all requests, answered or failed, whose status is `error`.", _ALL, WILSON, Better.LESS
         ),
