@@ -12,7 +12,7 @@ Whoever reads a window whose log is long puts one entry in the place of all othe
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from streams.stability.latency_buckets import BUCKETS
 from streams.stability.latency_sums import LatencyTotals, sums_of_words
 from streams.stability.latency_words import WORD_BYTES
 
-__all__ = ["LONG_BYTES", "logged_latencies", "packed_latencies"]
+__all__ = ["LONG_BYTES", "is_long", "logged_latencies", "packed_latencies"]
 
 LONG_BYTES = 8 * 1024
 """From here on words take more memory than what they add up to."""
@@ -53,6 +53,11 @@ def logged_latencies(log: bytes) -> dict[bytes, dict[str, int]]:
         for piece in _pieces(slices_of_words):
             _add(totals, piece, sums)
     return totals
+
+
+def is_long(log: Sequence[bytes]) -> bool:
+    """Whether what is not summed up yet takes more memory than its sums would."""
+    return sum(len(entry) for entry in log if entry[0] != _TOTALS) > LONG_BYTES
 
 
 def packed_latencies(totals: Mapping[bytes, Mapping[str, int]]) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 from redis import exceptions as redis_errors
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
-from agents.latency_log import LONG_BYTES, logged_latencies, packed_latencies
+from agents.latency_log import is_long, logged_latencies, packed_latencies
 from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import Settings
@@ -318,7 +318,8 @@ class RedisLedger:
             chunk = packed[at : at + WINDOWS_AT_ONCE]
             async with redis_failures(self._address):
                 reply = await self._cells.run(self._client, self._keys[shard], *chunk)
-            for window, (fields, pairs, latencies) in zip(chunk, _threes(reply), strict=True):
+            replies = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+            for window, (fields, pairs, latencies) in zip(chunk, replies, strict=True):
                 cells = {_cell(field): int(count) for field, count in _pairs(fields)}
                 for (piece, name), increment in (await self._logged(shard, window, pairs)).items():
                     cell = (piece, SUM, name.encode())
@@ -351,8 +352,7 @@ class RedisLedger:
         """What the latencies of a window add up to; a log that has become long is put into one entry."""
         content = b"".join(log)
         totals = logged_latencies(content)
-        # The first entry may be such a one already: as long as it is, it does not become shorter.
-        if len(content) - len(log[0] if log else b"") > LONG_BYTES:
+        if is_long(log):
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             arguments = (window, len(log), digest, packed_latencies(totals))
             async with redis_failures(self._address):
@@ -390,10 +390,6 @@ def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
     if len(packed) != CELL_BYTES:
         return piece, SUM, rest
     return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
-
-
-def _threes(flat: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 from redis.asyncio import Redis
 
+from agents import latency_log as latency_log_module
 from agents import redis_ledger as redis_ledger_module
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
@@ -62,7 +63,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
     """Whether logged pairs and latencies are put into the sums never, at times or whenever they are read."""
     for seed in range(4):
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", log_bytes)
-        monkeypatch.setattr(redis_ledger_module, "LONG_BYTES", log_bytes)
+        monkeypatch.setattr(latency_log_module, "LONG_BYTES", log_bytes)
         rng, prefix = random.Random(seed), f"history-{seed}"
         models = draw(rng)
         kept = kept_labels(models)
@@ -76,7 +77,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
         left = {key async for key in client.scan_iter(match=b"{history-%d:*" % seed)}
         assert not [key for key in left if key.endswith(b":entries") or b":overdue" in key]
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", 0)
-        monkeypatch.setattr(redis_ledger_module, "LONG_BYTES", 0)
+        monkeypatch.setattr(latency_log_module, "LONG_BYTES", 0)
         for shard in range(SHARDS):
             windows = await reference.windows(shard)
             # Several readers at once may put the same pairs into the sums.
