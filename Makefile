@@ -51,7 +51,7 @@ test: setup ## every check and every test, on a real Kafka and a real Redis
 	$(BIN)/pytest -q --durations=15 --cov --cov-report=term
 
 demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights being judged as their labels land
-	@$(STACK) run -- $(BIN)/latelabel demo $(if $(LOOK),--look)
+	@$(STACK) run -- $(BIN)/latelabel demo $(if $(LOOK),--look) $(if $(LEAK),--leak)
 
 up: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## Kafka and Redis in the foreground, their addresses printed
 	@$(STACK) up

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 
 from agents.demo.configuration import write_configuration
+from agents.demo.leak import run_leak_demo, write_leak_configuration
 from agents.demo.processes import CommandFailed
 from agents.demo.run import Demo, DemoFailed, run_demo
-from agents.settings import environment, load_settings
+from agents.settings import KafkaSettings, environment, load_settings
 from schemas.topics import TOPICS
 
 __all__ = ["demo"]
@@ -41,8 +42,9 @@ CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "deploy" / "demo"
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep configuration, logs, counts and reports in this folder.",
 )
+@click.option("--leak", is_flag=True, help="Instead: serve a model that leaks, under a probe, until the alert comes.")
 @click.option("--look", is_flag=True, help="Keep the page at the end, until Ctrl+C.")
-def demo(speed: float, days: int | None, data: Path, keep: Path | None, look: bool) -> None:
+def demo(speed: float, days: int | None, data: Path, keep: Path | None, leak: bool, look: bool) -> None:
     """Judge real flights as they land, and recount every figure.
 
     Needs a Kafka and a Redis of its own, named by LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL;
@@ -52,7 +54,10 @@ def demo(speed: float, days: int | None, data: Path, keep: Path | None, look: bo
     folder.mkdir(parents=True, exist_ok=True)
     worth_a_look = keep is not None
     try:
-        equal = asyncio.run(run_demo(_prepare(folder, data, speed=speed, days=days, look=look)))
+        if leak:
+            equal = asyncio.run(run_leak_demo(*_prepare_leak(folder, data)))
+        else:
+            equal = asyncio.run(run_demo(_prepare(folder, data, speed=speed, days=days, look=look)))
         worth_a_look |= not equal
     except (asyncio.CancelledError, KeyboardInterrupt):
         click.echo("\nInterrupted; everything is stopped.", err=True)
@@ -87,6 +92,23 @@ def _prepare(folder: Path, data: Path, *, speed: float, days: int | None, look: 
         page=f"http://127.0.0.1:{port}",
         stays=look,
     )
+
+
+def _prepare_leak(folder: Path, data: Path) -> tuple[Demo, KafkaSettings]:
+    """Likewise, for the model that leaks."""
+    configuration, port = folder / "latelabel.yaml", _free_port()
+    write_leak_configuration(configuration, rules=data.parent / "rules/resources.yaml", web_port=port)
+    kafka = load_settings(configuration, environment()).kafka
+    demo = Demo(
+        brokers=kafka.address,
+        topics={role: kafka.topic(role) for role in TOPICS},
+        configuration=configuration,
+        data=data,
+        folder=folder,
+        speed=1.0,
+        page=f"http://127.0.0.1:{port}",
+    )
+    return demo, kafka
 
 
 def _free_port() -> int:

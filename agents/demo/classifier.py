@@ -30,7 +30,9 @@ __all__ = [
     "NEGATIVE",
     "POSITIVE",
     "DelayModel",
+    "FlightModel",
     "Prediction",
+    "learn",
     "learn_and_predict",
 ]
 
@@ -112,29 +114,42 @@ class DelayModel:
         return table
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlightModel:
+    """A model that has learned, with the score from which it says `late`."""
+
+    delays: DelayModel
+    threshold: float
+
+    def predict(self, flights: Sequence[Flight]) -> list[Prediction]:
+        """Say of each flight whether it will be late."""
+        scores = self.delays.predict_proba(_rows(flights))[:, 1].tolist()
+        return [
+            Prediction(flight, POSITIVE if score > self.threshold else NEGATIVE, round(score, 4))
+            for flight, score in zip(flights, scores, strict=True)
+        ]
+
+
+def learn(flights: Sequence[Flight]) -> FlightModel:
+    """Learn from the flights before `LEARN_UNTIL`. The same flights give the same model in every run."""
+    seen = [flight for flight in flights if flight.scheduled_departure.date() < LEARN_UNTIL]
+    late = np.array([flight.arrives_late is True for flight in seen])
+    taught = np.array([flight.arrives_late is not None for flight in seen])
+    return FlightModel(DelayModel(_rows(seen), late, taught=taught), float(late[taught].mean()))
+
+
 def learn_and_predict(flights: Sequence[Flight], model_file: Path | None = None) -> list[Prediction]:
     """Learn from the flights before `LEARN_UNTIL` and predict all others, in the order given.
-
-    The same flights give the same predictions in every run.
 
     Args:
         model_file: where the model is kept, as a pickle.
     """
-    named = [features(flight) for flight in flights]
-    rows = np.array([[row[name] for name in FEATURES] for row in named], dtype=object)
-    seen = np.array([flight.scheduled_departure.date() < LEARN_UNTIL for flight in flights])
-    late = np.array([flight.arrives_late is True for flight in flights])
-    taught = np.array([flight.arrives_late is not None for flight in flights])[seen]
-    model = DelayModel(rows[seen], late[seen], taught=taught)
+    model = learn(flights)
     if model_file is not None:
-        model_file.write_bytes(pickle.dumps(model))
-    scores = model.predict_proba(rows[~seen])[:, 1]
-    threshold = late[seen][taught].mean()
-    return [
-        Prediction(flight, POSITIVE if score > threshold else NEGATIVE, round(score, 4))
-        for flight, score in zip(
-            (flight for flight, known in zip(flights, seen, strict=True) if not known),
-            scores.tolist(),
-            strict=True,
-        )
-    ]
+        model_file.write_bytes(pickle.dumps(model.delays))
+    return model.predict([flight for flight in flights if flight.scheduled_departure.date() >= LEARN_UNTIL])
+
+
+def _rows(flights: Sequence[Flight]) -> NDArray[np.object_]:
+    named = [features(flight) for flight in flights]
+    return np.array([[row[name] for name in FEATURES] for row in named], dtype=object)

@@ -32,7 +32,7 @@ from agents.explainer.in_words import in_words
 from schemas.window_report import WindowReport
 from streams.reports import Report
 
-__all__ = ["Demo", "DemoFailed", "run_demo"]
+__all__ = ["Demo", "DemoFailed", "cancelled_by_signals", "check_kafka_is_unused", "run_demo"]
 
 
 class DemoFailed(Exception):
@@ -78,9 +78,9 @@ async def run_demo(demo: Demo) -> bool:
         DemoFailed, CommandFailed: what was in the way.
         asyncio.CancelledError: SIGINT or SIGTERM came; all child processes are gone.
     """
-    with _cancelled_by_signals():
+    with cancelled_by_signals():
         commands = Commands(configuration=demo.configuration, folder=demo.folder)
-        await _check_kafka_is_unused(demo)
+        await check_kafka_is_unused(demo)
         await commands.run("topics", "create")
         async with commands.running("worker") as worker:
             print(f"A worker judges and serves its page at {demo.page}", flush=True)
@@ -126,7 +126,7 @@ async def _replay(demo: Demo, commands: Commands, worker: Process, timeline: Tim
 
 
 @contextlib.contextmanager
-def _cancelled_by_signals() -> Iterator[None]:
+def cancelled_by_signals() -> Iterator[None]:
     """Let the first SIGINT or SIGTERM cancel the running task; more of them cannot disturb the cleaning up."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -154,7 +154,7 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-async def _check_kafka_is_unused(demo: Demo) -> None:
+async def check_kafka_is_unused(demo: Demo) -> None:
     """Refuse a Kafka that already has our topics: whatever they hold, it is not the demo's."""
     admin = AIOKafkaAdminClient(bootstrap_servers=demo.brokers)
     try:
