@@ -66,7 +66,7 @@ def test_every_final_figure_is_equal_to_scikit_learns_recount_and_on_the_page(tm
         assert [] == survivors(output)
     text = output.read_text()
     assert 0 == code, text
-    for what in ("cells", "fates", "figures of the final reports"):
+    for what in ("cells", "fates", "figures of the final reports", "figures of requests and failures"):
         found = re.search(rf"{what}: ([\d,]+) compared, ([\d,]+) equal", text)
         assert found, text
         assert found[1] == found[2] != "0"
