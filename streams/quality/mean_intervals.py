@@ -39,6 +39,10 @@ SMALLEST_CUBE_ROOT = 0.05
 """Of a chi-squared quantile over its degrees of freedom, where the approximation would pass zero."""
 
 SQUARED_CV_OF_NORMAL_SQUARES = 2.0
+ANYWHERE = 1.0 / 12.0
+"""Variance of what may be anything between 0 and 1."""
+ROUNDING = 1e-9
+"""A variance of shares that may be none."""
 
 
 def size_interval(
@@ -86,11 +90,16 @@ def share_interval(mean: float, mean_square: float, *, n: int, confidence_level:
 
     >>> low, high = share_interval(0.5, 0.3, n=100, confidence_level=0.95)
     >>> round(low, 3), round(high, 3)
-    (0.456, 0.544)
+    (0.455, 0.545)
     """
-    # The pseudo-observation may lie anywhere, so that equal shares do not pass for certainty.
-    variance = max(0.0, mean_square - mean * mean) + ((mean - 0.5) ** 2 + 1.0 / 12.0) / n
     shrunk = (n * mean + 0.5) / (n + 1.0)
+    spread = mean_square - mean * mean
+    # The pseudo-observation is 0 or 1, as the mean would have it, or varies as if anywhere between. Where all shares
+    # are equal, and would pass for certainty, it does lie anywhere.
+    unseen = max(shrunk * (1.0 - shrunk), ANYWHERE)
+    if spread <= ROUNDING:
+        unseen = (mean - 0.5) ** 2 + ANYWHERE
+    variance = max(0.0, spread) + unseen / n
     return wilson_interval(mean, n * shrunk * (1.0 - shrunk) / variance, confidence_level=confidence_level)
 
 

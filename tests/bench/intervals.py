@@ -7,7 +7,11 @@ known, and p says how hard it is:
 
 - counts: a model of two classes, and one of three, that is right with probability p whatever the class;
 - scores: labels that are positive with probability p, and calibrated scores that tell them apart fairly well;
-- numbers: labels and errors of a normal shape, where p does not matter.
+- numbers: labels and errors of a normal shape, where p does not matter;
+- sets: of five classes, each of which is right with probability p; half of the predictions err three times as often as
+  the others;
+- rankings: of twenty items, in which each of one to three relevant ones stands with probability p, early ranks being
+  likelier; the first ten count.
 
 `thin` rows have n * min(p, 1 - p) below 10: fewer than ten of one kind are to be expected.
 """
@@ -23,9 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.quality.classification import BINARY_METRICS, MULTICLASS_METRICS, binary_figures, multiclass_figures
 from streams.quality.confusion import ConfusionMatrix
 from streams.quality.figure import Figure
+from streams.quality.multilabel import MULTILABEL_METRICS, multilabel_figures
+from streams.quality.ranking import RANKING_METRICS, ranking_figures
 from streams.quality.regression import REGRESSION_METRICS, regression_figures
 from streams.quality.scores import SCORE_METRICS, binary_score_figures
 
@@ -38,6 +45,8 @@ LEAST_EXPECTED = 10
 CONFIDENCE_LEVEL = 0.95
 PAIRS = 2_000
 """Of a population of scores or numbers; its own figures are the truth."""
+CLASSES, ITEMS = 5, 20
+"""Of sets, and of rankings."""
 SEED = 20_261_125
 
 _Windows = Callable[[np.random.Generator, int, int], Iterator[Mapping[str, Figure]]]
@@ -71,7 +80,7 @@ class _Model:
 def coverage_rows(*, sizes: Sequence[int] = SIZES, windows: int) -> Iterator[Row]:
     """Simulate `windows` windows of each case."""
     for p in PROBABILITIES:
-        for model in (_two_classes(p), _three_classes(p), _scores(p)):
+        for model in (_two_classes(p), _three_classes(p), _scores(p), _sets(p), _rankings(p)):
             for n in sizes:
                 yield from _rows(model, n, p, windows)
     for n in sizes:
@@ -161,6 +170,44 @@ def _numbers() -> _Model:
         return regression_figures(sums, confidence_level=CONFIDENCE_LEVEL)
 
     return _of_sums("numbers", REGRESSION_METRICS, pairs, figures)
+
+
+def _sets(p: float) -> _Model:
+    generator = np.random.default_rng(SEED)
+    true = generator.random((PAIRS, CLASSES)) < 0.4
+    errors = (1 - p) * np.where(np.arange(PAIRS) % 2, 0.5, 1.5)
+    predicted = true ^ (generator.random((PAIRS, CLASSES)) < errors[:, np.newaxis])
+    pairs = [
+        multilabel_contribution(
+            found=_hashes(label & answer), invented=_hashes(answer & ~label), missed=_hashes(label & ~answer)
+        )
+        for label, answer in zip(true, predicted, strict=True)
+    ]
+
+    def figures(sums: Mapping[str, int]) -> Mapping[str, Figure]:
+        return multilabel_figures(sums, class_names=(), unlabelled=0, confidence_level=CONFIDENCE_LEVEL)
+
+    return _of_sums("sets", MULTILABEL_METRICS, pairs, figures)
+
+
+def _hashes(classes: npt.NDArray[np.bool_]) -> list[bytes]:
+    return [bytes([number]) * 8 for number in np.flatnonzero(classes).tolist()]
+
+
+def _rankings(p: float) -> _Model:
+    generator = np.random.default_rng(SEED)
+    chances = 0.8 ** np.arange(ITEMS)
+    pairs = []
+    for _ in range(PAIRS):
+        relevant = int(generator.integers(1, 4))
+        ranked = int(generator.binomial(relevant, p))
+        ranks = generator.choice(ITEMS, size=ranked, replace=False, p=chances / chances.sum()) + 1
+        pairs.append(ranking_contribution(sorted(ranks.tolist()), relevant=relevant))
+
+    def figures(sums: Mapping[str, int]) -> Mapping[str, Figure]:
+        return ranking_figures(sums, at_k=10, confidence_level=CONFIDENCE_LEVEL)
+
+    return _of_sums("rankings", RANKING_METRICS, pairs, figures)
 
 
 def _of_sums(

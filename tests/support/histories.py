@@ -167,6 +167,20 @@ def kept_labels(models: Mapping[str, MonitoredModel]) -> int:
     return MAX_LABELS_OF_RANKINGS if has_rankings else MAX_LABELS
 
 
+def _answer(rng: random.Random, model: MonitoredModel) -> str | tuple[str, ...]:
+    return drawn_list(rng, model.task) if model.task.takes_lists else rng.choice(CLASSES)
+
+
+def _outcomes(rng: random.Random, *, takes_lists: bool) -> list[tuple[str | tuple[str, ...], str | None]]:
+    """What is true, and for which model. Lists differ in so many ways that two of one time have to be asked for."""
+    outcomes = []
+    for _ in range(2 if takes_lists and rng.random() < 0.2 else 1):
+        is_list = takes_lists and rng.random() < 0.6
+        label = drawn_list(rng, Task.MULTILABEL) if is_list else rng.choice(CLASSES)
+        outcomes.append((label, rng.choice([None, None, "A", "B"])))
+    return outcomes
+
+
 def drawn_list(rng: random.Random, task: Task) -> tuple[str, ...]:
     """A set of classes, or a ranking in which an item may stand twice."""
     if task is Task.RANKING:
@@ -186,12 +200,6 @@ def draw_history(
     records: list[tuple[float, Record]] = []
     takes_lists = any(model.task.takes_lists for model in models.values())
 
-    def answer(model: MonitoredModel) -> str | tuple[str, ...]:
-        return drawn_list(rng, model.task) if model.task.takes_lists else rng.choice(CLASSES)
-
-    def outcome() -> str | tuple[str, ...]:
-        return drawn_list(rng, Task.MULTILABEL) if takes_lists and rng.random() < 0.6 else rng.choice(CLASSES)
-
     def put(record: Prediction | Label) -> None:
         delays = [rng.uniform(0, disorder_ms) for _ in range(rng.choice([1, 1, 2]))]
         records.extend((record.time_ms + delay_ms, record) for delay_ms in delays)
@@ -203,17 +211,18 @@ def draw_history(
                 continue
             time_ms = START_MS + rng.randrange(60) * UNIT_MS + rng.choice([0, 0, 1])
             country = rng.choice(["DE", "FR"])
-            put(Prediction(f"id-{number}", model.name, time_ms, answer(model), country=country))
+            put(Prediction(f"id-{number}", model.name, time_ms, _answer(rng, model), country=country))
             if is_contested:
                 later_ms = time_ms + rng.choice([0, 1, 10, 40]) * UNIT_MS
-                put(Prediction(f"id-{number}", model.name, later_ms, answer(model), country=country))
+                put(Prediction(f"id-{number}", model.name, later_ms, _answer(rng, model), country=country))
             if rng.random() < 0.2:
                 put(Prediction(f"id-{number}", model.name, time_ms - rng.randrange(3), "", failed=True))
             for _ in range(rng.choice([5, 7]) if is_contested else rng.choice([0, 1, 1, 2, 3])):
                 low, high = -model.allowed_skew_ms // UNIT_MS - 2, model.label_horizon_ms // UNIT_MS + 3
                 delay = rng.choice([rng.randint(low, high), rng.randint(low, low + 8), rng.randint(high - 6, high)])
                 label_ms = time_ms + delay * UNIT_MS + rng.choice([0, 0, -1, 1])
-                put(Label(f"id-{number}", label_ms, outcome(), rng.choice([None, None, "A", "B"])))
+                for label, addressed in _outcomes(rng, takes_lists=takes_lists):
+                    put(Label(f"id-{number}", label_ms, label, addressed))
     records += [(START_MS + rng.randrange(60) * UNIT_MS, None) for _ in range(rng.randrange(3))]
     answer_of_a = drawn_list(rng, models["A"].task) if models["A"].task.takes_lists else "x"
     records += [_passer_by(rng, number, answer_of_a) for number in range(rng.randrange(6))]

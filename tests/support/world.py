@@ -131,7 +131,7 @@ async def _cells_by_slice(ledger: Ledger, models: Iterable[str]) -> Mapping[byte
     cells: dict[bytes, Cells] = collections.defaultdict(collections.Counter)
     async for window, (piece, label, predicted), count in _counts(ledger, models):
         if label != SUM:
-            cells[piece][*window, TEXTS[label], TEXTS[predicted]] += count
+            cells[piece][*window, TEXTS.get(label, label.hex()), TEXTS[predicted]] += count
     return cells
 
 

@@ -257,7 +257,7 @@ subset_accuracy, newest windows first, UTC
   local      0.667   1.000  0.800       2
 
   subset_accuracy 0.667 [0.354, 0.879]  f1_micro        0.842 [0.624, 0.945]
-  hamming_loss    0.167 [0.059, 0.388]  precision_macro 0.833 [0.532, 0.969]
+  hamming_loss    0.167 [0.061, 0.382]  precision_macro 0.833 [0.532, 0.969]
   precision_micro 0.889 [0.569, 0.980]  recall_macro    0.875 [0.505, 0.964]
   recall_micro    0.800 [0.548, 0.930]  f1_macro        0.829 [0.562, 0.928]
 """
@@ -277,17 +277,17 @@ RANKING_SCREEN = """\
 shop                                                             reported 3m ago
 
 ndcg_at_k, newest windows first, UTC
-1h from      State       Value [95 % interval]  0.298        0.790   n  Labelled
-11-23 12:00  labels due  0.559 [0.298, 0.790]   ━━━━━━━━━●━━━━━━━━  10      100%
+1h from      State       Value [95 % interval]  0.291        0.796   n  Labelled
+11-23 12:00  labels due  0.559 [0.291, 0.796]   ━━━━━━━━━●━━━━━━━━  10      100%
 ● value  ━ 95 % interval  · what missing labels could still make of it
 
 2026-11-23 12:00 UTC, the newest window with half of its labels:
   10 predictions: 10 labelled (100%), 0 due, 0 never; 0 more failed
 
   k = 10: of each ranking, the first 10 items count
-  ndcg_at_k     0.559 [0.298, 0.790]  precision_at_k 0.080 [0.028, 0.210]
-  hit_rate_at_k 0.800 [0.490, 0.943]  recall_at_k    0.575 [0.317, 0.798]
-  mrr           0.600 [0.344, 0.811]
+  ndcg_at_k     0.559 [0.291, 0.796]  precision_at_k 0.080 [0.039, 0.156]
+  hit_rate_at_k 0.800 [0.490, 0.943]  recall_at_k    0.575 [0.308, 0.804]
+  mrr           0.600 [0.335, 0.817]
 """
 
 

@@ -8,6 +8,8 @@ import pathlib
 import pytest
 
 from streams.quality.classification import BINARY_METRICS, MULTICLASS_METRICS
+from streams.quality.multilabel import MULTILABEL_METRICS
+from streams.quality.ranking import RANKING_METRICS
 from streams.quality.regression import REGRESSION_METRICS
 from streams.quality.scores import SCORE_METRICS
 from tests.bench.intervals import SIZES, Row, coverage_rows, table
@@ -24,7 +26,7 @@ def rows() -> tuple[Row, ...]:
     return tuple(coverage_rows(sizes=(100, 1_000), windows=WINDOWS))
 
 
-@pytest.mark.parametrize("of", ["two classes", "three classes", "scores", "numbers"])
+@pytest.mark.parametrize("of", ["two classes", "three classes", "scores", "numbers", "sets", "rankings"])
 def test_intervals_hold_the_truth_as_often_as_they_say_where_ten_of_each_kind_are_expected(of: str) -> None:
     promised = [row for row in rows() if row.of == of and not row.is_thin]
 
@@ -42,6 +44,7 @@ def test_thin_windows_are_told_apart() -> None:
 def test_guide_has_every_figure_and_size() -> None:
     lines = GUIDE.read_text().splitlines()
     metrics = {*BINARY_METRICS, *MULTICLASS_METRICS, *SCORE_METRICS, *REGRESSION_METRICS}
+    metrics |= {*MULTILABEL_METRICS, *RANKING_METRICS}
 
     header = table([Row("two classes", "accuracy", n, 0.5, 0.95) for n in SIZES]).splitlines()[0]
     assert header in lines
