@@ -57,6 +57,8 @@ class AlertFeed:
         self._committed: dict[int, OffsetAndMetadata] = {}
         self._positions: dict[int, int] = {}
         self.is_caught_up = False
+        self.has_joined = False
+        """Whether the group has said which partitions are ours; there may be none left."""
 
     async def start(self) -> None:
         """Join the group.
@@ -157,6 +159,7 @@ class AlertFeed:
 
     async def own(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin each partition where it has to be read from."""
+        self.has_joined = True
         consumer = self._running()
         # The consumer's own `committed` gives the offset without what stands beside it.
         commits = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001

@@ -51,7 +51,7 @@ async def forward_alerts(settings: Settings, *, to: str, group: str | None = Non
         health = serve_web(
             settings.web,
             clock,
-            unready=lambda: None if feed.positions else "waiting for partitions of the alerts topic",
+            unready=lambda: None if feed.has_joined else "the group has not said which partitions to read",
             metrics=lambda: forwarder_metrics(forwarder, to),
         )
         port = await stack.enter_async_context(health)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,13 +19,15 @@ from confluent_kafka import Consumer, TopicPartition
 from deploy.servers import KafkaServer, free_port
 from schemas.codec import encode
 from schemas.times import format_time
+from tests.support import waiting
 from tests.support.alert_receiver import Posted, alert_receiver
 from tests.support.alerts import AlertTopic, an_alert, forwarder, now_ms
 from tests.support.certificates import make_certificates
-from tests.support.waiting import wait_until
 
 GUIDE = Path(__file__).resolve().parents[2] / "deploy/guides/subscribing_to_alerts.md"
 SECRET = "s3cret-of-somebody"
+wait_until = functools.partial(waiting.wait_until, seconds=90.0)
+"""Each test starts programs, which a busy machine takes its time for."""
 
 
 @pytest.fixture
@@ -41,6 +46,10 @@ def log(folder: Path) -> str:
 
 def wait_for_log(folder: Path, text: str) -> None:
     wait_until(lambda: text in log(folder), what=f"{text!r} in the log")
+
+
+def metrics_port(folder: Path) -> int:
+    return int(log(folder).split("metrics on port ")[1].split()[0])
 
 
 def end(process: subprocess.Popen[str], *, seconds: float = 8.0) -> int:
@@ -167,8 +176,7 @@ def test_refused_alert_is_stepped_over_with_its_reason_and_counted(topic: AlertT
         topic.publish(an_alert("good"))
         wait_until(lambda: ["good firing"] == models(receiver.taken), what="the good alert")
         assert "answers 400: bad label value" in log(tmp_path)
-        port = int(log(tmp_path).split("metrics on port ")[1].split()[0])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answered:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port(tmp_path)}/metrics") as answered:
             metrics = answered.read().decode()
         assert 'latelabel_alerts_refused_total{receiver="webhook"} 1' in metrics
         assert 'latelabel_alerts_unreadable_total{receiver="webhook"} 1' in metrics
@@ -290,6 +298,26 @@ def test_second_forwarder_takes_over_from_one_that_dies(topic: AlertTopic, tmp_p
             dying.kill()
             topic.publish(*(an_alert(f"m{at}", status="resolved") for at in range(12)))
             wait_until(lambda: 24 == len(set(models(receiver.taken))), what="all ends", seconds=60)
+
+
+def test_forwarder_for_which_no_partition_is_left_is_ready(kafka: KafkaServer, tmp_path: Path) -> None:
+    topic = AlertTopic(kafka.address, partitions=1)
+    folders = [tmp_path / name for name in ("first", "second")]
+
+    def answers(folder: Path) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port(folder)}/readyz") as answered:
+                return int(answered.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with alert_receiver() as receiver, contextlib.ExitStack() as stack:
+        for folder in folders:
+            folder.mkdir()
+            stack.enter_context(forwarder(topic, "--to", "webhook", folder=folder, webhook__url=receiver.url))
+        for folder in folders:
+            wait_for_log(folder, "metrics on port")
+            wait_until(lambda folder=folder: 200 == answers(folder), what="it to be ready")  # type: ignore[misc]
 
 
 def test_services_of_apprise_are_told_and_each_one_again_only_if_it_has_not_taken_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import subprocess
@@ -21,13 +22,15 @@ from schemas.alert import Alert
 from schemas.codec import encode
 from schemas.times import parse_time_ms
 from streams.alerting.fingerprint import fingerprint
+from tests.support import waiting
 from tests.support.alert_receiver import AlertReceiver, alert_receiver
 from tests.support.alerts import AlertTopic, an_alert, forwarder, now_ms
 from tests.support.certificates import make_certificates
-from tests.support.waiting import wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas/examples/model-alerts/valid"
 LABEL_SETS = 1000
+wait_until = functools.partial(waiting.wait_until, seconds=90.0)
+"""Each test starts programs, which a busy machine takes its time for."""
 BATCH = 64
 SEED = 20_261_127
 PASSWORD = "correct-horse"
