@@ -13,11 +13,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.limits import LIST_ENTRIES
 from streams.monitored_model import MonitoredModel, Task
 from streams.pair_sums.contribution import LARGEST_VALUE, regression_contribution, score_contribution
 from streams.pair_sums.delay import delay_name
 from streams.pair_sums.exact_sum import add, total
+from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.pair_sums.many import delay_sums, regression_sums, score_sums
+from streams.pair_sums.many_lists import multilabel_sums, ranking_sums
 from streams.pair_sums.score_bins import BIN_EDGES, score_bin
 from streams.reports import ReportKey, SliceCounts, window_report
 from tests.support.pair_sums import added
@@ -119,3 +122,47 @@ def test_many_delays_add_what_each_adds(pairs: list[tuple[int, int]]) -> None:
     expected = taken(({delay_name(delay_ms): 1}, sign) for delay_ms, sign in pairs)
     delays_ms, of_pairs = (np.array([pair[at] for pair in pairs], dtype=np.int64) for at in range(2))
     assert expected == delay_sums(delays_ms, of_pairs)
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
+    """Ranks of as many hits each, how many items are relevant, and a sign."""
+    hits = draw(st.integers(0, 5))
+    ranks = st.lists(st.integers(1, LIST_ENTRIES), min_size=hits, max_size=hits, unique=True).map(sorted)
+    return draw(st.lists(st.tuples(ranks, st.integers(hits, LIST_ENTRIES), signs), max_size=20))
+
+
+@given(rankings())
+def test_many_rankings_add_what_each_adds(drawn: list[tuple[list[int], int, int]]) -> None:
+    hits = len(drawn[0][0]) if drawn else 0
+    ranks, relevant, of_pairs = (np.array([each[at] for each in drawn], dtype=np.int64) for at in range(3))
+    expected = taken((ranking_contribution(each, relevant=count), sign) for each, count, sign in drawn)
+    assert expected == ranking_sums(ranks.reshape(len(drawn), hits), relevant, of_pairs)
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> list[tuple[list[list[int]], int]]:
+    """Classes found, invented and missed, as many of each kind in every one, and a sign."""
+    sizes = [draw(st.integers(0, 3)) for _ in range(3)]
+    classes = st.integers(2**64 - 5, 2**64 - 1) | st.integers(1, 3)
+    of_each = st.tuples(*(st.lists(classes, min_size=size, max_size=size) for size in sizes)).map(list)
+    return draw(st.lists(st.tuples(of_each, signs), min_size=1, max_size=20))
+
+
+@given(sets())
+def test_many_sets_add_what_each_adds(drawn: list[tuple[list[list[int]], int]]) -> None:
+    kinds = ("found", "invented", "missed")
+    expected = taken(
+        (
+            multilabel_contribution(
+                **{kind: [name.to_bytes(8, "big") for name in some] for kind, some in zip(kinds, each, strict=True)}
+            ),
+            sign,
+        )
+        for each, sign in drawn
+    )
+    arrays = {
+        kind: np.array([each[at] for each, _ in drawn], dtype=np.uint64).reshape(len(drawn), len(drawn[0][0][at]))
+        for at, kind in enumerate(kinds)
+    }
+    assert expected == multilabel_sums(**arrays, signs=np.array([sign for _, sign in drawn], dtype=np.int64))
