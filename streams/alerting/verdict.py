@@ -158,14 +158,17 @@ def _certain(when: Condition, seen: Observation, threshold: float, around: Surro
 
     Predictions of a window that is open are not all here, so nothing is certain of it.
     """
-    if seen.status is not WindowStatus.PROVISIONAL or not _is_fixed(around):
+    if seen.status is not WindowStatus.PROVISIONAL:
+        return None
+    if seen.trials is None and when.confidence is not None and seen.possible == (seen.value, seen.value):
+        # No label can move what is not about labels: it says now what it will say when final.
+        return Outcome.BREACH if _interval_breaks(when, seen, around) else Outcome.FINE
+    if not _is_fixed(around):
         return None
     if when.confidence is None:
         return _certain_point(when, seen, threshold)
     if seen.trials is None:
-        # No label can move what is not about labels: it says now what it will say when final.
-        is_fixed = seen.possible == (seen.value, seen.value)
-        return (Outcome.BREACH if _interval_breaks(when, seen, around) else Outcome.FINE) if is_fixed else None
+        return None
     best = seen.trials.if_missing_were(right=when.op.is_below)
     worst = seen.trials.if_missing_were(right=not when.op.is_below)
     if best is None or worst is None:

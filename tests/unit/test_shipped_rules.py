@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from agents.alert_rule_files import load_rules
 from agents.settings import Settings
 from streams.alerting.rules import AlertRule
-from streams.monitored_model import MINUTE_MS
-from streams.stability.latency_words import TIMED_OUT
+from streams.monitored_model import DAY_MS, MINUTE_MS
+from streams.stability.latency_words import TIMED_OUT, latency_words
 from tests.support.alerting import MODEL, AlertWorld, statuses
 from tests.support.evaluation import NOON_MS
 
@@ -104,6 +105,21 @@ async def test_requests_that_fail_are_told_when_they_are_too_many_beyond_doubt(
             await world.world.predict("", at_ms=NOON_MS, failed=True, latency=latency, model=MODEL)
         await world.settle(0)
         assert statuses_expected == statuses(await world.round())
+
+
+@pytest.mark.parametrize(("latency_ms", "expected"), [(900.0, ["firing: breach"]), (480.0, [])])
+async def test_latency_that_grew_by_half_a_second_since_yesterday_is_told(
+    latency_ms: float, expected: list[str]
+) -> None:
+    world = await world_of("LatencyHigher")
+    said = []
+    for at_ms, took_ms in ((NOON_MS, 20.0), (NOON_MS + DAY_MS, latency_ms)):
+        for _ in range(100):
+            word = latency_words(np.array([took_ms]), np.zeros(1, dtype=np.bool_)).tobytes()
+            await world.world.predict("ok", at_ms=at_ms, latency=word, model=MODEL)
+        await world.settle((at_ms - NOON_MS) // (5 * MINUTE_MS))
+        said = await world.round(after_ms=5 * MINUTE_MS)
+    assert expected == statuses(said)
 
 
 async def test_labels_and_predictions_without_a_class_in_common_are_told() -> None:
