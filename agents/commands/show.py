@@ -21,7 +21,7 @@ from agents.show.drawing import Glyphs
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
 from agents.show.reading import KeptReport, model_versions, newest_reports, stability_reports
-from agents.show.resources import resource_lines, resource_screen, resource_windows
+from agents.show.resources import resource_lines, resource_screen, resource_windows, watched_alone
 from agents.show.stability import Stability
 from agents.terminal_text import printable
 from schemas.stability_report import StabilityReport
@@ -92,7 +92,8 @@ class _Show:
     async def _fleet(self, store: ReportStore) -> None:
         values: dict[str, bytes] = {}
         standings = []
-        for model_version in await model_versions(store):
+        named = await model_versions(store)
+        for model_version in named:
             if kept := await self._read(store, model_version):
                 standings.append(standing_of([each.report for each in kept]))
                 judged = standings[-1].judged.event_id
@@ -101,6 +102,8 @@ class _Show:
         ordered = worst_first(standings, metric=self._metric)
         if self._output == OutputFormat.JSONL:
             _print_values(values[standing.judged.event_id] for standing in ordered)
+        elif not ordered and (watched := await watched_alone(store, named)):
+            self._print(watched)
         elif not ordered:
             kafka = self._settings.kafka
             self._print(empty_screen(predictions=kafka.topic("predictions"), labels=kafka.topic("labels")))
@@ -114,6 +117,7 @@ class _Show:
                     width=self._console.width,
                 )
             )
+            self._print(await watched_alone(store, named))
 
     async def _model(self, store: ReportStore, model: str, version: str | None) -> None:
         versions, keys = {}, {}
@@ -121,7 +125,8 @@ class _Show:
             keys[name] = model_version
             if newest := await self._read(store, model_version):
                 versions[name] = newest
-        if not versions and await self._resources_alone(store, keys, version):
+        is_unjudged = not versions if version is None else version not in versions
+        if is_unjudged and await self._resources_alone(store, keys, version):
             return
         if not versions:
             raise PermanentFailure(await self._unknown(store, model))

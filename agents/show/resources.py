@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from rich.text import Text
@@ -15,7 +15,7 @@ from schemas.times import parse_time_ms
 from streams.errors import PermanentFailure
 from streams.ports import ReportStore, Shape, WindowQuery
 
-__all__ = ["ResourceWindows", "resource_lines", "resource_screen", "resource_windows"]
+__all__ = ["ResourceWindows", "resource_lines", "resource_screen", "resource_windows", "watched_alone"]
 
 TARGETS_SHOWN = 5
 WINDOWS_SHOWN = 10
@@ -87,6 +87,21 @@ def resource_lines(windows: ResourceWindows, width: int) -> Iterator[Text]:
         yield from _outlook(reports[0])
     if len(by_newest) > TARGETS_SHOWN:
         yield Text(f"{len(by_newest) - TARGETS_SHOWN:,} more targets")
+
+
+async def watched_alone(store: ReportStore, named: Mapping[bytes, tuple[str, str]]) -> list[Text]:
+    """A line for each model version that a probe watches and that has no report on its quality.
+
+    Args:
+        named: model and version of everything that has reports, by hash.
+    """
+    lines = []
+    for (model, version), shapes in zip(named.values(), await store.shapes(list(named)), strict=True):
+        kinds = {shape.kind for shape in shapes}
+        if "resources" in kinds and "quality" not in kinds:
+            of_version = f", version {printable(version)}" if version else ""
+            lines.append(Text(f"{printable(model)}{of_version}: watched by a probe, no prediction counted yet"))
+    return lines
 
 
 def resource_screen(windows: ResourceWindows, *, now_ms: int, width: int) -> list[Text]:

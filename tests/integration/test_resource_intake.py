@@ -6,7 +6,10 @@ import asyncio
 import collections
 import contextlib
 import json
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -302,6 +305,18 @@ async def test_a_worker_without_the_topic_of_samples_counts_and_says_so_once(
     assert "latelabel topics create" in told
 
 
+def show(installation: Installation, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "agents", "show", *arguments],
+        cwd=installation.folder,
+        env={**installation.environment, "PYTHONPATH": str(RULES.parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 @pytest.mark.timeout(240)
 async def test_shipped_rules_tell_of_a_leak_a_full_memory_kills_and_restarts(
     tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer
@@ -343,3 +358,13 @@ async def test_shipped_rules_tell_of_a_leak_a_full_memory_kills_and_restarts(
         process.send_signal(signal.SIGTERM)
         code, log = finish(process)
     assert (0, expected) == (code, firing()), log
+    assert "fraud, version 3: watched by a probe, no prediction counted yet\n" == await asyncio.to_thread(
+        show, installation
+    )
+    screen = await asyncio.to_thread(show, installation, "fraud")
+    assert {f"resources of {target}," for target in ("leaking", "restarting", "fine")} <= set(
+        re.findall(r"resources of \w+,", screen)
+    )
+    assert "leak?\n" in screen
+    lines = (await asyncio.to_thread(show, installation, "fraud", "--json", "--model-version", "3")).splitlines()
+    assert {"resources"} == {json.loads(line)["kind"] for line in lines}

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.text import Text
 
-from agents.show.resources import ResourceWindows, resource_lines, resource_screen, resource_windows
+from agents.show.resources import ResourceWindows, resource_lines, resource_screen, resource_windows, watched_alone
 from agents.terminal_text import cell_len
 from schemas.resource_report import ResourceReport
 from schemas.resource_sample import SentResourceSample
@@ -103,6 +103,12 @@ async def test_what_is_not_known_is_a_dash() -> None:
 
 async def test_without_any_there_is_nothing() -> None:
     assert ResourceWindows({}, []) == await resource_windows(await store(), VERSION, size_seconds=None)
+
+
+async def test_a_model_without_predictions_is_in_the_fleet_by_a_line() -> None:
+    lines = await watched_alone(await store(*kept(grows_bytes=0, minutes=1)), {VERSION: ("fraud", "3")})
+    assert "fraud, version 3: watched by a probe, no prediction counted yet\n" == plain(lines)
+    assert [] == await watched_alone(await store(), {VERSION: ("fraud", "3")})
 
 
 async def test_a_report_of_another_program_is_named() -> None:
