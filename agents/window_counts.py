@@ -17,9 +17,9 @@ from streams.window_sums import WindowSums
 
 __all__ = ["WindowCounts"]
 
-KEPT_CELLS = 800_000
-"""Counts and sums kept between evaluations, at most about 80 MB: days of a hundred models with three slices and label
-delays. Beyond it base windows of larger ones are read again."""
+KEPT_CELLS = 500_000
+"""Counts and sums kept between evaluations, at most about 80 MB with latencies among them: hours of a hundred models
+with three slices. Beyond it base windows of larger ones are read again."""
 
 _NAMELESS = frozenset({ABSENT, EVERYTHING, FAILED})
 

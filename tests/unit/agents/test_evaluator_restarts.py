@@ -195,7 +195,7 @@ async def test_highest_revisions_are_exact_and_one_event_id_is_one_content_howev
     seed: int, contents: dict[str, tuple[bytes | None, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Counts that are kept between evaluations, and counts that have to be read again.
-    monkeypatch.setattr("agents.window_counts.KEPT_CELLS", (10, 60, 800_000)[seed % 3])
+    monkeypatch.setattr("agents.window_counts.KEPT_CELLS", (10, 60, 500_000)[seed % 3])
     world, history, killed = await draw_and_evaluate(random.Random(seed))
     last: dict[Place, dict[str, Any]] = {}
     for message in world.publisher.sent:
