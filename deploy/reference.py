@@ -7,6 +7,7 @@ Text between `<!-- table: NAME -->` and `<!-- end -->` is replaced; everything e
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.stability.resource_figures import RESOURCE_REASONS
 from streams.stability.resource_series import SAMPLE_FATES
 
-__all__ = ["PAGE", "with_tables"]
+__all__ = ["EXPORTED", "PAGE", "with_tables"]
 
-PAGE = Path(__file__).parent / "guides/reference.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "deploy/guides/reference.md"
 MARKED = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -74,6 +76,34 @@ def _metrics() -> str:
     )
 
 
+EXPORTED = {
+    "agents/worker_metrics.py": "worker",
+    "agents/resource_metrics.py": "worker",
+    "agents/explain_asking.py": "worker",
+    "agents/alert_forwarding.py": "alerts forward",
+    "agents/explainer/service.py": "explainer",
+}
+"""Which command exports the metrics of a module."""
+
+
+def _exported() -> str:
+    """What stands in every `Metric(name, Kind.KIND, help, ...)` of those modules."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for module, command in EXPORTED.items():
+        for node in ast.walk(ast.parse((ROOT / module).read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Metric":
+                name, kind, meaning = (ast.unparse(argument) for argument in node.args[:3])
+                row = (ast.literal_eval(name), kind.rpartition(".")[2].lower(), ast.literal_eval(meaning))
+                rows.setdefault(row, []).append(command)
+    return _table(
+        ("Metric", "Type", "Of", "Meaning"),
+        (
+            (f"`{name}`", kind, ", ".join(f"`{command}`" for command in commands), meaning)
+            for (name, kind, meaning), commands in sorted(rows.items())
+        ),
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "commands": lambda: _meanings("`latelabel` …", COMMANDS),
     "topics": _topics,
@@ -89,6 +119,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "sample-fates": lambda: _meanings("Sample", {str(fate): text for fate, text in SAMPLE_FATES.items()}),
     "explain-failures": lambda: _meanings("`failure`", {str(reason): text for reason, text in FAILURES.items()}),
     "explain-notes": lambda: _meanings("`notes`", {str(note): text for note, text in NOTES.items()}),
+    "exported": _exported,
     "settings": settings_table,
 }
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from deploy.reference import PAGE, with_tables
+from deploy.reference import EXPORTED, PAGE, with_tables
 from schemas.errors import MEANINGS, Reason
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS, LabelFate, PredictionFate
 from streams.monitored_model import MonitoredModel, Task
 from streams.quality.definitions import DEFINITIONS
 from tests.support.fleet import report_on
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_tables_are_what_the_code_says() -> None:
@@ -26,6 +31,13 @@ def test_every_reason_and_every_fate_has_a_meaning() -> None:
     assert list(Reason) == list(MEANINGS)
     assert list(PredictionFate) == list(PREDICTION_MEANINGS)
     assert list(LabelFate) == list(LABEL_MEANINGS)
+
+
+def test_every_module_that_exports_metrics_is_in_the_table() -> None:
+    modules = [path for path in (ROOT / "agents").rglob("*.py") if re.search(r"\byield Metric\(", path.read_text())]
+    assert {str(path.relative_to(ROOT)) for path in modules} == EXPORTED.keys()
+    names = [name for path in modules for name in re.findall(r'Metric\(\s*"(\w+)"', path.read_text())]
+    assert [] == [name for name in names if f"| `{name}` |" not in PAGE.read_text()]
 
 
 @pytest.mark.parametrize("task", Task)
