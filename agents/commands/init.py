@@ -120,7 +120,8 @@ async def _starts(log: KafkaLog, beginning: str | int) -> Mapping[Source, int]:
 def _source(text: str, topics: Mapping[Role, str]) -> Source:
     topic, _, partition = text.rpartition("/")
     for role, name in topics.items():
-        if topic == name and partition.isdecimal():
+        # Messages of workers name the role.
+        if topic in (name, role) and partition.isdecimal():
             return Source(role, int(partition))
     known = ", ".join(f"{name}/0" for name in topics.values())
     raise click.BadParameter(f"{text!r} is no partition of an input topic, such as {known}.", param_hint="--accept")

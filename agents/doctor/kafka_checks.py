@@ -20,8 +20,12 @@ def check_topics(wanted: Sequence[WantedTopic], existing: Mapping[str, ExistingT
     for topic in wanted:
         check = f"topic {topic.name}"
         if topic.name not in existing:
+            # Kafka does not tell which, so that nobody learns names by guessing.
             yield Finding(
-                check=check, verdict=Verdict.FAILED, found="does not exist", remedy="latelabel topics create makes it"
+                check=check,
+                verdict=Verdict.FAILED,
+                found="does not exist, or this user may not see it",
+                remedy="latelabel topics create makes it; if it is there, grant Describe on it",
             )
             continue
         found = list(differences(topic, existing[topic.name]))
