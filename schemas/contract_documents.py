@@ -23,6 +23,7 @@ from schemas.field_descriptions import DESCRIPTIONS
 from schemas.label import SentLabel
 from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES
 from schemas.prediction import SentPrediction
+from schemas.resource_report import ResourceReport
 from schemas.resource_sample import SentResourceSample
 from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS, Topic
@@ -39,13 +40,14 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "resource_sample": SentResourceSample,
     "report": WindowReport,
     "stability_report": StabilityReport,
+    "resource_report": ResourceReport,
     "alert": Alert,
     "explain_request": ExplainRequest,
     "explanation": Explanation,
 }
 """By `schemas.topics.Topic.schema`, and by kind where there are several. Values of other topics are described in words
 only."""
-KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report")}
+KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report", "resource_report")}
 """What a topic has beside each other, told apart by `kind`; other topics have one kind of values."""
 SHOWN_EXAMPLES = {
     "prediction": "full.json",
@@ -53,6 +55,7 @@ SHOWN_EXAMPLES = {
     "resource_sample": "full.json",
     "report": "quality.json",
     "stability_report": "stability.json",
+    "resource_report": "resources.json",
     "alert": "firing.json",
     "explain_request": "full.json",
     "explanation": "tabular.json",

@@ -130,11 +130,27 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "undefined": "Why a metric has no value.",
             **_REPORT_END,
         },
+        "ResourceReport": {
+            **_REPORT_HEAD,
+            **_REPORT_IDENTITY,
+            "samples": "Samples of the target in this window.",
+            "memory": "As of the newest of them; null if none tells of memory.",
+            "metrics": "Figures by name, observed, so that low and high are the value itself but for growth; an"
+            " undefined one has null as value.",
+            "undefined": "Why a metric has no value.",
+            **_REPORT_END,
+        },
+        "Memory": {
+            "state": "How it has grown since the process was started.",
+            "bytes": "What the limit is held against; null if no sample tells.",
+            "limit_bytes": "null without a limit.",
+        },
         "Metric": {
             "value": "null if undefined.",
             "low": "Lower end of the interval for the sampling of the labelled.",
             "high": "Upper end of it.",
-            "n": "Labelled predictions that the figure rests on; of stability, predictions.",
+            "n": "Labelled predictions that the figure rests on; of stability, predictions; of resources, samples or"
+            " blocks of time.",
             "possible": "Lowest and highest value that the missing labels can still make of it.",
             "bracket": "Lowest and highest value that scores in bins, or latencies in buckets, leave open.",
             "classes_left_out": "Classes for which the average has no term.",

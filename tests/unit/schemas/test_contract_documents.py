@@ -79,8 +79,9 @@ def test_documents_are_what_the_structs_say() -> None:
 @pytest.mark.parametrize(("topic", "path"), examples("valid"))
 def test_valid_example_is_valid_by_its_schema(topic: str, path: Path) -> None:
     value = json.loads(path.read_bytes())
-    is_stability = topic == "model-metrics" and value["kind"] == "stability"
-    validator("stability_report" if is_stability else SCHEMA_OF[topic]).validate(value)
+    of_kind = {"stability": "stability_report", "resources": "resource_report"}
+    name = of_kind.get(value["kind"]) if topic == "model-metrics" else None
+    validator(name or SCHEMA_OF[topic]).validate(value)
 
 
 @pytest.mark.parametrize(("topic", "path"), examples("invalid"))

@@ -11,6 +11,7 @@ import schemas
 from schemas.alert import read_alert
 from schemas.codec import decode_resource_samples, encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
+from schemas.resource_report import ResourceReport
 from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
@@ -30,7 +31,7 @@ def read_resource_sample(value: bytes | None, *, timestamp_ms: int, now_ms: int,
 
 READERS = {"predictions": read_prediction, "labels": read_label, "resource-samples": read_resource_sample}
 RECORDS = ("predictions", "labels")
-REPORTS = {"quality": WindowReport, "stability": StabilityReport}
+REPORTS = {"quality": WindowReport, "stability": StabilityReport, "resources": ResourceReport}
 
 
 def examples(topic: str, kind: str) -> list[Path]:
