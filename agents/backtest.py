@@ -38,7 +38,7 @@ from streams.publication import EvaluationSettings
 
 __all__ = ["Backtest", "step_of"]
 
-STEPS_A_WINDOW = 20
+STEPS_A_WINDOW = 5
 """Looks in the time of the smallest window: how finely the moment is told at which something was known."""
 FORGET_LIMIT = 1_000_000
 NOTHING_AGAIN_MS = 100 * 365 * DAY_MS

@@ -100,7 +100,7 @@ class _Named(PerFile):
     "step_ms",
     type=Duration(),
     metavar="DURATION",
-    help="Between two looks (default: a twentieth of the smallest window).",
+    help="Between two looks (default: a fifth of the smallest window).",
 )
 @click.option("--windows", is_flag=True, help="Print the final report of every window too.")
 @format_option

@@ -1,4 +1,4 @@
-"""The `latelabel.yaml` of the demo, commented for readers: a small one of their own may start from it.
+"""Configuration and alert rules of the demo, commented for readers: small ones of their own may start from them.
 
 Addresses are left out: LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL give them.
 """
@@ -41,9 +41,27 @@ models:
       features: [{", ".join(FEATURES)}]
       categorical: [weekday]
       rate_per_minute: 60
+
+rule_files: [rules.yaml]        # what wakes somebody
 """
+
+RULES = """\
+# As Prometheus' rule files; deploy/guides/alerting.md explains them, `latelabel rules test` tests them.
+groups:
+  - name: quality
+    rules:
+      - alert: AccuracyLow
+        when: {metric: accuracy, model: @MODEL@, window: 1d, op: "<", value: @LIMIT@}
+        for: 3d                 # that many days in a row,
+        keep_firing_for: 7d     # and a week of good ones ends it
+        labels: {severity: critical}
+"""
+LIMIT = 0.6
+"""Of days of the spring one in ten is worse, but never three in a row; when the summer's storms come, weeks are."""
 
 
 def write_configuration(path: Path, *, web_port: int) -> None:
-    """Write the file; `web_port` is free, so that a demo never meets a service that runs."""
+    """Write the file, and its rules beside it; `web_port` is free, so that a demo never meets a service that runs."""
     path.write_text(TEMPLATE.replace("@PORT@", str(web_port)))
+    rules = RULES.replace("@MODEL@", MODEL).replace("@LIMIT@", str(LIMIT))
+    path.with_name("rules.yaml").write_text(rules)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import csv
 import dataclasses
+import json
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -15,24 +16,33 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from agents.demo.alerts import ToldAlerts
 from agents.demo.classifier import Prediction, learn_and_predict
 from agents.demo.configuration import MODEL_FILE
 from agents.demo.explained import Explained, read_explained
 from agents.demo.flights import read_flights
 from agents.demo.processes import Commands, stop
 from agents.demo.replay import Progress, publish
-from agents.demo.report_feed import ReportFeed
 from agents.demo.screen import Screen, open_screen
 from agents.demo.standing import Standing
 from agents.demo.timeline import Timeline
+from agents.demo.topic_feed import TopicFeed
 from agents.explainer.in_words import in_words
+from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.reports import Report
 
 __all__ = ["Demo", "DemoFailed", "cancelled_by_signals", "check_kafka_is_unused", "run_demo"]
+
+
+DECODERS: Mapping[str, Callable[[bytes], Report]] = {
+    "quality": msgspec.json.Decoder(WindowReport).decode,
+    "stability": msgspec.json.Decoder(StabilityReport).decode,
+}
 
 
 class DemoFailed(Exception):
@@ -89,18 +99,20 @@ async def run_demo(demo: Demo) -> bool:
             standing = Standing()
             screen = open_screen(standing, days=len({prediction.flight.day for prediction in predictions}))
             screen.say(f"Replaying {len(predictions):,} flights. A worker judges the predictions as the flights land.")
-            receive = _receiver(standing, screen)
-            async with (
-                commands.running("explainer"),
-                ReportFeed(brokers=demo.brokers, topic=demo.topics["metrics"], receive=receive) as feed,
-            ):
+            told = ToldAlerts(screen)
+            reports = TopicFeed(
+                brokers=demo.brokers, topic=demo.topics["metrics"], receive=_report_receiver(standing, screen)
+            )
+            alerts = TopicFeed(brokers=demo.brokers, topic=demo.topics["alerts"], receive=told.receive)
+            async with commands.running("explainer"), reports, alerts:
                 with screen.live():
-                    async with _background(feed.follow()):
+                    async with _background(reports.follow()), _background(alerts.follow()):
                         progress = await _replay(demo, commands, worker, Timeline(predictions), screen)
-                    await feed.drain()
+                    await reports.drain()
+                    await alerts.drain()
                 explained = await read_explained(brokers=demo.brokers, topic=demo.topics["explanations"])
         equal = await _recount(demo, commands, standing)
-        _summarise(screen, standing, progress, explained, equal=equal)
+        _summarise(screen, standing, progress, explained, told, equal=equal)
         if demo.stays:
             await _stay(demo, commands)
         return equal
@@ -191,10 +203,13 @@ def _predictions(demo: Demo) -> list[Prediction]:
     return predictions
 
 
-def _receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes, Report], None]:
-    def receive(key: bytes, value: bytes, report: Report) -> None:
-        if standing.add(key, value, report) and isinstance(report, WindowReport) and not report.segment:
-            screen.revised(report)
+def _report_receiver(standing: Standing, screen: Screen) -> Callable[[bytes, bytes], None]:
+    def receive(key: bytes, value: bytes) -> None:
+        decode = DECODERS.get(json.loads(key)[0])
+        if decode is not None:
+            report = decode(value)
+            if standing.add(key, value, report) and isinstance(report, WindowReport) and not report.segment:
+                screen.revised(report)
 
     return receive
 
@@ -230,7 +245,9 @@ def _tell_why(screen: Screen, explained: Explained) -> None:
     screen.say(indent(in_words(explained.surest), "  "))
 
 
-def _summarise(screen: Screen, standing: Standing, progress: Progress, explained: Explained, *, equal: bool) -> None:
+def _summarise(
+    screen: Screen, standing: Standing, progress: Progress, explained: Explained, told: ToldAlerts, *, equal: bool
+) -> None:
     early = standing.early_figures()
     screen.say("")
     if not equal:
@@ -243,7 +260,8 @@ EQUAL: every cell and every figure is what scikit-learn counts from the input fi
 What you saw: {progress.published:,} records through Kafka, {progress.speed:,.0f} times faster than life;
 {standing.revisions:,} reports on model-metrics, revised as labels landed, {len(standing.days)} days now final.
 While days were over but labels still due, {early.reports:,} reports about all flights were published: the final
-accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}."""
+accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}.
+Alerts fired {told.fired:,} times on model-alerts, by the rules beside the configuration."""
     )
     _tell_why(screen, explained)
     screen.say(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agents.alert_rule_files import load_rules
-from agents.backtest import Backtest, step_of
+from agents.backtest import Backtest
 from agents.file_replay.records import Record
 from agents.settings import Settings, load_settings
 from deploy.servers import KafkaServer, RedisServer
@@ -28,7 +28,7 @@ from tests.support.workers import Installation, finish, worker
 START_MS = parse_time_ms("2026-11-01T12:00:00Z")
 MINUTE_MS = 60_000
 HORIZON_MINUTES = 6
-WINDOWS = 40
+WINDOWS = 30
 CONFIGURATION = """\
 allowed_lateness: 2m
 idle_after: 1s
@@ -124,7 +124,7 @@ def _episode(alert: Alert) -> Episode:
 
 
 async def in_a_backtest(settings: Settings, records: Sequence[Record]) -> set[Episode]:
-    run = Backtest(settings, load_rules(settings), step_ms=step_of(settings))
+    run = Backtest(settings, load_rules(settings), step_ms=MINUTE_MS)
     return episodes([each async for _, each in run.run(iter(records)) if isinstance(each, Alert)])
 
 
@@ -143,14 +143,14 @@ def live(installation: Installation, records: Sequence[Record]) -> set[Episode]:
         before = reports_of(installation)
         with worker(installation) as process:
             send(installation, records[at : at + size])
-            wait_until(functools.partial(has_more_reports, installation, before), what="reports", seconds=60)
+            wait_until(functools.partial(has_more_reports, installation, before), what="reports", seconds=120)
             process.send_signal(signal.SIGKILL)
     return catch_up(installation)
 
 
 def catch_up(installation: Installation) -> set[Episode]:
     with worker(installation, "--until-caught-up", "--close") as process:
-        code, log = finish(process, seconds=150)
+        code, log = finish(process, seconds=300)
     assert 0 == code, log
     return episodes(said(installation))
 
@@ -169,7 +169,7 @@ async def compare(seed: int, tmp_path: Path, kafka: KafkaServer, redis: RedisSer
     assert len(expected) >= 5
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_five_histories_raise_the_same_alerts_live_caught_up_and_in_a_backtest(
     tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from agents.alert_rule_files import load_rules
 from agents.demo.configuration import write_configuration
 from agents.demo.flights import read_flights
 from agents.settings import Settings, load_settings
@@ -55,3 +56,8 @@ def test_the_latest_landing_lies_within_the_label_horizon(tmp_path: Path) -> Non
 
 def test_days_of_long_ago_are_kept(tmp_path: Path) -> None:
     assert 20 * 365 * DAY_MS < demo_settings(tmp_path).keep_windows_ms
+
+
+def test_alert_rules_beside_it_are_read_without_a_mistake(tmp_path: Path) -> None:
+    (rule,) = load_rules(demo_settings(tmp_path))
+    assert ("AccuracyLow", "flight-delay", DAY_MS) == (rule.alert, rule.when.model, rule.when.window_ms)

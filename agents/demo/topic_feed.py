@@ -1,31 +1,20 @@
-"""Reads `model-metrics` while it is written, from its beginning, outside any consumer group."""
+"""Reads an output topic while it is written, from its beginning, outside any consumer group."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import msgspec
 from aiokafka import AIOKafkaConsumer
 
-from schemas.stability_report import StabilityReport
-from schemas.window_report import WindowReport
-from streams.reports import Report
-
-__all__ = ["ReportFeed"]
+__all__ = ["TopicFeed"]
 
 POLL_MS = 100
 
-DECODERS: Mapping[str, Callable[[bytes], Report]] = {
-    "quality": msgspec.json.Decoder(WindowReport).decode,
-    "stability": msgspec.json.Decoder(StabilityReport).decode,
-}
 
+class TopicFeed:
+    """Hands key and value of every record to `receive`."""
 
-class ReportFeed:
-    """Hands every report on quality and on stability to `receive` as (key, value, decoded)."""
-
-    def __init__(self, *, brokers: str, topic: str, receive: Callable[[bytes, bytes, Report], None]) -> None:
+    def __init__(self, *, brokers: str, topic: str, receive: Callable[[bytes, bytes], None]) -> None:
         # Without a group it reads all partitions, and leaves no trace.
         self._consumer = AIOKafkaConsumer(
             topic,
@@ -36,7 +25,7 @@ class ReportFeed:
         )
         self._receive = receive
 
-    async def __aenter__(self) -> ReportFeed:
+    async def __aenter__(self) -> TopicFeed:
         await self._consumer.start()
         return self
 
@@ -61,6 +50,5 @@ class ReportFeed:
         fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
         for records in fetched.values():
             for record in records:
-                decode = DECODERS.get(json.loads(record.key)[0])
-                if decode is not None and record.value is not None:
-                    self._receive(record.key, record.value, decode(record.value))
+                if record.value is not None:
+                    self._receive(record.key, record.value)
