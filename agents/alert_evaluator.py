@@ -222,7 +222,7 @@ class AlertEvaluator:
 
     async def _judge_model(self, model_version: bytes, known: _Known, news: Mapping[bytes, int]) -> bool:
         """One model version. False if somebody else has changed its alerts meanwhile."""
-        await self._catch_up(model_version, known, news)
+        await self._catch_up(model_version, known)
         self._feel_pulse(known, news)
         keys = sorted(news, key=_start_ms)
         for at in range(0, max(1, len(keys)), CHUNK_REPORTS):
@@ -237,7 +237,7 @@ class AlertEvaluator:
                 return False
         return True
 
-    async def _catch_up(self, model_version: bytes, known: _Known, news: Mapping[bytes, int]) -> None:
+    async def _catch_up(self, model_version: bytes, known: _Known) -> None:
         """Let rules that have just been written look at windows from before; only what holds now is said of them."""
         if not known.unseen:
             return
@@ -247,7 +247,10 @@ class AlertEvaluator:
             for shape in shapes
             for of_segments in (False, True)
         ]
-        keys = {key for keys in await self._reports.find(queries) for key in keys} - news.keys()
+        found = {key for keys in await self._reports.find(queries) for key in keys}
+        # Looked at after they were found: what was published meanwhile is news, and will be said.
+        (at,) = await self._store.look([model_version])
+        keys = found - at.news.keys()
         changed = await self._judge(model_version, known, sorted(keys, key=_start_ms), known.unseen)
         known.alerts |= {
             name: dataclasses.replace(record, state=hush(record.state)) for name, record in changed.items()

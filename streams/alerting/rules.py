@@ -138,16 +138,11 @@ class AlertRule:
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
     file: str = ""
     line: int = 0
+    identity: str = dataclasses.field(init=False, compare=False)
+    """Names the rule as long as it asks the same: state is kept under it over reloads."""
 
-    @property
-    def identity(self) -> str:
-        """Names the rule as long as it asks the same: state is kept under it over reloads.
-
-        >>> rule = AlertRule(group="g", alert="A", when=Condition(metric="accuracy", op=Op.LESS, value=0.9))
-        >>> rule.identity == dataclasses.replace(rule, annotations={"summary": "other words"}).identity
-        True
-        """
+    def __post_init__(self) -> None:
         content = orjson.dumps(
             [self.group, self.alert, dict(self.labels), dataclasses.asdict(self.when)], option=orjson.OPT_SORT_KEYS
         )
-        return hashlib.blake2b(content, digest_size=8).hexdigest()
+        object.__setattr__(self, "identity", hashlib.blake2b(content, digest_size=8).hexdigest())

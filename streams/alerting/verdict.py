@@ -120,8 +120,15 @@ def _tail_breaks(
     when: Condition, trials: Trials, successes: int, n: int, threshold: float, around: Surroundings
 ) -> bool:
     share = trials.share_of(min(1.0, max(0.0, threshold)))
+    if _is_on_good_side(successes, n, share, when):
+        return False
     tail = log_tail(successes, n, share=share, is_below=when.op.is_below)
     return tail <= _log_error(when, around)
+
+
+def _is_on_good_side(successes: int, n: int, share: float, when: Condition) -> bool:
+    """Whether the sample itself is not beyond the limit: then its tail is at least a half, its evidence at most 1."""
+    return successes >= n * share if when.op.is_below else successes <= n * share
 
 
 def _interval_breaks(when: Condition, seen: Observation, around: Surroundings) -> bool:
@@ -148,6 +155,8 @@ def _while_filling(when: Condition, seen: Observation, threshold: float, around:
     if trials is None or not _is_fixed(around):
         return Verdict(Outcome.UNDECIDED, Grounds.FILLING, threshold)
     share = trials.share_of(min(1.0, max(0.0, threshold)))
+    if _is_on_good_side(trials.successes, trials.n, share, when):
+        return Verdict(Outcome.UNDECIDED, Grounds.EARLY, threshold)
     evidence = log_evidence(trials.successes, trials.n, share=share, is_below=when.op.is_below)
     outcome = Outcome.BREACH if evidence >= -_log_error(when, around) else Outcome.UNDECIDED
     return Verdict(outcome, Grounds.EARLY, threshold)

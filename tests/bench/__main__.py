@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deploy.servers import KafkaServer, RedisServer
 from tests.bench import counting, pacing, waiting
+from tests.bench.alert_cost import alerting
 from tests.bench.errors import BenchError
 from tests.bench.evaluating import evaluation
 from tests.bench.explaining import explaining
@@ -49,6 +50,7 @@ MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "w6": counting.w6,
     "w8": counting.w8,
     "evaluation": evaluation,
+    "alerting": alerting,
     "explaining": explaining,
     "instructions": instructions,
     "intervals": _intervals,

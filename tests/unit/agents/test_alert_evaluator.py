@@ -18,7 +18,7 @@ from streams.alerting.life_cycle import Phase
 from streams.alerting.rules import Against, Condition, Op
 from streams.errors import TemporaryFailure
 from streams.monitored_model import DAY_MS, MINUTE_MS
-from streams.ports import OutgoingMessage
+from streams.ports import OutgoingMessage, WindowQuery
 from tests.support.alerting import ACCURACY_LOW, WINDOW_MS, AlertWorld, statuses, stricter
 from tests.support.evaluation import NOON_MS
 
@@ -208,6 +208,27 @@ async def test_rule_that_is_new_says_what_holds_now_and_nothing_of_the_past(worl
     world.rules = (ACCURACY_LOW,)
     (alert,) = await world.round()
     assert ("firing", format_time(NOON_MS + 4 * WINDOW_MS)) == (alert.status, alert.annotations["window_start"])
+
+
+async def test_report_that_is_published_while_a_new_rule_looks_back_is_said(world: AlertWorld) -> None:
+    await world.window(0, right=20, wrong=0)
+    await world.round()
+    evaluator = world.evaluator()
+    find = world.world.store.find
+
+    async def find_after_more_was_published(queries: Sequence[WindowQuery]) -> Sequence[Sequence[bytes]]:
+        world.world.store.find = find  # type: ignore[method-assign]
+        for index, wrong in ((3, 18), (4, 0)):
+            await world.window(index, right=20 - wrong, wrong=wrong)
+        await world.settle(4)
+        await world.reports.evaluate(everything=True)
+        return await find(queries)
+
+    world.rules = (stricter(ACCURACY_LOW, value=0.8),)
+    world.world.store.find = find_after_more_was_published  # type: ignore[method-assign]
+    await world.round(by=evaluator)
+    await world.round(by=evaluator)
+    assert ["firing: breach", "resolved: recovered"] == statuses(world.said())
 
 
 async def test_rule_that_is_gone_resolves_its_alert_and_is_forgotten(world: AlertWorld) -> None:
