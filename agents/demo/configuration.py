@@ -57,7 +57,7 @@ groups:
         labels: {severity: critical}
 """
 LIMIT = 0.6
-"""Of days of the spring one in ten is worse, but never three in a row; when the summer's storms come, weeks are."""
+"""A coin would do little worse."""
 
 
 def write_configuration(path: Path, *, web_port: int) -> None:
