@@ -16,7 +16,16 @@ from schemas.classes import class_name
 from schemas.errors import Rejected
 from schemas.limits import LIST_ENTRIES, NAME_BYTES
 from streams.alerting.metrics import known_metrics
-from streams.monitored_model import DAY_MS, DEFAULT_K, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
+from streams.monitored_model import (
+    DAY_MS,
+    DEFAULT_BETA,
+    DEFAULT_K,
+    HOUR_MS,
+    MINUTE_MS,
+    LabelPolicy,
+    MonitoredModel,
+    Task,
+)
 
 __all__ = ["ClassSettings", "ModelSettings", "metric_name", "model_section"]
 
@@ -126,6 +135,13 @@ class ModelSettings:
         " figures of scores begin anew, with windows that start later.",
         Applies.AT_ONCE,
     )
+    beta: float = setting(
+        DEFAULT_BETA,
+        number(0.01, 100),
+        "How much recall weighs against precision in `fbeta` of a binary model: above 1 where a missed positive costs"
+        " more than a false one.",
+        Applies.AT_ONCE,
+    )
     at_k: int = setting(
         DEFAULT_K,
         whole_number(1, LIST_ENTRIES),
@@ -211,6 +227,8 @@ class ModelSettings:
             yield Conflict(
                 ("task", "positive_class"), "binary, since positive_class is given; or no positive_class", self.task
             )
+        if self.beta != DEFAULT_BETA and self.task != Task.BINARY:
+            yield Conflict(("task", "beta"), "binary, since beta is given; or no beta", self.task)
         if self.at_k != DEFAULT_K and self.task != Task.RANKING:
             yield Conflict(("task", "at_k"), "ranking, since at_k is given; or no at_k", self.task)
         for crossing in self.cross:
@@ -223,6 +241,7 @@ class ModelSettings:
             name=self.name,
             task=Task(self.task),
             positive_class=self.positive_class,
+            beta=self.beta,
             at_k=self.at_k,
             class_names=self.classes.names,
             class_aliases=self.classes.aliases,

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 
 from streams.explanation.terms import ExplainTerms
 
-__all__ = ["DEFAULT_K", "LabelPolicy", "MonitoredModel", "Task"]
+__all__ = ["DEFAULT_BETA", "DEFAULT_K", "LabelPolicy", "MonitoredModel", "Task"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+DEFAULT_BETA = 2.0
+"""A missed positive usually costs more than a false one."""
 DEFAULT_K = 10
 
 
@@ -51,14 +53,15 @@ class LabelPolicy(enum.StrEnum):
 class MonitoredModel:
     """The settings of one model, all defaults resolved.
 
-    `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a
-    label still counts, `allowed_skew_ms` how long before it. `at_k` is how many items of a ranking count. `references`
-    are figures by name that alert rules compare with.
+    `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a label still
+    counts, `allowed_skew_ms` how long before it. `beta` is the weight of recall in `fbeta`, `at_k` how many items of a
+    ranking count. `references` are figures by name that alert rules compare with.
     """
 
     name: str
     task: Task = Task.MULTICLASS
     positive_class: str | None = None
+    beta: float = DEFAULT_BETA
     at_k: int = DEFAULT_K
     class_names: tuple[str, ...] = ()
     class_aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)

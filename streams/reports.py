@@ -202,7 +202,7 @@ def _quality(
     matrix = ConfusionMatrix.from_cells(counts.cells)
     if model.task is Task.BINARY:
         figures = binary_figures(
-            matrix, positive_class=model.positive_class, confidence_level=confidence_level
+            matrix, positive_class=model.positive_class, confidence_level=confidence_level, beta=model.beta
         ) | binary_score_figures(
             counts.sums,
             labelled=matrix.labelled,

@@ -24,21 +24,18 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from schemas.window_report import ClassFigures
+from streams.monitored_model import DEFAULT_BETA
 from streams.quality import bounds, class_bounds, delta, intervals
 from streams.quality.confusion import OTHER, BinaryCounts, ConfusionMatrix
 from streams.quality.figure import Bounds, Figure, UndefinedReason
 
 __all__ = [
     "BINARY_METRICS",
-    "FBETA_BETA",
     "MULTICLASS_METRICS",
     "binary_figures",
     "multiclass_figures",
     "per_class_figures",
 ]
-
-FBETA_BETA = 2.0
-"""Weight of recall against precision in `fbeta`; 2 because a missed positive usually costs more."""
 
 _BoundsOfMatrix: TypeAlias = Callable[[ConfusionMatrix], Bounds | None]
 
@@ -52,9 +49,10 @@ MULTICLASS_METRICS = AGREEMENT_METRICS + AVERAGED_METRICS
 
 
 def binary_figures(
-    matrix: ConfusionMatrix, *, positive_class: str | None, confidence_level: float
+    matrix: ConfusionMatrix, *, positive_class: str | None, confidence_level: float, beta: float = DEFAULT_BETA
 ) -> dict[str, Figure]:
-    """Return every metric of `BINARY_METRICS` for `positive_class` against all other classes.
+    """Return every metric of `BINARY_METRICS` for `positive_class` against all other classes, recall weighing `beta`
+    times as much as precision in `fbeta`.
 
     Accuracy, balanced accuracy, MCC and kappa look at all classes that were seen, also when they are more
     than two. Without a positive class the others are undefined.
@@ -70,7 +68,7 @@ def binary_figures(
         "recall": _recall(counts, confidence_level),
         "specificity": _specificity(counts, confidence_level),
         "f1": _f1(counts, confidence_level),
-        "fbeta": _fbeta(counts, confidence_level),
+        "fbeta": _fbeta(counts, beta, confidence_level),
     }
     if any(predicted == OTHER for predicted, _ in matrix.unlabelled):
         # Which side of the positive class these are on is known only if it has a cell of its own.
@@ -230,17 +228,17 @@ def _f1(counts: BinaryCounts, confidence_level: float) -> Figure:
     return Figure.of(2 * counts.true_positive / (counts.true_positive + n), interval, n=n, possible=possible)
 
 
-def _fbeta(counts: BinaryCounts, confidence_level: float) -> Figure:
+def _fbeta(counts: BinaryCounts, beta: float, confidence_level: float) -> Figure:
     n = counts.true_positive + counts.false_positive + counts.false_negative
-    possible = bounds.fbeta_bounds(counts, beta=FBETA_BETA)
+    possible = bounds.fbeta_bounds(counts, beta=beta)
     if not n:
         return Figure.missing(UndefinedReason.NO_POSITIVE_LABELS, possible=possible)
-    weight = FBETA_BETA * FBETA_BETA
+    weight = beta * beta
     both = (1.0 + weight) * counts.true_positive
     value = both / (both + weight * counts.false_negative + counts.false_positive)
     interval = intervals.rescaled_interval(
         value,
-        delta.fbeta_effective_sample_size(counts, beta=FBETA_BETA),
+        delta.fbeta_effective_sample_size(counts, beta=beta),
         lowest=0.0,
         confidence_level=confidence_level,
     )

@@ -64,7 +64,9 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
         "recall": Definition("Of the positive, the share predicted so.", _BINARY, WILSON),
         "specificity": Definition("Of the negative, the share predicted so.", _BINARY, WILSON),
         "f1": Definition("Harmonic mean of precision and recall.", _BINARY, "Wilson, mapped"),
-        "fbeta": Definition("As F1, recall weighing twice as much (beta = 2).", _BINARY, EFFECTIVE),
+        "fbeta": Definition(
+            "As F1, recall weighing `beta` times as much, twice unless the model says otherwise.", _BINARY, EFFECTIVE
+        ),
         **{
             f"{name}_macro": Definition(f"{meaning}; plain mean of the classes.", _AVERAGED, f"{MOVER}; {OF_SETS}")
             for name, meaning in _AVERAGES.items()

@@ -244,6 +244,14 @@ def test_all_mistakes_of_file_and_environment_are_told_at_once(tmp_path: Path) -
             ),
         ),
         (
+            "models: [{name: a, task: binary, at_k: 5}]",
+            "models[0].task: found binary, expected ranking, since at_k is given; or no at_k",
+        ),
+        (
+            "models: [{name: a, task: ranking, beta: 1}]",
+            "models[0].task: found ranking, expected binary, since beta is given; or no beta",
+        ),
+        (
             "models: [{name: a, task: binary, positive_class: bad, classes: {names: [good, evil]}}]",
             'models[0].positive_class: found "bad", expected one of classes.names: good, evil',
         ),

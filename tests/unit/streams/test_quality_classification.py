@@ -12,9 +12,9 @@ import pytest
 from sklearn import metrics as oracle
 
 from schemas.window_report import ClassFigures
+from streams.monitored_model import DEFAULT_BETA
 from streams.quality.classification import (
     BINARY_METRICS,
-    FBETA_BETA,
     MULTICLASS_METRICS,
     binary_figures,
     multiclass_figures,
@@ -89,7 +89,7 @@ BINARY = AGREEMENT | {
     "recall": of_positive(oracle.recall_score),
     "specificity": of_positive(oracle.recall_score, pos_label=0),
     "f1": of_positive(oracle.f1_score),
-    "fbeta": of_positive(oracle.fbeta_score, beta=FBETA_BETA),
+    "fbeta": of_positive(oracle.fbeta_score, beta=DEFAULT_BETA),
 }
 
 
@@ -132,6 +132,19 @@ def expected_values(oracles: dict[str, Oracle], pairs: Pairs) -> dict[str, float
 
 def values_of(figures: dict[str, Figure]) -> dict[str, float]:
     return {name: NAN if figure.value is None else figure.value for name, figure in figures.items()}
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_weight_of_recall_in_fbeta_is_as_it_is_set(beta: float) -> None:
+    score = of_positive(oracle.fbeta_score, beta=beta)
+    for pairs in prefixes(stream(seed=5, classes="ab", length=30, agreement=0.7)):
+        figure = binary_figures(matrix_of(pairs), positive_class="a", confidence_level=0.95, beta=beta)["fbeta"]
+        expected = expected_values({"fbeta": score}, pairs)["fbeta"]
+        assert pytest.approx(expected, nan_ok=True) == (NAN if figure.value is None else figure.value)
+        if figure.value is not None:
+            assert figure.low is not None
+            assert figure.high is not None
+            assert figure.low <= figure.value <= figure.high
 
 
 @pytest.mark.parametrize(("seed", "classes", "agreement"), [(1, "ab", 0.6), (2, "ab", 0.95), (3, "abc", 0.3)])
