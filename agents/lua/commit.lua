@@ -99,6 +99,9 @@ end
 
 local NO_ITEMS = 255
 
+-- Of all rows in the order of the parts; a part knows its first.
+local keys = {}
+
 local function read_row_items(rows, at)
   local count = unpack_from('>I8', rows, at)
   if count ~= NO_ITEMS then return sub(rows, at + 8, at + 7 + 8 * count) end
@@ -106,8 +109,10 @@ end
 
 local function join_predictions(part, trusted_ms)
   local rows, has_latencies = part.rows, part.latencies ~= ''
+  local number_of_key, waiting = part.first_key, 0
   for at = 1, #rows, part.row_bytes do
-    local key = sub(rows, at, at + 15)
+    local key = keys[number_of_key]
+    number_of_key = number_of_key + 1
     local arrival_ms, flags, hash, time_ms = unpack_from('>I8Bc8I6', rows, at + 16)
     local last_slice = at + 47 + 8 * byte(rows, at + 47)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
@@ -119,7 +124,7 @@ local function join_predictions(part, trusted_ms)
       entries[key] = sub(rows, at + 24, last_slice + flags / 2) -- a value is 8 bytes, its flag 16
       touched[key] = true
       tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last_slice), ABSENT, 1)
-      fate('predictions:waiting', 1)
+      waiting = waiting + 1
       remember(key, time_ms + terms.horizon_ms)
       is_admitted = true
     else
@@ -140,6 +145,7 @@ local function join_predictions(part, trusted_ms)
       end
     end
   end
+  fate('predictions:waiting', waiting)
 end
 
 -- A label that is the first of a prediction which came in time and waits alone.
@@ -147,7 +153,7 @@ local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
   if #entry < 24 then return false end
   local flags, size = byte(entry, 1), 24 + 8 * byte(entry, 24)
   if (flags ~= 0 and flags ~= HAS_VALUE) or #entry ~= size + flags / 2 then return false end
-  local hash, predicted_ms = unpack_from('>c8I6', entry, 2)
+  local hash, predicted_ms, predicted = unpack_from('>c8I6c8', entry, 2)
   local terms = terms_for(hash)
   local forgotten_ms = predicted_ms + terms.horizon_ms
   local delay_ms = time_ms - predicted_ms
@@ -159,22 +165,20 @@ local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
   local label = sub(label_item, 7)
   local value = flags == HAS_VALUE and unpack_from('>d', entry, size + 1) or nil
   if value and not terms.counts_classes then return false end
-  local happened = label == event_of(terms, sub(entry, 16, 23))
+  local happened = label == event_of(terms, predicted)
   log_pair(terms, start_ms, sub(entry, 25, size), delay_ms, value, happened, nil, 1)
-  tally(terms, start_ms, predicted_in_slices, ABSENT, -1)
-  tally(terms, start_ms, predicted_in_slices, label, 1)
-  fate('predictions:waiting', -1)
-  fate('predictions:matched', 1)
-  fate('labels:matched', 1)
-  entry = string.char(IS_MATCHED + flags) .. sub(entry, 2) .. label_item
+  tally_match(terms, start_ms, predicted_in_slices, label)
+  local matched_flags, waited = string.char(IS_MATCHED + flags), sub(entry, 2)
   local deadline_ms = time_ms + label_hold_ms
   if watermark_ms <= deadline_ms then
     local late, addressed = arrival_ms ~= time_ms, model ~= ABSENT
     local label_flags = IS_LABEL + (addressed and IS_ADDRESSED or 0) + (late and HAS_ARRIVAL or 0) + MATCHED * RANK_UNIT
-    entry = entry .. string.char(label_flags) .. label_item
+    entry = matched_flags .. waited .. label_item .. string.char(label_flags) .. label_item
     if late then entry = entry .. pack('>I6', arrival_ms) end
     if addressed then entry = entry .. model end
     if forgotten_ms < deadline_ms then remember(key, deadline_ms) end
+  else
+    entry = matched_flags .. waited .. label_item
   end
   entries[key] = entry
   touched[key] = true
@@ -183,8 +187,10 @@ end
 
 local function join_labels(part, trusted_ms)
   local rows = part.rows
+  local number_of_key, matched = part.first_key, 0
   for at = 1, #rows, part.row_bytes do
-    local key = sub(rows, at, at + 15)
+    local key = keys[number_of_key]
+    number_of_key = number_of_key + 1
     local arrival_ms, model, time_ms = unpack_from('>I8c8I6', rows, at + 16)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
     local entry, value, items = entries[key], nil, nil
@@ -193,8 +199,10 @@ local function join_labels(part, trusted_ms)
       if value ~= value then value = nil end
       if part.words > 1 then items = read_row_items(rows, at + 54) end
     end
-    if value or items or type(entry) ~= 'string'
-      or not match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
+    if not value and not items and type(entry) == 'string'
+      and match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
+      matched = matched + 1
+    else
       entry = entry_for(key)
       local row = {time_ms = time_ms, arrival_ms = arrival_ms, class = sub(rows, at + 38, at + 45), model = model}
       row.value, row.items = value, items
@@ -210,6 +218,9 @@ local function join_labels(part, trusted_ms)
       end
     end
   end
+  fate('predictions:waiting', -matched)
+  fate('predictions:matched', matched)
+  fate('labels:matched', matched)
 end
 
 local gaps = {}
@@ -234,9 +245,10 @@ local function apply(part)
   source.watermark_ms = math.max(source.watermark_ms, part.watermark_ms, part.raise_to_ms)
 end
 
-local parts, keys, outcomes = {}, {}, {}
+local parts, outcomes = {}, {}
 while next_argument <= #ARGV do
   local part = read_part()
+  part.first_key = #keys + 1
   parts[#parts + 1] = part
   for at = 1, #part.rows, part.row_bytes do keys[#keys + 1] = sub(part.rows, at, at + 15) end
 end

@@ -136,7 +136,7 @@ end
 -- Terms and name lists -------------------------------------------------------------------------------------
 
 local function read_terms(packed)
-  local terms, flags, count, at = {aliases = {}, tally = {}, pairs = {}, latencies = {}}, nil, nil, nil
+  local terms, flags, count, at = {aliases = {}, tally = {}, cells = {}, pairs = {}, latencies = {}}, nil, nil, nil
   terms.model_version, terms.counted_as, terms.model, terms.class_group, terms.positive_class, terms.horizon_ms,
     terms.skew_ms, terms.base_window_ms, flags, count, at = unpack_from('>c8c8c8c8c8I8I8I8BI2', packed)
   terms.has_aliases = count > 0
@@ -198,6 +198,16 @@ local function tally(terms, start_ms, predicted_in_slices, label, delta)
   local labels = window[predicted_in_slices]
   if not labels then labels = {}; window[predicted_in_slices] = labels end
   labels[label] = (labels[label] or 0) + delta
+end
+
+-- A prediction that waited gets its first label.
+local function tally_match(terms, start_ms, predicted_in_slices, label)
+  local window = terms.tally[start_ms]
+  if not window then window = {}; terms.tally[start_ms] = window end
+  local labels = window[predicted_in_slices]
+  if not labels then labels = {}; window[predicted_in_slices] = labels end
+  labels[ABSENT] = (labels[ABSENT] or 0) - 1
+  labels[label] = (labels[label] or 0) + 1
 end
 
 local function counts_of(window)
@@ -335,12 +345,24 @@ local function count(held, terms, delta)
   tally(terms, start_ms, predicted_in_slices, held.failed and FAILED or held.winner, delta)
 end
 
+-- Asked once for all windows and slices of a call.
+local function pair_of(terms, label, predicted)
+  local known = terms.cells[predicted]
+  if not known then known = {}; terms.cells[predicted] = known end
+  local pair = known[label]
+  if not pair then
+    pair = label == FAILED and FAILED .. ABSENT or cell(terms, label, predicted)
+    known[label] = pair
+  end
+  return pair
+end
+
 local function fold_window(terms, window, predicted_in_slices, labels)
   local counts = counts_of(window)
   local predicted = sub(predicted_in_slices, 1, 8)
   for label, delta in pairs(labels) do
     if delta ~= 0 then
-      local pair = label == FAILED and FAILED .. ABSENT or cell(terms, label, predicted)
+      local pair = pair_of(terms, label, predicted)
       counts[EVERYTHING .. pair] = (counts[EVERYTHING .. pair] or 0) + delta
       for at = 10, #predicted_in_slices, 8 do
         local key = sub(predicted_in_slices, at, at + 7) .. pair
@@ -654,17 +676,29 @@ local function write_entries()
   end
 end
 
+-- Read and set all at once: a command for each count would cost more than all else about it.
 local function write_counts(window, counts)
-  local is_changed = false
-  for key, delta in pairs(counts) do
-    if delta ~= 0 then
-      is_changed = true
-      if call('HINCRBY', shard .. ':cells:' .. window, key, number(delta)) == 0 then
-        call('HDEL', shard .. ':cells:' .. window, key)
+  local key, fields = shard .. ':cells:' .. window, {}
+  for field, delta in pairs(counts) do
+    if delta ~= 0 then fields[#fields + 1] = field end
+  end
+  local kept, gone = {}, {}
+  for first = 1, #fields, ARGUMENTS_AT_ONCE do
+    local stored = call('HMGET', key, unpack(fields, first, math.min(first + ARGUMENTS_AT_ONCE - 1, #fields)))
+    for at, before in ipairs(stored) do
+      local field = fields[first + at - 1]
+      local count = (before and tonumber(before) or 0) + counts[field]
+      if count ~= 0 then
+        kept[#kept + 1] = field
+        kept[#kept + 1] = number(count)
+      elseif before then
+        gone[#gone + 1] = field
       end
     end
   end
-  return is_changed
+  call_in_chunks('HSET', key, kept)
+  call_in_chunks('HDEL', key, gone)
+  return #fields > 0
 end
 
 local function write_windows()
