@@ -23,13 +23,13 @@ from agents.probe.cgroup import cgroup_at, cgroup_of
 from agents.probe.readings import CpuUse
 from deploy.servers import KafkaServer
 from schemas.times import parse_time_ms
+from tests.support.real_cgroups import RealGroup, real_group
 from tests.support.services import create_topic, unique_name
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)"
-V1_MEMORY = Path("/sys/fs/cgroup/memory")
 MIB = 2**20
 
 
@@ -206,17 +206,11 @@ def test_a_kafka_that_is_away_costs_no_sample_that_has_room(kafka: KafkaServer, 
 
 
 @pytest.fixture
-def version_1() -> Iterator[Path]:
-    """A group with a limit of 64 MiB, on a machine that has version 1, as this project's has."""
-    group = V1_MEMORY / f"latelabel-{uuid.uuid4().hex[:8]}"
-    try:
-        group.mkdir()
-    except OSError:
-        pytest.fail("needs root and a memory controller of version 1 at /sys/fs/cgroup/memory")
-    (group / "memory.limit_in_bytes").write_text(str(64 * MIB))
-    yield group
-    wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the group's last process to end")
-    group.rmdir()
+def limited() -> Iterator[RealGroup]:
+    """A group with a limit of 64 MiB."""
+    with real_group("memory") as group:
+        group.limit_memory(64 * MIB)
+        yield group
 
 
 HUNGRY = """
@@ -234,7 +228,7 @@ while True:
 
 
 def test_a_real_group_with_a_limit_is_read_as_its_files_say_and_its_kill_is_counted(
-    kafka: KafkaServer, topic: str, version_1: Path
+    kafka: KafkaServer, topic: str, limited: RealGroup
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HUNGRY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -242,14 +236,12 @@ def test_a_real_group_with_a_limit_is_read_as_its_files_say_and_its_kill_is_coun
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
-        (version_1 / "cgroup.procs").write_text(str(process.pid))
+        limited.add(process.pid)
         process.stdin.write("\n")
         process.stdout.readline()
-        reading = (cgroup := cgroup_at(version_1)).read()
-        stat = dict(line.split() for line in (version_1 / "memory.stat").read_text().splitlines())
-        used = int((version_1 / "memory.usage_in_bytes").read_text())
+        reading = (cgroup := cgroup_at(limited.folder)).read()
         assert reading.working_set_bytes is not None
-        assert abs(used - int(stat["total_inactive_file"]) - reading.working_set_bytes) < MIB
+        assert abs(limited.working_set() - reading.working_set_bytes) < MIB
         assert (64 * MIB, 0) == (reading.memory_limit_bytes, reading.oom_kills)
         assert reading.rss_bytes is not None
         assert reading.rss_bytes >= 24 * MIB
@@ -257,12 +249,12 @@ def test_a_real_group_with_a_limit_is_read_as_its_files_say_and_its_kill_is_coun
         of_process = cgroup_of(process.pid)
         assert of_process is not None
         assert 64 * MIB == of_process.read().memory_limit_bytes
-        with probe(kafka, topic, "--cgroup", f"memory/{version_1.name}") as running:
+        with probe(kafka, topic, "--cgroup", str(limited.folder.relative_to("/sys/fs/cgroup"))) as running:
             wait_for_samples(kafka, topic, 3)
             process.stdin.write("\n")
             process.wait(timeout=30)
             with subprocess.Popen(["sleep", "600"]) as sleeping:
-                (version_1 / "cgroup.procs").write_text(str(sleeping.pid))
+                limited.add(sleeping.pid)
                 wait_until(lambda: samples(kafka, topic)[-1].get("oom_kills") == 1, what="the kill in a sample")
                 sleeping.kill()
             code, log = stop(running)
@@ -275,33 +267,25 @@ def test_a_real_group_with_a_limit_is_read_as_its_files_say_and_its_kill_is_coun
 
 
 def test_cpu_of_a_real_group_is_held_back_by_its_quota() -> None:
-    group = Path("/sys/fs/cgroup/cpu") / f"latelabel-{uuid.uuid4().hex[:8]}"
-    group.mkdir()
-    (group / "cpu.cfs_quota_us").write_text("10000")
     busy = "print(1, flush=True)\nwhile True: pass"
-    try:
+    with real_group("cpu") as group:
+        group.limit_cpu(quota_us=10_000)
         with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as process:
-            (group / "cgroup.procs").write_text(str(process.pid))
-            cgroup = cgroup_at(group)
+            group.add(process.pid)
+            cgroup = cgroup_at(group.folder)
             wait_until(lambda: (cgroup.read().throttled or 0) > 3, what="the quota to hold it back")
             process.kill()
-        reading = cgroup.read()
-        stat = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+        reading, stat = cgroup.read(), group.table("cpu.stat")
         assert pytest.approx(0.1) == reading.cpu_limit_cores
-        assert (int(stat["nr_periods"]), int(stat["nr_throttled"])) == (reading.periods, reading.throttled)
-    finally:
-        wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the group's last process to end")
-        group.rmdir()
+        assert (stat["nr_periods"], stat["nr_throttled"]) == (reading.periods, reading.throttled)
 
 
 def test_a_group_that_vanishes_is_told_and_waited_for(kafka: KafkaServer, topic: str) -> None:
-    group = V1_MEMORY / f"latelabel-{uuid.uuid4().hex[:8]}"
-    group.mkdir()
-    with probe(kafka, topic, "--cgroup", str(group)) as running:
+    with real_group("memory") as group, probe(kafka, topic, "--cgroup", str(group.folder)) as running:
         assert running.stderr is not None
         lines = iter(running.stderr.readline, "")
         assert any("has no process" in line for line in lines)
-        group.rmdir()
+        group.folder.rmdir()
         assert any("there is no control group" in line for line in lines)
         code, _ = stop(running)
     assert 0 == code
