@@ -63,10 +63,11 @@ class _Paced:
 
 
 class _Report(msgspec.Struct):
+    kind: str
     model: str
     window: Mapping[str, str | int]
     segment: Mapping[str, str]
-    labelled: int
+    labelled: int = 0
 
 
 def w2(services: Services) -> Iterator[Figure]:
@@ -226,7 +227,7 @@ class _ReportReader:
         while not self._is_over:
             for message in self._consumer.consume(100, 0.01):
                 report = decoder.decode(message.value() or b"")
-                if not report.segment:
+                if report.kind == "quality" and not report.segment:
                     read = self._labelled[report.model, str(report.window["start"])[:16]]
                     if not read or read[-1][0] < report.labelled:
                         read.append((report.labelled, time.time() * 1000))

@@ -46,10 +46,11 @@ class Configured(Installation):
             produce(self.brokers, self.topics[role], records, partitions=self.partitions)
 
     def newest_reports(self) -> list[dict[str, Any]]:
+        """On quality."""
         newest: dict[bytes | None, dict[str, Any]] = {}
         for key, value in read_topic(self.brokers, self.topics["metrics"]):
             newest[key] = json.loads(value or b"{}")
-        return list(newest.values())
+        return [report for report in newest.values() if report["kind"] == "quality"]
 
     async def records_read(self) -> int:
         _, fates = await self.counts()
