@@ -50,14 +50,17 @@ RULES = """\
 groups:
   - name: quality
     rules:
-      - alert: AccuracyLow
-        when: {metric: accuracy, model: @MODEL@, window: 1d, op: "<", value: @LIMIT@}
-        for: 3d                 # that many days in a row,
-        keep_firing_for: 7d     # and a week of good ones ends it
+      - alert: ScoresFarOff
+        when: {metric: brier, model: @MODEL@, window: 1d, op: ">", value: @LIMIT@}
+        for: 3d                 # that many days in a row beyond doubt,
+        keep_firing_for: 7d     # and a week of better ones ends it
         labels: {severity: critical}
+        annotations:
+          summary: "scores of {{ $labels.model }} miss what happens: {{ $value }} > {{ $threshold }}"
 """
-LIMIT = 0.6
-"""A coin would do little worse."""
+LIMIT = 0.235
+"""Of the mean squared distance of score and outcome. Bad days are spread over the year, but three in a row come with
+the storms of summer and with winter, of which January and February have taught the model too little."""
 
 
 def write_configuration(path: Path, *, web_port: int) -> None:

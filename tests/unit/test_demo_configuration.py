@@ -60,4 +60,4 @@ def test_days_of_long_ago_are_kept(tmp_path: Path) -> None:
 
 def test_alert_rules_beside_it_are_read_without_a_mistake(tmp_path: Path) -> None:
     (rule,) = load_rules(demo_settings(tmp_path))
-    assert ("AccuracyLow", "flight-delay", DAY_MS) == (rule.alert, rule.when.model, rule.when.window_ms)
+    assert ("ScoresFarOff", "flight-delay", DAY_MS) == (rule.alert, rule.when.model, rule.when.window_ms)
