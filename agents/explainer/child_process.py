@@ -20,6 +20,10 @@ from streams.explanation.outcome import Outcome
 __all__ = ["ChildFailed", "ChildLimits", "ChildProcess"]
 
 LARGEST_ANSWER_BYTES = 64 << 20
+PREPARING_FACTOR = 3
+"""A process that begins loads libraries and the model, and draws neighbours, before it explains anything."""
+MOST_READY = 64
+"""Model versions; the neighbourhood of each takes some megabytes."""
 GRACE_SECONDS = 5
 """After the parent's own deadline; then the child ends itself."""
 
@@ -62,28 +66,32 @@ class ChildProcess:
         self.ready: set[str] = set()
 
     async def run(self, job: Job) -> list[Outcome]:
-        """An outcome for each item.
+        """An outcome for each item; of a job without items, whether the model version is ready now, for which it may
+        take longer.
 
         Raises: ChildFailed if the process ended, took too long or needed too much memory.
         """
+        if not job.items and len(self.ready) >= MOST_READY:
+            await self.stop()
         process = self._process = self._process or await self._start()
+        seconds = self._limits.seconds if job.items else self._limits.seconds * PREPARING_FACTOR
         answer = b""
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(seconds):
                 answer = await _exchange(process, msgspec.msgpack.encode(job))
-            outcomes = _decoded(answer, len(job.items))
+            outcomes = _decoded(answer, max(len(job.items), 1))
         except TimeoutError:
             await self.stop()
             raise ChildFailed(
                 ExplainFailure.TOO_SLOW,
-                f"not done within {self._limits.seconds:g} s; lower explain.samples or raise explainer.timeout",
+                f"not done within {seconds:g} s; lower explain.samples or raise explainer.timeout",
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, msgspec.DecodeError) as error:
             raise await self._post_mortem(process, error) from None
         except BaseException:
             await self.stop()
             raise
-        if job.pool:
+        if not job.items and outcomes[0].failure is None:
             self.ready.add(job.pool)
         return outcomes
 
@@ -100,7 +108,11 @@ class ChildProcess:
         limits = self._limits
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agents.explainer.child"),
-            *(str(limits.memory_bytes), str(limits.open_files), str(int(limits.seconds) + GRACE_SECONDS)),
+            *(
+                str(limits.memory_bytes),
+                str(limits.open_files),
+                str(int(limits.seconds * PREPARING_FACTOR) + GRACE_SECONDS),
+            ),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

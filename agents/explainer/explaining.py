@@ -6,8 +6,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from agents.explainer.jobs import Item, Job, Subject
 from agents.explainer.predictors import Predictor, predictor_of
 from schemas.explanation import ExplainFailure
@@ -16,9 +14,6 @@ from streams.explanation.refusal import Refused
 from streams.explanation.terms import InputKind, Method
 
 __all__ = ["Explaining"]
-
-KEPT = 8
-"""Model versions; the neighbourhood of each takes some megabytes."""
 
 
 class ExplainedSubject(Protocol):
@@ -37,27 +32,21 @@ class Explaining:
         self._ready: dict[str, ExplainedSubject] = {}
 
     def explain(self, job: Job) -> list[Outcome]:
-        """An outcome for each item of the job; whatever fails, fails for a reason."""
+        """An outcome for each item of the job, one of a job without items; whatever fails, fails for a reason."""
+        count = max(len(job.items), 1)
         try:
-            pool_ms = 0.0
-            subject = self._ready.pop(job.pool, None)
+            subject = self._ready.get(job.pool)
             if subject is None:
-                subject = _prepared(job.subject, job.background)
-                pool_ms = subject.pool_ms
-            self._ready[job.pool] = subject
-            if len(self._ready) > KEPT:
-                self._ready.pop(next(iter(self._ready)))
-            outcomes = subject.explain(job.items)
+                subject = self._ready[job.pool] = _prepared(job.subject, job.background)
+            return subject.explain(job.items) if job.items else [Outcome(pool_ms=subject.pool_ms)]
         except Refused as refused:
-            return [Outcome(failure=refused.reason, message=refused.message)] * len(job.items)
+            return [Outcome(failure=refused.reason, message=refused.message)] * count
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  (a model's data may surprise us, and must not end us)
             where = traceback.extract_tb(error.__traceback__)[-1]
             message = f"explaining failed with {type(error).__name__}: {error} ({where.name}, line {where.lineno})"
-            return [Outcome(failure=ExplainFailure.MODEL_FAILED, message=message[:500])] * len(job.items)
-        outcomes[0] = msgspec.structs.replace(outcomes[0], pool_ms=pool_ms)
-        return outcomes
+            return [Outcome(failure=ExplainFailure.MODEL_FAILED, message=message[:500])] * count
 
 
 def _prepared(subject: Subject, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:

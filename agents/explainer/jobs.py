@@ -41,10 +41,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """Explain some predictions of one model version.
+    """Explain some predictions of one model version; without items, get ready for them.
 
-    `background` are features of other predictions, to learn what is usual; empty if the child has what it needs of
-    `pool`, the name of the neighbourhood.
+    `pool` names the neighbourhood. `background` are features of other predictions, to learn what is usual when it is
+    drawn.
     """
 
     subject: Subject

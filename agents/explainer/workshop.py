@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +28,10 @@ __all__ = ["Workshop"]
 ATTEMPTS = 3
 MARGIN_SECONDS = 0.8
 """Of the time for a job, what one answer of a model server may take: so that its slowness is told as such."""
+
+
+class NeverReady(ChildFailed):
+    """The child was gone before it could explain anything."""
 
 
 class Workshop:
@@ -85,30 +88,51 @@ class Workshop:
         """All together first; if that fails, each alone, so that one cannot take the others with it."""
         try:
             return await self._once(request, items)
-        except ChildFailed as failed:
-            failure = failed
-        outcomes = []
+        except ChildFailed:
+            outcomes: list[Outcome] = []
         for item in items:
-            for attempt in itertools.count(2):
-                try:
-                    outcomes += await self._once(request, [item])
-                    break
-                except ChildFailed as failed:
-                    failure = failed
-                if attempt == ATTEMPTS:
-                    outcomes.append(_failed(failure.reason, f"{failure}; tried {ATTEMPTS} times"))
-                    break
+            found, is_ready = await self._alone(request, item)
+            outcomes.append(found)
+            if not is_ready:
+                # What cannot even get ready is no matter of one prediction.
+                return outcomes + [found] * (len(items) - len(outcomes))
         return outcomes
+
+    async def _alone(self, request: ExplainRequest, item: Item) -> tuple[Outcome, bool]:
+        """The outcome of one item after the attempts that are left, and whether the model ever got ready for it."""
+        is_ready = False
+        for attempt in range(2, ATTEMPTS + 1):
+            try:
+                (outcome,) = await self._once(request, [item])
+                return outcome, True
+            except ChildFailed as failure:
+                is_ready = is_ready or not isinstance(failure, NeverReady)
+                if attempt == ATTEMPTS:
+                    return _failed(failure.reason, f"{failure}; tried {ATTEMPTS} times"), is_ready
+        raise AssertionError("there is always a second attempt")
 
     async def _once(self, request: ExplainRequest, items: Sequence[Item]) -> list[Outcome]:
         subject = self._subject(request)
         generation = self._clock.now_ms() // self._settings.explainer.pool_lifetime_ms
         pool = f"{generation} {request.model} {request.model_version}"
-        background: Sequence[Mapping[str, Any]] = []
-        is_learning = subject.terms.input is InputKind.TABULAR and subject.terms.statistics is None
-        if is_learning and pool not in self._child.ready:
+        pool_ms = 0.0
+        if pool not in self._child.ready:
+            try:
+                (prepared,) = await self._child.run(await self._preparing(request, subject, pool))
+            except ChildFailed as failed:
+                raise NeverReady(failed.reason, str(failed)) from failed
+            if prepared.failure is not None:
+                return [prepared] * len(items)
+            pool_ms = prepared.pool_ms
+        outcomes = await self._child.run(Job(subject=subject, pool=pool, background=(), items=items))
+        return [msgspec.structs.replace(outcomes[0], pool_ms=pool_ms), *outcomes[1:]]
+
+    async def _preparing(self, request: ExplainRequest, subject: Subject, pool: str) -> Job:
+        """The job that gets a child ready for a model version."""
+        background: Sequence[Mapping[str, Any]] = ()
+        if subject.terms.input is InputKind.TABULAR and subject.terms.statistics is None:
             background = await self._log.background(request, wanted=self._settings.explainer.background)
-        return await self._child.run(Job(subject=subject, pool=pool, background=background, items=items))
+        return Job(subject=subject, pool=pool, background=background, items=())
 
     def _subject(self, request: ExplainRequest) -> Subject:
         model = self._settings.model(request.model)

@@ -143,6 +143,15 @@ def test_prediction_that_kills_the_model_takes_no_other_with_it(place: Explainin
     assert "crashed" == by_id["r150"]["reason"]
 
 
+def test_model_that_never_gets_ready_holds_up_nobody_for_each_of_its_predictions(place: Explaining) -> None:
+    place.configure("served:hang", explainer="timeout: 1s")
+    place.ask(*range(30))
+    with place.running():
+        # Three attempts of three seconds for all of them; each alone would take minutes.
+        explanations = place.wait_for(30, seconds=90)
+    assert {"too_slow"} == {each["failure"]["reason"] for each in explanations}
+
+
 def test_two_explainers_share_the_work_and_one_that_is_killed_is_replaced(place: Explaining) -> None:
     place.configure("served:fraud")
     with place.running() as first, place.running() as second:
