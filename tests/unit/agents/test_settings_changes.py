@@ -11,6 +11,7 @@ from agents.settings import KafkaSettings, Settings
 from agents.settings_changes import adopt
 from agents.settings_fields import Applies
 from agents.settings_listing import settings_rows
+from streams.explanation.terms import ExplainTerms
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, LabelPolicy, MonitoredModel, Task
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud")
@@ -71,6 +72,14 @@ def test_figures_that_need_other_counts_stay(fields: dict[str, Any], path: str) 
     assert RUNNING == adoption.settings
     assert f"models[fraud].{path}" in [change.path for change in adoption.refused]
     assert all("stays as it is: " in str(change) for change in adoption.refused)
+
+
+def test_how_predictions_are_explained_waits_for_the_next_start() -> None:
+    adoption = adopt(RUNNING, with_fraud(explanation=ExplainTerms(predictor="served:fraud")))
+    assert (RUNNING, ()) == (adoption.settings, adoption.adopted)
+    assert [f"models[fraud].explain stays as it is: a change applies {Applies.RESTART}"] == [
+        str(change) for change in adoption.refused
+    ]
 
 
 def test_models_may_be_listed_and_no_longer_be_listed_as_far_as_their_figures_go() -> None:
