@@ -99,6 +99,7 @@ class ResourceIntake:
         self._unsaved: dict[bytes, list[_Entry]] = {}
         self._silent: set[bytes] = set()
         self._offsets: dict[int, int] = {}
+        self._expected: dict[int, int] = {}
         self._acknowledgements: list[Callable[[], None]] = []
         self._known: set[bytes] | None = None
         self._looked_ms = 0
@@ -118,6 +119,10 @@ class ResourceIntake:
             stored = await self._ports.store.offsets()
         return {partition: stored[partition] for partition in partitions if partition in stored}
 
+    def expect(self, offsets: Mapping[int, int]) -> None:
+        """Told where reading of these partitions begins, or goes on behind what was lost."""
+        self._expected |= offsets
+
     async def give_up(self) -> None:
         """Own nothing: somebody else may have the partitions already, and reads again what is not kept."""
         async with self._busy:
@@ -126,6 +131,7 @@ class ResourceIntake:
     def _let_go(self) -> None:
         for forgotten in (self._series, self._unsaved, self._silent, self._offsets, self._acknowledgements):
             forgotten.clear()
+        self._expected.clear()
         self._partitions, self._known, self._looked_ms = frozenset(), None, 0
 
     async def take_in(self, batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
@@ -134,6 +140,8 @@ class ResourceIntake:
         Raises: TemporaryFailure; the batch may be given once more.
         """
         async with self._busy:
+            if batch.base > self._expected.get(batch.partition, batch.base):
+                return  # fetched before the partition was given anew; what it leaves out is read first
             decoded = decode_resource_samples(
                 batch.values,
                 batch.timestamps_ms,
@@ -150,7 +158,8 @@ class ResourceIntake:
             self.fates[SampleFate.REJECTED] += len(decoded.rejected)
             for key, of_target in entries.items():
                 self._count(key, of_target)
-            self._offsets[batch.partition] = batch.next
+            self._expected[batch.partition] = max(batch.next, self._expected.get(batch.partition, 0))
+            self._offsets[batch.partition] = self._expected[batch.partition]
             self._acknowledgements.append(acknowledge)
             is_full = sum(map(len, self._unsaved.values())) >= MOST_UNSAVED
         if is_full:

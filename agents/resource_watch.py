@@ -134,13 +134,13 @@ class ResourceWatch:
             stored = await self._outages.ride_out(
                 lambda: self._intake.assign(frozenset(at.partition for at in assigned))
             )
-            return await _within_log(app, {at: stored.get(at.partition, 0) for at in assigned})
+            return await self._begin(app, {at: stored.get(at.partition, 0) for at in assigned})
 
         async def take_in(batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
             await self._outages.ride_out(lambda: self._intake.take_in(batch, acknowledge))
 
         def out_of_range(lost: Collection[TopicPartition]) -> None:
-            task = asyncio.ensure_future(_seek(app, lost))
+            task = asyncio.ensure_future(self._seek(app, lost))
             seeking.add(task)
             task.add_done_callback(seeking.discard)
 
@@ -158,14 +158,18 @@ class ResourceWatch:
         )
         return app
 
+    async def _begin(self, app: FaustApp, wanted: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        offsets = await _within_log(app, wanted)
+        self._intake.expect({at.partition: offset for at, offset in offsets.items()})
+        return offsets
+
+    async def _seek(self, app: FaustApp, lost: Collection[TopicPartition]) -> None:
+        with contextlib.suppress(IllegalStateError):  # taken away meanwhile
+            await app.consumer.seek_wait(await self._begin(app, dict.fromkeys(lost, -1)))
+
 
 async def _within_log(app: FaustApp, wanted: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
     """The offsets as far as the log has them; what retention took is lost, and a log that is another is read anew."""
     starts = await app.consumer.earliest_offsets(*wanted)
     ends = await app.consumer.highwaters(*wanted)
     return {at: offset if starts[at] <= offset <= ends[at] else starts[at] for at, offset in wanted.items()}
-
-
-async def _seek(app: FaustApp, lost: Collection[TopicPartition]) -> None:
-    with contextlib.suppress(IllegalStateError):  # taken away meanwhile
-        await app.consumer.seek_wait(await _within_log(app, dict.fromkeys(lost, -1)))
