@@ -16,10 +16,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from schemas.times import parse_time_ms
-from schemas.window_report import report_key
 from streams.alerting.assessment import (
     assess,
     assess_silence,
@@ -31,41 +30,28 @@ from streams.alerting.assessment import (
     rules_on,
     slices_tested,
 )
-from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason, hush, pass_time, retire
+from streams.alerting.life_cycle import hush, pass_time, retire
+from streams.alerting.like_windows import key_before, keys_before, start_of_key
 from streams.alerting.observation import JudgedReport, read_report
-from streams.alerting.publication import AlertSettings, alert_message, is_due
-from streams.alerting.record import AlertRecord
+from streams.alerting.publication import AlertSettings, alert_message, to_say
+from streams.alerting.record import MONITOR, AlertRecord
 from streams.alerting.rules import AlertRule, Series
-from streams.alerting.silence import SILENT_AFTER, Pulse
+from streams.alerting.silence import KEPT_STARTS, PULSE_KIND, SILENT_AFTER, Pulse
 from streams.alerting.verdict import Past, Surroundings
+from streams.alerting.watchdog import watchdog
 from streams.errors import TemporaryFailure
 from streams.ports import AlertStore, Clock, OutgoingMessage, Publisher, ReportStore, Shape, StoredAlerts, WindowQuery
 from streams.publication import EvaluationSettings
 
-__all__ = ["MONITOR", "AlertEvaluator"]
+__all__ = ["AlertEvaluator"]
 
 _log = logging.getLogger(__name__)
 
-MONITOR = bytes(8)
-"""In place of a model version: the alerts about the monitor itself."""
 CHUNK_REPORTS = 500
 """Judged and saved together, so that a backlog of any length needs little memory."""
 BACKLOG_WINDOWS = 100
 """Of each size, that a rule looks at which has just been written."""
-PULSE_WINDOWS = 50
-PULSE_KIND = "quality"
-"""Of the reports whose windows tell whether a model is silent: those about its predictions."""
 MOST_SLICES = 10_000
-
-WATCHDOG = AlertRecord(
-    rule="watchdog",
-    group="monitor",
-    alert="Watchdog",
-    labels={"alertname": "Watchdog", "rule": "watchdog", "severity": "none"},
-    series=None,
-    state=AlertState(),
-)
-"""Always fires, so that its absence tells of a dead monitor (a "dead man's switch")."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -154,7 +140,7 @@ class AlertEvaluator:
             return 1
         if self._is_waiting:
             _log.info("Alerts are evaluated again")
-        self._is_waiting = False
+            self._is_waiting = False
         return pending
 
     async def _round(self) -> int:
@@ -164,8 +150,7 @@ class AlertEvaluator:
             for model, version in [json.loads(text)]
             if self._owns(model)
         }
-        for gone in self._known.keys() - names.keys() - {MONITOR}:
-            del self._known[gone]
+        self._known = {name: known for name, known in self._known.items() if name in names or name == MONITOR}
         looked = dict(zip(names, await self._store.look(list(names)), strict=True))
         await self._learn(names, looked)
         pending = 0
@@ -208,14 +193,14 @@ class AlertEvaluator:
 
     async def _pulses(self, model_version: bytes, sizes_seconds: set[int]) -> dict[int, Pulse]:
         queries = [
-            WindowQuery(model_version=model_version, shape=Shape(PULSE_KIND, size), most=PULSE_WINDOWS)
+            WindowQuery(model_version=model_version, shape=Shape(PULSE_KIND, size), most=KEPT_STARTS)
             for size in sorted(sizes_seconds)
         ]
         now_ms = self._clock.now_ms()
         found = await self._reports.find(queries)
         return {
             query.shape.size_seconds * 1000: Pulse(
-                query.shape.size_seconds * 1000, tuple(sorted(map(_start_ms, keys))), now_ms
+                query.shape.size_seconds * 1000, tuple(sorted(map(start_of_key, keys))), now_ms
             )
             for query, keys in zip(queries, found, strict=True)
         }
@@ -224,7 +209,7 @@ class AlertEvaluator:
         """One model version. False if somebody else has changed its alerts meanwhile."""
         await self._catch_up(model_version, known)
         self._feel_pulse(known, news)
-        keys = sorted(news, key=_start_ms)
+        keys = sorted(news, key=start_of_key)
         for at in range(0, max(1, len(keys)), CHUNK_REPORTS):
             chunk = keys[at : at + CHUNK_REPORTS]
             changed = await self._judge(model_version, known, chunk, known.rules.keys())
@@ -251,7 +236,7 @@ class AlertEvaluator:
         # Looked at after they were found: what was published meanwhile is news, and will be said.
         (at,) = await self._store.look([model_version])
         keys = found - at.news.keys()
-        changed = await self._judge(model_version, known, sorted(keys, key=_start_ms), known.unseen)
+        changed = await self._judge(model_version, known, sorted(keys, key=start_of_key), known.unseen)
         known.alerts |= {
             name: dataclasses.replace(record, state=hush(record.state)) for name, record in changed.items()
         }
@@ -276,7 +261,8 @@ class AlertEvaluator:
     ) -> dict[str, AlertRecord]:
         """The alerts that change when the reports of these keys are judged by the rules of these identities."""
         reports = await self._read(model_version, [key for key in keys if self._concerns(known, key)])
-        pasts = await self._read(model_version, _keys_before(known, reports.values()))
+        before = {name for key, each in reports.items() for name in keys_before(key, each, known.rules_on(each.series))}
+        pasts = await self._read(model_version, sorted(before))
         slices: dict[tuple[str, int, int], Sequence[JudgedReport]] = {}
         changed: dict[str, AlertRecord] = {}
         for key, report in reports.items():
@@ -289,9 +275,9 @@ class AlertEvaluator:
                     tested = slices_tested(rule, await self._slices(model_version, report, slices))
                 around = Surroundings(slices=tested, report_level=self._evaluation.confidence_level, past=past)
                 name = record_name(rule, report.series)
-                before = changed.get(name) or known.alerts.get(name) or new_record(rule, report.series)
-                after = assess(before, rule, report, around, now_ms=self._clock.now_ms())
-                if after is not before:
+                record = changed.get(name) or known.alerts.get(name) or new_record(rule, report.series)
+                after = assess(record, rule, report, around, now_ms=self._clock.now_ms())
+                if after is not record:
                     changed[name] = after
         return changed
 
@@ -330,7 +316,7 @@ class AlertEvaluator:
             return None
         if against.back_ms is None:
             return known_past(rule, self._evaluation.model(known.model))
-        before = pasts.get(_key_before(key, against.back_ms))
+        before = pasts.get(key_before(key, against.back_ms))
         return None if before is None else past_in(rule, before)
 
     def _let_time_pass(self, known: _Known, changed: dict[str, AlertRecord]) -> None:
@@ -358,8 +344,7 @@ class AlertEvaluator:
 
     def _is_silent(self, known: _Known, series: Series | None, now_ms: int) -> bool:
         pulse = known.pulses.get(series.window_ms) if series else None
-        silence = pulse.silence(now_ms) if pulse else None
-        return silence is not None and silence > SILENT_AFTER
+        return pulse is not None and (pulse.silence(now_ms) or 0.0) > SILENT_AFTER
 
     async def _change(
         self, model_version: bytes, known: _Known, changed: Mapping[str, AlertRecord], judged: Mapping[bytes, int]
@@ -392,7 +377,7 @@ class AlertEvaluator:
         messages: list[OutgoingMessage] = []
         told: dict[str, AlertRecord] = {}
         for name, record in known.alerts.items():
-            notices = _to_say(record.state, now_ms, self._settings)
+            notices = to_say(record.state, now_ms, self._settings)
             for notice in notices:
                 rule = known.rules.get(record.rule)
                 messages.append(alert_message(record, notice, rule, now_ms=now_ms, settings=self._settings))
@@ -408,60 +393,8 @@ class AlertEvaluator:
             (stored,) = await self._store.load([MONITOR])
             self._known[MONITOR] = _Known("", "", stored.version, dict(stored.alerts), {}, {}, set())
         known = self._known[MONITOR]
-        if WATCHDOG.alert not in known.alerts:
-            now_ms = self._clock.now_ms()
-            notice = Notice(starts_ms=now_ms, reason=Reason.ALWAYS)
-            state = AlertState(
-                phase=Phase.FIRING, reason=Reason.ALWAYS, phase_ms=now_ms, notice=notice, untold=(notice,)
-            )
-            if not await self._change(MONITOR, known, {WATCHDOG.alert: dataclasses.replace(WATCHDOG, state=state)}, {}):
+        if not known.alerts:
+            record = watchdog(self._clock.now_ms())
+            if not await self._change(MONITOR, known, {record.alert: record}, {}):
                 return False
         return await self._tell(MONITOR, known)
-
-
-def _to_say(state: AlertState, now_ms: int, settings: AlertSettings) -> Sequence[Notice]:
-    if state.untold:
-        # The last one as it stands now: figures may have moved on since.
-        return (*state.untold[:-1], state.notice or state.untold[-1])
-    is_on = state.phase in (Phase.FIRING, Phase.RESOLVED)
-    if is_on and state.notice is not None and is_due(state.sent_ms, now_ms=now_ms, settings=settings):
-        return (state.notice,)
-    return ()
-
-
-def _start_ms(key: bytes) -> int:
-    return parse_time_ms(json.loads(key)[5])
-
-
-def _keys_before(known: _Known, reports: Iterable[JudgedReport]) -> list[bytes]:
-    """The keys of the like windows that relative rules compare these reports with."""
-    keys: dict[bytes, None] = {}
-    for report in reports:
-        for rule in known.rules_on(report.series):
-            back_ms = rule.when.against.back_ms if rule.when.against else None
-            if back_ms is not None and report.status == "final":
-                keys[_key_before(_key_of(report), back_ms)] = None
-    return list(keys)
-
-
-def _key_of(report: JudgedReport) -> bytes:
-    return report_key(
-        kind=report.kind,
-        model=report.model,
-        model_version=report.model_version,
-        segment=report.segment,
-        window_seconds=report.window.size_seconds,
-        window_start_ms=parse_time_ms(report.window.start),
-    )
-
-
-def _key_before(key: bytes, back_ms: int) -> bytes:
-    kind, model, version, segment, size_seconds, start = json.loads(key)
-    return report_key(
-        kind=kind,
-        model=model,
-        model_version=version,
-        segment=segment,
-        window_seconds=size_seconds,
-        window_start_ms=parse_time_ms(start) - back_ms,
-    )

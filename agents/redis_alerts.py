@@ -20,13 +20,10 @@ import redis.exceptions
 
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.settings import RedisSettings
-from streams.alerting.record import AlertRecord
+from streams.alerting.record import MONITOR, AlertRecord
 from streams.ports import StoredAlerts
 
-__all__ = ["MONITOR", "RedisAlerts"]
-
-MONITOR = bytes(8)
-"""In place of a model version: the alerts about the monitor itself."""
+__all__ = ["RedisAlerts"]
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AlertRecord).decode

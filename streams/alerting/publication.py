@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import re
 import uuid
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from schemas.alert import Alert
@@ -17,14 +18,14 @@ from schemas.codec import cloud_event_headers, encode
 from schemas.times import format_time
 from schemas.window_report import NAMESPACE
 from streams.alerting.fingerprint import fingerprint
-from streams.alerting.life_cycle import Notice, Reason
+from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason
 from streams.alerting.outcome import Grounds
 from streams.alerting.record import AlertRecord
 from streams.alerting.rules import AlertRule, Op, Series
 from streams.alerting.templates import Value, expand
 from streams.ports import OutgoingMessage
 
-__all__ = ["AlertSettings", "alert_annotations", "alert_labels", "alert_message", "is_due"]
+__all__ = ["AlertSettings", "alert_annotations", "alert_labels", "alert_message", "to_say"]
 
 RESEND_DELAY_MS = 60_000
 """As in Prometheus."""
@@ -68,9 +69,16 @@ class AlertSettings:
         return max(RESEND_DELAY_MS, self.interval_ms)
 
 
-def is_due(sent_ms: int, *, now_ms: int, settings: AlertSettings) -> bool:
-    """Say whether it is time to send what was said once more; a clock that was set back holds nothing up."""
-    return not sent_ms <= now_ms < sent_ms + settings.resend_ms
+def to_say(state: AlertState, now_ms: int, settings: AlertSettings) -> Sequence[Notice]:
+    """What has to be said of an alert now: what never was, in order, or once more what holds or was resolved lately."""
+    if state.untold:
+        # The last one as it stands now: figures may have moved on since.
+        return (*state.untold[:-1], state.notice or state.untold[-1])
+    # A clock that was set back holds nothing up.
+    is_due = not state.sent_ms <= now_ms < state.sent_ms + settings.resend_ms
+    if state.notice is not None and state.phase in (Phase.FIRING, Phase.RESOLVED) and is_due:
+        return (state.notice,)
+    return ()
 
 
 def alert_labels(rule: AlertRule, series: Series) -> dict[str, str]:

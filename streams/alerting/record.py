@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from streams.alerting.life_cycle import AlertState
 from streams.alerting.rules import Series
 
-__all__ = ["AlertRecord"]
+__all__ = ["MONITOR", "AlertRecord"]
+
+MONITOR = bytes(8)
+"""In place of a model version: the alerts about the monitor itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

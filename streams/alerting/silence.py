@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-__all__ = ["SILENT_AFTER", "TRAFFIC_SILENCE", "Pulse"]
+__all__ = ["KEPT_STARTS", "PULSE_KIND", "SILENT_AFTER", "TRAFFIC_SILENCE", "Pulse"]
 
 TRAFFIC_SILENCE = "traffic_silence"
 SILENT_AFTER = 5.0
 """Longest usual gaps without a window, after which nothing is known of a model."""
 KEPT_STARTS = 50
+PULSE_KIND = "quality"
+"""Of the reports whose windows tell whether a model is silent: those about its predictions."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from agents.__main__ import main
-from agents.redis_alerts import MONITOR, RedisAlerts
+from agents.redis_alerts import RedisAlerts
 from agents.settings import RedisSettings
 from agents.show.alerts import HOW, PHASES, WHY, alert_screen, alert_value, alerts_screen, worst_alerts_first
 from deploy.servers import RedisServer
@@ -18,7 +19,7 @@ from streams.alerting.fingerprint import fingerprint
 from streams.alerting.fold import Judged
 from streams.alerting.life_cycle import AlertState, Phase, Reason, Transition
 from streams.alerting.outcome import Grounds, Outcome
-from streams.alerting.record import AlertRecord
+from streams.alerting.record import MONITOR, AlertRecord
 from streams.alerting.rules import Series
 from tests.support.services import unique_name
 
@@ -170,7 +171,10 @@ def test_alert_is_found_by_name_and_by_the_beginning_of_its_fingerprint(stored: 
     assert 'there is no alert "nothing"; `latelabel alerts list --all` lists all' in output
 
 
-def test_without_rules_the_list_says_what_to_do(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rules_the_list_says_what_to_do(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # away from the example of a configuration
     monkeypatch.setenv("LATELABEL_REDIS__URL", redis_server.url)
     monkeypatch.setenv("LATELABEL_REDIS__PREFIX", unique_name("empty"))
     assert "There are no rules: name files with alert rules under `rule_files`" in run("list")[1]

@@ -1,0 +1,21 @@
+"""The alert that always fires, so that its absence tells of a dead monitor (a dead man's switch)."""
+
+from __future__ import annotations
+
+from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason
+from streams.alerting.record import AlertRecord
+
+__all__ = ["watchdog"]
+
+
+def watchdog(now_ms: int) -> AlertRecord:
+    """The alert as it begins."""
+    notice = Notice(starts_ms=now_ms, reason=Reason.ALWAYS)
+    return AlertRecord(
+        rule="watchdog",
+        group="monitor",
+        alert="Watchdog",
+        labels={"alertname": "Watchdog", "rule": "watchdog", "severity": "none"},
+        series=None,
+        state=AlertState(phase=Phase.FIRING, reason=Reason.ALWAYS, phase_ms=now_ms, notice=notice, untold=(notice,)),
+    )
