@@ -111,9 +111,7 @@ def _paced(services: Services, *, rate: int, partitions: int) -> _Paced:
     )
     log = services.empty_log(shape, partitions=partitions)
     port = free_port()
-    installation = services.installation(
-        log, evaluation_interval=f"{EVALUATION_INTERVAL_MS}ms", web={"port": port}, idle_after="1h"
-    )
+    installation = services.installation(log, evaluation_interval=f"{EVALUATION_INTERVAL_MS}ms", web={"port": port})
     with (services.folder / "paced.log").open("wb") as output:
         worker = spawn_tethered(
             installation.worker,
@@ -214,7 +212,7 @@ class _ReportReader:
 
     def __init__(self, brokers: str, topic: str) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": brokers, "group.id": unique_name("reader"), "fetch.wait.max.ms": 5}
+            {"bootstrap.servers": brokers, "group.id": unique_name("reader"), "fetch.wait.max.ms": 5, "log_level": 0}
         )
         self._consumer.assign([TopicPartition(topic, 0, 0)])
         self._labelled: dict[Window, list[tuple[int, float]]] = collections.defaultdict(list)
