@@ -63,6 +63,8 @@ class _Paced:
 
 
 class _Report(msgspec.Struct):
+    """Of any kind; only those on quality know labels."""
+
     kind: str
     model: str
     window: Mapping[str, str | int]
