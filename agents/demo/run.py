@@ -261,7 +261,7 @@ What you saw: {progress.published:,} records through Kafka, {progress.speed:,.0f
 {standing.revisions:,} reports on model-metrics, revised as labels landed, {len(standing.days)} days now final.
 While days were over but labels still due, {early.reports:,} reports about all flights were published: the final
 accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}.
-Alerts fired {told.fired:,} times on model-alerts, by the rules beside the configuration."""
+Alerts that fired on model-alerts, by the rules beside the configuration: {told.fired:,}."""
     )
     _tell_why(screen, explained)
     screen.say(
