@@ -3,6 +3,9 @@
 # Set-up is incremental: each step leaves a stamp and runs again only when the file it depends on changes.
 
 PYTHON ?= python3
+# Tests mostly wait for brokers, workers and time-outs, so more processes run them than there are cores. Each starts its
+# own Kafka and Redis.
+TESTERS ?= 4
 KAFKA_VERSION := 4.3.1
 
 VENV := .venv
@@ -48,7 +51,7 @@ test: setup ## every check and every test, on a real Kafka and a real Redis
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q --durations=15 --cov --cov-report=term
+	$(BIN)/pytest -q --numprocesses=$(TESTERS) --dist=loadfile --durations=25 --cov --cov-report=term
 
 demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights being judged as their labels land
 	@$(STACK) run -- $(BIN)/latelabel demo $(if $(LOOK),--look) $(if $(LEAK),--leak)
