@@ -5,7 +5,7 @@
 PYTHON ?= python3
 # Tests mostly wait for brokers, workers and time-outs, so more processes run them than there are cores. Each starts its
 # own Kafka and Redis.
-TESTERS ?= 4
+TESTERS ?= 3
 KAFKA_VERSION := 4.3.1
 
 VENV := .venv

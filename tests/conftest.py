@@ -10,10 +10,15 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("latelabel", deadline=None)
+hypothesis.settings.load_profile("latelabel")
 
 # Started in the background by some shells, this process ignores SIGINT, and all its children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

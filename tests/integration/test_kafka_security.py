@@ -265,8 +265,8 @@ def test_worker_with_exactly_the_rights_of_the_guide_counts_and_names_each_that_
     assert 0 == done.returncode, done.stderr
     cells, _ = asyncio.run(tenant.counts())
     assert traffic.cells == cells
-    assert 5 == len(tenant.grants("worker"))
-    for number in range(5):
+    assert 6 == len(tenant.grants("worker"))
+    for number in range(6):
         tenant.start_again()
         grants = tenant.grants("worker")
         _, _, name = grants.pop(number)

@@ -102,7 +102,8 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
         wait_until(lambda: moment in output.read_text(), what=f"the demo to say {moment!r}", seconds=120)
         assert len(survivors(output)) > 1
         os.killpg(process.pid, signal.SIGINT)
-        assert 130 == process.wait(timeout=40), output.read_text()
+        # Learning cannot be interrupted, only waited for.
+        assert 130 == process.wait(timeout=150), output.read_text()
         assert [] == survivors(output)
 
 
