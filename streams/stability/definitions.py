@@ -7,9 +7,19 @@ from types import MappingProxyType
 
 from streams.monitored_model import Task
 from streams.quality.definitions import GAMMA, WILSON, Better, Definition
-from streams.stability.latency_figures import QUANTILES
 
-__all__ = ["STABILITY_DEFINITIONS"]
+__all__ = ["QUANTILES", "STABILITY_DEFINITIONS"]
+
+QUANTILES: Mapping[str, int] = MappingProxyType(
+    {
+        "latency_p50_ms": 500,
+        "latency_p90_ms": 900,
+        "latency_p95_ms": 950,
+        "latency_p99_ms": 990,
+        "latency_p999_ms": 999,
+    }
+)
+"""In thousandths, so that ranks are whole numbers."""
 
 _ALL = tuple(Task)
 _WITHIN = "within 1 %; of predictions with `latency_ms` and status `ok`"

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,21 +23,12 @@ from scipy import special
 
 from streams.quality.figure import Bounds, Figure, UndefinedReason
 from streams.quality.mean_intervals import size_interval
+from streams.stability.definitions import QUANTILES
 from streams.stability.latency_buckets import FIRSTS_MS, LASTS_MS, MIDDLES_MS, NS_PER_MS
 from streams.stability.latency_sums import LatencyTotals
 
-__all__ = ["QUANTILES", "latency_figures"]
+__all__ = ["latency_figures"]
 
-QUANTILES: Mapping[str, int] = MappingProxyType(
-    {
-        "latency_p50_ms": 500,
-        "latency_p90_ms": 900,
-        "latency_p95_ms": 950,
-        "latency_p99_ms": 990,
-        "latency_p999_ms": 999,
-    }
-)
-"""In thousandths, so that ranks are whole numbers."""
 _SHARES = np.array([thousandths / 1000 for thousandths in QUANTILES.values()])
 _SQUARES = np.square(MIDDLES_MS)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from agents.latency_log import logged_latencies, packed_latencies
 from streams.identity import EVERYTHING
+from streams.stability.definitions import QUANTILES
 from streams.stability.latency_buckets import FIRSTS_MS, LARGEST_NS, LASTS_MS, MIDDLES_MS, NS_PER_MS, buckets_of
-from streams.stability.latency_figures import QUANTILES, latency_figures
+from streams.stability.latency_figures import latency_figures
 from streams.stability.latency_sums import LatencyTotals, sums_of_words
 from streams.stability.latency_words import NOTHING, TIMED_OUT, WORD_BYTES, latency_words
 
