@@ -12,7 +12,6 @@ import json
 import urllib.parse
 from pathlib import Path
 
-import aiohttp
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
@@ -87,6 +86,9 @@ class TokenUrl(AbstractTokenProvider):  # type: ignore[misc]
         # Each part as in a form, which is how the standard lets a colon be in it.
         client = ":".join(map(urllib.parse.quote_plus, (str(self._security.client_id), self._secret())))
         headers = {"Authorization": f"Basic {base64.b64encode(client.encode()).decode()}"}
+        # Here, because it takes 20 MB, and a probe that asks for no token does without.
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
             async with (
