@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
-import os
-import signal
-import sys
 from collections.abc import Sequence
 
 import click
@@ -15,8 +11,9 @@ from rich.console import Console
 
 from agents.alert_forwarding import RECEIVERS, forward_alerts
 from agents.clock import SystemClock
-from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
+from agents.commands.command_line import Invocation
 from agents.commands.output import OutputFormat, format_option, print_lines, print_records
+from agents.commands.serving import serve
 from agents.receiver_settings import is_url
 from agents.redis_alerts import RedisAlerts
 from agents.settings import Settings
@@ -24,11 +21,9 @@ from agents.show.alerts import LOUD, alert_screen, alert_value, alerts_screen, w
 from agents.terminal_text import printable
 from streams.alerting.fingerprint import fingerprint
 from streams.alerting.record import AlertRecord
-from streams.errors import LatelabelError, PermanentFailure
+from streams.errors import PermanentFailure
 
 __all__ = ["alerts"]
-
-_log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """Leaving the group takes one request; a broker that is away must not hold the process up."""
@@ -120,11 +115,7 @@ def forward(invocation: Invocation, to: str, url: str | None, group: str | None)
     if url is not None:
         settings = _with_url(settings, to, url)
     invocation.log_by(settings, is_member=True)
-    code = asyncio.run(_forward(settings, to, group))
-    logging.shutdown()
-    sys.stdout.flush()
-    # A thread of Apprise that waits for an answer must not hold the process back.
-    os._exit(code)
+    serve(forward_alerts(settings, to=to, group=group), what="Forwarding", stop_seconds=STOP_SECONDS)
 
 
 def _with_url(settings: Settings, to: str, url: str) -> Settings:
@@ -141,29 +132,3 @@ def _with_url(settings: Settings, to: str, url: str) -> Settings:
     else:
         receivers = dataclasses.replace(given, webhook=dataclasses.replace(given.webhook, url=url, url_file=None))
     return dataclasses.replace(settings, receivers=receivers)
-
-
-async def _forward(settings: Settings, to: str, group: str | None) -> int:
-    loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(forward_alerts(settings, to=to, group=group))
-    codes: list[int] = []
-
-    def stop(code: int) -> None:
-        if not codes:
-            codes.append(code)
-            work.cancel()
-            loop.call_later(STOP_SECONDS, os._exit, code)
-
-    loop.add_signal_handler(signal.SIGTERM, stop, 0)
-    loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
-    try:
-        await work
-    except asyncio.CancelledError:
-        return codes[0] if codes else FAILED
-    except LatelabelError as error:
-        _log.error("%s", error)
-        return FAILED
-    except Exception:  # noqa: BLE001  (the last place that can say why)
-        _log.exception("Forwarding stops because of an error that it does not expect")
-        return FAILED
-    return 0

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
-import signal
-import sys
 
 import click
 
 from agents.clock import SystemClock
-from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
+from agents.commands.command_line import Invocation
+from agents.commands.serving import serve
 from agents.explainer.child_process import ChildLimits, ChildProcess
 from agents.explainer.record_log import RecordLog
 from agents.explainer.request_feed import RequestFeed
@@ -25,14 +22,10 @@ from agents.publisher import KafkaPublisher
 from agents.settings import Settings
 from agents.web.server import serve_web
 from agents.worker import wait_for
-from streams.errors import LatelabelError
 
 __all__ = ["explainer"]
 
 _log = logging.getLogger(__name__)
-
-STOP_SECONDS = 9.0
-"""SIGTERM leaves ten seconds."""
 
 
 @click.command()
@@ -45,36 +38,7 @@ def explainer(invocation: Invocation) -> None:
     """
     settings = invocation.settings()
     invocation.log_by(settings, is_member=True)
-    code = asyncio.run(_run(settings))
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
-
-
-async def _run(settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(_explain(settings))
-    codes: list[int] = []
-
-    def stop(code: int) -> None:
-        if not codes:
-            codes.append(code)
-            work.cancel()
-            loop.call_later(STOP_SECONDS, os._exit, code)
-
-    loop.add_signal_handler(signal.SIGTERM, stop, 0)
-    loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
-    try:
-        await work
-    except asyncio.CancelledError:
-        return codes[0] if codes else FAILED
-    except LatelabelError as error:
-        _log.error("%s", error)
-        return FAILED
-    except Exception:  # noqa: BLE001  (the last place that can say why)
-        _log.exception("The explainer stops because of an error that it does not expect")
-        return FAILED
-    return 0
+    serve(_explain(settings), what="The explainer")
 
 
 async def _explain(settings: Settings) -> None:
