@@ -10,15 +10,13 @@ Keys share the hash tag of its reports, `{<prefix>:reports:<hash in hex>}` (`age
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib import resources
-from typing import Any, Self
+from typing import Self
 
 import msgspec
-import redis.exceptions
 
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
+from agents.redis_script import RedisScript
 from agents.settings import RedisSettings
 from streams.alerting.record import MONITOR, AlertRecord
 from streams.ports import StoredAlerts
@@ -42,8 +40,7 @@ class RedisAlerts:
         self._client = client
         self._address = address
         self._prefix = prefix
-        self._script = resources.files("agents.lua").joinpath("alerts_save.lua").read_text()
-        self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._save = RedisScript("alerts_save")
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -104,7 +101,7 @@ class RedisAlerts:
         for report, revision in judged.items():
             arguments += (report, revision)
         async with redis_failures(self._address):
-            saved = bool(await self._save(keys, arguments))
+            saved = bool(await self._save.run(self._client, keys, *arguments))
             if saved and changes:
                 # As `agents.redis_reports` does, for whoever shows both.
                 await self._client.incrby(f"{{{self._prefix}}}:reports:changes", 1)
@@ -121,10 +118,3 @@ class RedisAlerts:
 
     def _key(self, model_version: bytes) -> str:
         return f"{{{self._prefix}:reports:{model_version.hex()}}}"
-
-    async def _save(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        try:
-            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
-        except redis.exceptions.NoScriptError:
-            pass  # The server was restarted: this call teaches it again.
-        return await self._client.eval(self._script, len(keys), *keys, *arguments)

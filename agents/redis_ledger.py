@@ -14,16 +14,15 @@ import itertools
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any, Self
 
 import msgspec
-from redis import exceptions as redis_errors
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
 from agents.latency_log import is_long, logged_latencies, packed_latencies
 from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
+from agents.redis_script import RedisScript
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
@@ -63,11 +62,11 @@ SHARD_KEYS = (
     "reported",
 )
 LEDGER_ID = "ledger"
+"""Field of the settings hash: which ledger the shard belongs to."""
 WINDOWS_AT_ONCE = 16
 """Read in one call: a few milliseconds, unless they are very large."""
 LOG_BYTES = 64 * 1024
 """Of a window's pairs in one shard. Up to here, some 4,000 pairs, the log takes less memory than the sums would."""
-"""Field of the settings hash: which ledger the shard belongs to."""
 
 _SOURCE = struct.Struct(">QQQ")
 _WINDOW = struct.Struct(">8sQ")
@@ -82,23 +81,6 @@ def shard_tag(prefix: str, shard: int, *, shards: int) -> str:
         if low <= binascii.crc_hqx(tag.encode(), 0) % CLUSTER_SLOTS < high:
             return "{" + tag + "}"
     raise AssertionError("unreachable")
-
-
-class _Script:
-    """A script known to the server by its digest; a server that does not know it is taught it by the call."""
-
-    def __init__(self, *files: str) -> None:
-        source = resources.files("agents.lua")
-        self._text = "\n".join(source.joinpath(f"{name}.lua").read_text() for name in files)
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, client: RedisClient, shard: str, *arguments: Argument) -> Any:
-        try:
-            return await client.evalsha(self._digest, 1, shard, *arguments)
-        except redis_errors.NoScriptError:
-            pass
-        # To the shard's own node: loading on all nodes of a cluster would fail while any of them is away.
-        return await client.eval(self._text, 1, shard, *arguments)
 
 
 class RedisLedger:
@@ -122,15 +104,15 @@ class RedisLedger:
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
         self._max_labels = max_labels
         self._ledger_id: str | None = None
-        self._commit = _Script("join", "commit")
-        self._forget = _Script("join", "forget")
-        self._cells = _Script("cells")
-        self._fold_pairs = _Script("fold_pairs")
-        self._fold_latencies = _Script("fold_latencies")
-        self._found = _Script("found")
-        self._create = _Script("create")
-        self._admit = _Script("admit")
-        self._clear_changes = _Script("clear_changes")
+        self._commit = RedisScript("join", "commit")
+        self._forget = RedisScript("join", "forget")
+        self._cells = RedisScript("cells")
+        self._fold_pairs = RedisScript("fold_pairs")
+        self._fold_latencies = RedisScript("fold_latencies")
+        self._found = RedisScript("found")
+        self._create = RedisScript("create")
+        self._admit = RedisScript("admit")
+        self._clear_changes = RedisScript("clear_changes")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -174,7 +156,7 @@ class RedisLedger:
         fields: tuple[Argument, ...] = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts)
         fields += ("format", charter.format, "creating", 1)
         async with redis_failures(self._address):
-            await self._found.run(self._client, key, *fields)
+            await self._found.run(self._client, [key], *fields)
         stored = await self.charter()
         if stored is None:
             raise TemporaryFailure(f"Redis at {self._address} lost the charter while it was written")
@@ -211,7 +193,7 @@ class RedisLedger:
         for source, offset in sources.items():
             arguments += (str(source), _SOURCE.pack(offset, 0, 0))
         async with redis_failures(self._address):
-            stored_id = await self._create.run(self._client, key, *arguments)
+            stored_id = await self._create.run(self._client, [key], *arguments)
         self._ledger_id = self._ledger_id or stored_id.decode()
 
     async def drop(self, shard: int) -> None:
@@ -247,7 +229,7 @@ class RedisLedger:
         for part in parts:
             arguments += part_arguments(part)
         async with redis_failures(self._address):
-            reply = await self._commit.run(self._client, self._keys[shard], *arguments)
+            reply = await self._commit.run(self._client, [self._keys[shard]], *arguments)
         if not reply:
             raise PermanentFailure(
                 f"shard {shard} in Redis at {self._address} no longer belongs to ledger {self._ledger_id}: it was "
@@ -266,13 +248,13 @@ class RedisLedger:
 
     async def forget(self, shard: int, *, limit: int) -> int:
         async with redis_failures(self._address):
-            visited: int = await self._forget.run(self._client, self._keys[shard], *self._settings, limit)
+            visited: int = await self._forget.run(self._client, [self._keys[shard]], *self._settings, limit)
         return visited
 
     async def admit(self, group: bytes, names: Sequence[bytes], *, limit: int, known: NameList) -> NameList:
         used, full = b"".join(known.admitted), int(known.full)
         async with redis_failures(self._address):
-            packed = await self._admit.run(self._client, self._root, group, limit, full, used, b"".join(names))
+            packed = await self._admit.run(self._client, [self._root], group, limit, full, used, b"".join(names))
         return NameList.unpack(packed)
 
     async def registry(self) -> Mapping[bytes, NameList]:
@@ -302,7 +284,7 @@ class RedisLedger:
         for window in windows:
             arguments += (_WINDOW.pack(window.model_version, window.start_ms), window.mark)
         async with redis_failures(self._address):
-            await self._clear_changes.run(self._client, self._keys[shard], *arguments)
+            await self._clear_changes.run(self._client, [self._keys[shard]], *arguments)
 
     async def note_reported(self, shard: int, watermarks: Mapping[bytes, int]) -> None:
         if watermarks:
@@ -317,7 +299,7 @@ class RedisLedger:
         for at in range(0, len(packed), WINDOWS_AT_ONCE):
             chunk = packed[at : at + WINDOWS_AT_ONCE]
             async with redis_failures(self._address):
-                reply = await self._cells.run(self._client, self._keys[shard], *chunk)
+                reply = await self._cells.run(self._client, [self._keys[shard]], *chunk)
             replies = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
             for window, (fields, pairs, latencies) in zip(chunk, replies, strict=True):
                 cells = {_cell(field): int(count) for field, count in _pairs(fields)}
@@ -345,7 +327,7 @@ class RedisLedger:
                 for (piece, name), increment in sums.items():
                     arguments += (piece + name.encode(), increment)
                 async with redis_failures(self._address):
-                    await self._fold_pairs.run(self._client, self._keys[shard], *arguments)
+                    await self._fold_pairs.run(self._client, [self._keys[shard]], *arguments)
         return totals
 
     async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, Mapping[str, int]]:
@@ -356,7 +338,7 @@ class RedisLedger:
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             arguments = (window, len(log), digest, packed_latencies(totals))
             async with redis_failures(self._address):
-                await self._fold_latencies.run(self._client, self._keys[shard], *arguments)
+                await self._fold_latencies.run(self._client, [self._keys[shard]], *arguments)
         return totals
 
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:

@@ -19,17 +19,13 @@ found under, never a report that is not found.
 from __future__ import annotations
 
 import collections
-import hashlib
 import itertools
 import json
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from importlib import resources
-from typing import Any
-
-import redis.exceptions
 
 from agents.redis_connection import RedisClient, execute, redis_failures
+from agents.redis_script import RedisScript
 from schemas.times import parse_time_ms
 from streams.ports import Claim, LastReport, Shape, WindowQuery
 
@@ -55,9 +51,8 @@ class RedisReports:
         self._prefix = prefix
         self._reported = f"{prefix}:reported"
         self._changes = f"{{{prefix}}}:reports:changes"
-        self._script = resources.files("agents.lua").joinpath("reports_save.lua").read_text()
-        self._keep_script = resources.files("agents.lua").joinpath("reports_keep.lua").read_text()
-        self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._save = RedisScript("reports_save")
+        self._keep = RedisScript("reports_keep")
 
     async def model_versions(self) -> Mapping[bytes, str]:
         async with redis_failures(self._address):
@@ -158,7 +153,7 @@ class RedisReports:
                 arguments: list[bytes | int] = [evaluator, watermark_ms]
                 for report in reports[at : at + SAVE_REPORTS]:
                     arguments += (report.key, report.due_ms, _pack(report))
-                kept &= bool(await self._save(keys, arguments))
+                kept &= bool(await self._save.run(self._client, keys, *arguments))
             if reports:
                 await self._client.incr(self._changes)
         return kept
@@ -172,7 +167,7 @@ class RedisReports:
         async with redis_failures(self._address):
             await self._client.hset(self._reported, model_version, name)
             await self._index(key, [report.key for report in reports])
-            await self._client.eval(self._keep_script, 2, f"{key}:last", f"{key}:news", *arguments)
+            await self._keep.run(self._client, [f"{key}:last", f"{key}:news"], *arguments)
             await self._client.incr(self._changes)
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
@@ -198,13 +193,6 @@ class RedisReports:
 
     def _key(self, model_version: bytes) -> str:
         return f"{{{self._prefix}:reports:{model_version.hex()}}}"
-
-    async def _save(self, keys: Sequence[str], arguments: Sequence[bytes | int]) -> Any:
-        try:
-            return await self._client.evalsha(self._digest, len(keys), *keys, *arguments)
-        except redis.exceptions.NoScriptError:
-            pass  # The server was restarted: this call teaches it again.
-        return await self._client.eval(self._script, len(keys), *keys, *arguments)
 
 
 def _indexed(report_keys: Iterable[bytes]) -> Mapping[str, dict[bytes, int]]:

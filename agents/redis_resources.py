@@ -15,13 +15,11 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from importlib import resources
-from typing import Any
 
 import msgspec
-import redis.exceptions
 
 from agents.redis_connection import RedisClient, execute, redis_failures
+from agents.redis_script import RedisScript
 from streams.monitored_model import DAY_MS
 from streams.stability.resource_series import ResourceSeries
 
@@ -66,8 +64,7 @@ class RedisResources:
         self._prefix = prefix
         self._targets = f"{{{prefix}}}:resources:targets"
         self._offsets = f"{{{prefix}}}:resources:offsets"
-        self._script = resources.files("agents.lua").joinpath("resources_save.lua").read_text()
-        self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+        self._save = RedisScript("resources_save")
 
     async def targets(self) -> Mapping[bytes, TargetLine]:
         """All targets that may have a state, by key."""
@@ -92,7 +89,7 @@ class RedisResources:
         async with redis_failures(self._address):
             # The line first: one without a state is dropped, a state without a line would never be looked at again.
             await self._client.hset(self._targets, key, line)
-            return bool(await self._save(self._key(key), arguments))
+            return bool(await self._save.run(self._client, [self._key(key)], *arguments))
 
     async def drop_lines(self, keys: list[bytes]) -> None:
         """Take targets whose state has left off the list."""
@@ -116,10 +113,3 @@ class RedisResources:
 
     def _key(self, key: bytes) -> str:
         return f"{{{self._prefix}:resources:{key.hex()}}}"
-
-    async def _save(self, key: str, arguments: list[bytes | int]) -> Any:
-        try:
-            return await self._client.evalsha(self._digest, 1, key, *arguments)
-        except redis.exceptions.NoScriptError:
-            pass  # The server was restarted: this call teaches it again.
-        return await self._client.eval(self._script, 1, key, *arguments)

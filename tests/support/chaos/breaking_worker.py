@@ -28,6 +28,7 @@ from agents.faust_app import build_faust_app
 from agents.intake import Intake
 from agents.publisher import KafkaPublisher
 from agents.redis_ledger import RedisLedger
+from agents.redis_script import RedisScript
 from streams.ledger.parts import CommitReply, Definitions, Part
 from streams.ports import OutgoingMessage
 
@@ -99,7 +100,7 @@ class _Intake(Intake):
         await super().put(*arguments)
 
 
-class _BlindScript(redis_ledger._Script):
+class _BlindScript(RedisScript):
     def __init__(self, *files: str) -> None:
         super().__init__(*files)
         if "commit" in files:
@@ -115,7 +116,7 @@ def _break() -> None:
         build = functools.partial(build_faust_app, session_timeout_seconds=float(seconds))
         vars(app)["build_faust_app"] = build
     if os.environ.get("CHAOS_BLIND"):
-        vars(redis_ledger)["_Script"] = _BlindScript
+        vars(redis_ledger)["RedisScript"] = _BlindScript
     _breaker.listen(Path(os.environ["CHAOS_FOLDER"]))
 
 
