@@ -6,6 +6,7 @@ a seed that follows from the instance.
 
 from __future__ import annotations
 
+import abc
 import base64
 import binascii
 import hashlib
@@ -13,14 +14,13 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from agents.explainer.answers import Answers, version_notes
 from agents.explainer.jobs import Item, Subject
 from agents.explainer.predictors import Inputs, Predictor
-from agents.explainer.stopwatch import TimedPredictor, milliseconds_since, now_seconds
+from agents.explainer.stopwatch import TimedPredictor, timed_outcomes
 from schemas.explanation import Attribution, ExplainFailure, Fit
 from streams.explanation.outcome import Outcome
 from streams.explanation.refusal import Refused
@@ -47,7 +47,7 @@ class _Explained(Protocol):
     score: Any
 
 
-class _MediaSubject:
+class _MediaSubject(abc.ABC):
     """What texts and images have in common."""
 
     pool_ms = 0.0
@@ -59,20 +59,11 @@ class _MediaSubject:
 
     def explain(self, items: Sequence[Item]) -> list[Outcome]:
         """See `ExplainedSubject`."""
-        return [self._timed(item) for item in items]
+        return timed_outcomes(items, self._explained, self._predictor)
 
-    def _timed(self, item: Item) -> Outcome:
-        started = now_seconds()
-        try:
-            outcome = self._explained(item)
-        except Refused as refused:
-            outcome = Outcome(failure=refused.reason, message=refused.message)
-        return msgspec.structs.replace(
-            outcome, total_ms=milliseconds_since(started), model_ms=self._predictor.spent_ms()
-        )
-
+    @abc.abstractmethod
     def _explained(self, item: Item) -> Outcome:
-        raise NotImplementedError
+        """Explain one text or image."""
 
     def _answers(self, inputs: Inputs) -> Answers:
         return Answers.of(self._predictor.predict(inputs), self._subject, self._predictor)

@@ -9,14 +9,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from agents.explainer.answers import Answers, version_notes
 from agents.explainer.jobs import Item, Subject
 from agents.explainer.predictors import Predictor, Table
-from agents.explainer.stopwatch import TimedPredictor, milliseconds_since, now_seconds
+from agents.explainer.stopwatch import TimedPredictor, milliseconds_since, now_seconds, timed_outcomes
 from agents.explainer.tabular_subject import learnt_features
 from schemas.explanation import Attribution, ExplainFailure, Fit
 from streams.explanation.instance import instance_of, values_by_name
@@ -50,17 +49,7 @@ class ShapSubject:
 
     def explain(self, items: Sequence[Item]) -> list[Outcome]:
         """See `ExplainedSubject`."""
-        return [self._timed(item) for item in items]
-
-    def _timed(self, item: Item) -> Outcome:
-        started = now_seconds()
-        try:
-            outcome = self._explained(item)
-        except Refused as refused:
-            outcome = Outcome(failure=refused.reason, message=refused.message)
-        return msgspec.structs.replace(
-            outcome, total_ms=milliseconds_since(started), model_ms=self._predictor.spent_ms()
-        )
+        return timed_outcomes(items, self._explained, self._predictor)
 
     def _explained(self, item: Item) -> Outcome:
         terms = self._subject.terms

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from agents.clock import SystemClock
+from agents.explainer.jobs import Item
 from agents.explainer.predictors import Inputs, Predictor
 from schemas.explanation import ExplainFailure
+from streams.explanation.outcome import Outcome
 from streams.explanation.refusal import Refused
 
-__all__ = ["TimedPredictor", "milliseconds_since", "now_seconds"]
+__all__ = ["TimedPredictor", "milliseconds_since", "now_seconds", "timed_outcomes"]
 
 now_seconds = SystemClock().monotonic_seconds
 
@@ -55,3 +60,19 @@ class TimedPredictor:
         """Time spent since this was asked last."""
         spent, self._spent_ms = self._spent_ms, 0.0
         return spent
+
+
+def timed_outcomes(
+    items: Sequence[Item], explain: Callable[[Item], Outcome], predictor: TimedPredictor
+) -> list[Outcome]:
+    """What `explain` makes of each item, refusals among it, with how long it took and how much of that the model."""
+    return [_timed(item, explain, predictor) for item in items]
+
+
+def _timed(item: Item, explain: Callable[[Item], Outcome], predictor: TimedPredictor) -> Outcome:
+    started = now_seconds()
+    try:
+        outcome = explain(item)
+    except Refused as refused:
+        outcome = Outcome(failure=refused.reason, message=refused.message)
+    return msgspec.structs.replace(outcome, total_ms=milliseconds_since(started), model_ms=predictor.spent_ms())
