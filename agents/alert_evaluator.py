@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from schemas.times import parse_time_ms
+from schemas.window_report import related_key
 from streams.alerting.assessment import (
     assess,
     assess_silence,
@@ -31,7 +32,7 @@ from streams.alerting.assessment import (
     slices_tested,
 )
 from streams.alerting.life_cycle import hush, pass_time, retire
-from streams.alerting.like_windows import key_before, keys_before, start_of_key
+from streams.alerting.like_windows import keys_before, start_of_key
 from streams.alerting.observation import JudgedReport, read_report
 from streams.alerting.publication import AlertSettings, alert_message, to_say
 from streams.alerting.record import MONITOR, AlertRecord
@@ -316,7 +317,7 @@ class AlertEvaluator:
             return None
         if against.back_ms is None:
             return known_past(rule, self._evaluation.model(known.model))
-        before = pasts.get(key_before(key, against.back_ms))
+        before = pasts.get(related_key(key, earlier_ms=against.back_ms))
         return None if before is None else past_in(rule, before)
 
     def _let_time_pass(self, known: _Known, changed: dict[str, AlertRecord]) -> None:

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from schemas.times import format_time
+from schemas.times import format_time, parse_time_ms
 
 __all__ = [
     "NAMESPACE",
@@ -30,6 +30,7 @@ __all__ = [
     "Window",
     "WindowReport",
     "event_id",
+    "related_key",
     "report_key",
 ]
 
@@ -146,6 +147,31 @@ def report_key(
     """
     parts = [kind, model, model_version, dict(segment), window_seconds, format_time(window_start_ms)]
     return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+
+
+def related_key(
+    key: bytes, *, kind: str | None = None, segment: Mapping[str, str] | None = None, earlier_ms: int = 0
+) -> bytes:
+    """The key of a report on the same model version and size of window; what is not given stays.
+
+    Args:
+        key: from `report_key`.
+        kind: of the other report.
+        segment: that it is about.
+        earlier_ms: how much earlier its window starts.
+
+    >>> related_key(b'["quality","fraud","3",{},300,"2026-11-23T12:00:00Z"]', kind="stability", earlier_ms=86_400_000)
+    b'["stability","fraud","3",{},300,"2026-11-22T12:00:00Z"]'
+    """
+    its_kind, model, version, its_segment, window_seconds, start = orjson.loads(key)
+    return report_key(
+        kind=its_kind if kind is None else kind,
+        model=model,
+        model_version=version,
+        segment=its_segment if segment is None else segment,
+        window_seconds=window_seconds,
+        window_start_ms=parse_time_ms(start) - earlier_ms,
+    )
 
 
 def event_id(key: bytes, content: Mapping[str, Any]) -> str:

@@ -79,6 +79,11 @@ class Standing(Generic[Report]):
     newest: Report
     has_lost_input: bool
 
+    @property
+    def subject(self) -> tuple[str, str]:
+        """Model and version."""
+        return self.judged.model, self.judged.model_version
+
 
 def standing_of(reports: Sequence[Report]) -> Standing[Report]:
     """How a version stands by its reports, newest window first; there is at least one."""

@@ -23,13 +23,13 @@ from agents.web.documents import (
 )
 from agents.web.problems import NotFound
 from schemas.times import format_time, parse_time_ms
-from schemas.window_report import Metric, report_key
+from schemas.window_report import Metric, related_key
 from streams.alerting.life_cycle import Phase
 from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.ports import Clock, ReportStore, Shape, WindowQuery
 from streams.standing import Standing, State, main_metric, standing_of, state_of, worst_first
 
-__all__ = ["WINDOWS_OF_FLEET", "ReportReader", "WindowsAsked"]
+__all__ = ["ReportReader", "WindowsAsked"]
 
 QUALITY = "quality"
 WINDOWS_OF_FLEET = 24
@@ -92,16 +92,16 @@ class ReportReader:
         reports = await self._reports(queries)
         standings = {version: standing_of(found) for version, found in reports.items() if found}
         others = await self._others(standings, shapes)
-        firing, pending = await self._alerts.names(Phase.FIRING), await self._alerts.names(Phase.PENDING)
+        alerts = await self._alerts.names()
         now_ms = self._clock.now_ms()
-        versions_of = {id(standing): version for version, standing in standings.items()}
+        versions_of = {standing.subject: version for version, standing in standings.items()}
         rows = []
         for standing in worst_first(standings.values()):
-            version = versions_of[id(standing)]
-            subject = (standing.judged.model, standing.judged.model_version)
-            names = tuple(firing.get(subject, ()))
-            state = state_of(standing, now_ms=now_ms, fires=bool(names), is_pending=subject in pending)
-            rows.append(_row(standing, reports[version], others.get(version, {}), state, names))
+            version = versions_of[standing.subject]
+            firing = tuple(alerts.get((*standing.subject, Phase.FIRING), ()))
+            is_pending = (*standing.subject, Phase.PENDING) in alerts
+            state = state_of(standing, now_ms=now_ms, fires=bool(firing), is_pending=is_pending)
+            rows.append(_row(standing, reports[version], others.get(version, {}), state, firing))
         rows.sort(key=lambda row: _WORST_FIRST.index(row.state))
         return Fleet(rows=tuple(rows), confidence_level=self._confidence_level, topics=self._topics)
 
@@ -156,7 +156,7 @@ class ReportReader:
             most=asked.most + 1,
         )
         keys = (await self._store.find([query]))[0]
-        shown = [_about(key, asked.kind, asked.segment) for key in keys[: asked.most]]
+        shown = [related_key(key, kind=asked.kind, segment=asked.segment) for key in keys[: asked.most]]
         last = await self._store.last({model_version: shown})
         reports = [_decode(last[key].value) for key in shown if key in last]
         return Windows(
@@ -317,21 +317,6 @@ def _point(report: AnyReport, metrics: Collection[str]) -> Point:
         never_labelled=report.never_labelled,
         figures={name: metric for name, metric in report.metrics.items() if name in metrics},
         undefined={name: reason for name, reason in report.undefined.items() if name in metrics},
-    )
-
-
-def _about(key: bytes, kind: str, segment: Mapping[str, str] | None) -> bytes:
-    """The key of the report on a slice of the window that another key is about."""
-    if not segment:
-        return key
-    _, model, version, _, size_seconds, start = json.loads(key)
-    return report_key(
-        kind=kind,
-        model=model,
-        model_version=version,
-        segment=segment,
-        window_seconds=size_seconds,
-        window_start_ms=parse_time_ms(start),
     )
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable
 
 from schemas.times import parse_time_ms
-from schemas.window_report import report_key
+from schemas.window_report import related_key
 from streams.alerting.observation import JudgedReport
 from streams.alerting.rules import AlertRule
 from streams.windows import WindowStatus
 
-__all__ = ["key_before", "keys_before", "start_of_key"]
+__all__ = ["keys_before", "start_of_key"]
 
 
 def start_of_key(key: bytes) -> int:
@@ -19,26 +19,9 @@ def start_of_key(key: bytes) -> int:
     return parse_time_ms(json.loads(key)[5])
 
 
-def key_before(key: bytes, back_ms: int) -> bytes:
-    """The key of the like window so much earlier.
-
-    >>> key_before(b'["quality","fraud","3",{},300,"2026-11-23T12:00:00Z"]', 86_400_000)
-    b'["quality","fraud","3",{},300,"2026-11-22T12:00:00Z"]'
-    """
-    kind, model, version, segment, size_seconds, start = json.loads(key)
-    return report_key(
-        kind=kind,
-        model=model,
-        model_version=version,
-        segment=segment,
-        window_seconds=size_seconds,
-        window_start_ms=parse_time_ms(start) - back_ms,
-    )
-
-
 def keys_before(key: bytes, report: JudgedReport, rules: Iterable[AlertRule]) -> set[bytes]:
     """The keys of the like windows that rules compare a final report with."""
     if report.status != WindowStatus.FINAL:
         return set()
     backs_ms = {rule.when.against.back_ms for rule in rules if rule.when.against is not None}
-    return {key_before(key, back_ms) for back_ms in backs_ms if back_ms is not None}
+    return {related_key(key, earlier_ms=back_ms) for back_ms in backs_ms if back_ms is not None}
