@@ -23,11 +23,11 @@ from agents.settings import WebSettings
 from streams.errors import PermanentFailure
 from streams.ports import Clock
 
-__all__ = ["COOKIE", "OPEN_PATHS", "Access", "read_token"]
+__all__ = ["Access", "log_in", "read_token", "show_login"]
 
 COOKIE: Final = "latelabel"
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/login"})
-"""What needs no token: for supervisors, and to show one."""
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
+LOGIN_PATH: Final = "/login"
 REQUESTS_PER_SECOND: Final = 100.0
 BURST_REQUESTS: Final = 300.0
 """Of one address. The page asks for a handful when a report changes."""
@@ -76,7 +76,7 @@ class Access:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse, or let the route answer, and add the headers."""
-        refused = None if request.path in ("/healthz", "/readyz") else self._refusal(request)
+        refused = None if request.path in HEALTH_PATHS else self._refusal(request)
         if refused is not None:
             refused.headers.update(HEADERS)
             return refused
@@ -93,11 +93,6 @@ class Access:
         """Whether this is the token; takes the same time for every wrong one of one length."""
         return self._token is None or hmac.compare_digest(text.encode(), self._token.encode())
 
-    @property
-    def asks(self) -> bool:
-        """Whether callers have to show a token."""
-        return self._token is not None
-
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self._checks_host and not is_loopback(_host_name(request)):
             return _plain(421, "this worker answers to names of its own machine alone; set web.token_file and web.host")
@@ -111,7 +106,7 @@ class Access:
                 "page and API are off: web.host is not local and no token is set. Set web.token_file, or web.open: true"
                 " for whoever reaches this port to read everything",
             )
-        if request.path in OPEN_PATHS or self._shows_token(request):
+        if request.path == LOGIN_PATH or self._shows_token(request):
             return None
         return _login_page(401) if _wants_page(request) else _unauthorized()
 

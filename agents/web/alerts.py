@@ -39,12 +39,12 @@ class AlertReader:
         ]
         return Alerts(tuple(map(_row, sorted(records, key=_place))))
 
-    async def names(self, phase: Phase) -> Mapping[tuple[str, str], Sequence[str]]:
-        """The names of alerts in a phase, by model and version."""
-        found: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
+    async def names(self) -> Mapping[tuple[str, str, Phase], Sequence[str]]:
+        """The names of the alerts about each model and version in each phase."""
+        found: dict[tuple[str, str, Phase], set[str]] = collections.defaultdict(set)
         for record in await self._store.every_alert():
-            if record.series is not None and record.state.phase is phase:
-                found[record.series.model, record.series.model_version].add(record.alert)
+            if record.series is not None:
+                found[record.series.model, record.series.model_version, record.state.phase].add(record.alert)
         return {subject: sorted(names) for subject, names in found.items()}
 
 
