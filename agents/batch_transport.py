@@ -26,7 +26,7 @@ from typing import Any, cast
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
@@ -53,8 +53,8 @@ NEVER_EXPELLED_MS = 24 * 60 * 60 * 1000
 POLL_SECONDS = 0.2
 """How long one look for records may take; an empty batch, and a partition that drained, wait so long."""
 FULL_SECONDS = 0.005
-OUT_OF_RANGE_SECONDS = 0.2
-"""To let `out_of_range` find a new place before the old one is asked for again."""
+NO_POSITION_SECONDS = 0.2
+"""To let somebody seek a place before the log is asked again."""
 COMMIT_SECONDS = 10.0
 """A commit must not hold the consumer's thread while the group's coordinator is away."""
 REQUEST_SECONDS = 40.0
@@ -103,6 +103,13 @@ class _Thread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._positions: dict[TopicPartition, int] = {}
         self._positioned: Any = None
+        self._committing: asyncio.Task[None] | None = None
+
+    async def on_thread_stop(self) -> None:
+        await super().on_thread_stop()
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.wait({self._committing})
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         conf = self.app.conf
@@ -127,15 +134,20 @@ class _Thread(driver.AIOKafkaConsumerThread):
         )
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self._committing is not None and not self._committing.done():
+            return False
         assigned = self.assignment()
         commitable = {
             driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "")
             for tp, offset in offsets.items()
             if tp in assigned
         }
+        # Not cancelled when it takes long: within aiokafka that leaves a task behind whose failure nobody hears.
+        self._committing = asyncio.ensure_future(self._ensure_consumer().commit(commitable))
+        self._committing.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
-                await self._ensure_consumer().commit(commitable)
+                await asyncio.shield(self._committing)
         except (KafkaError, TimeoutError) as error:
             _log.info("Skipped a commit to the group, which only lag tools miss: %s", type(error).__name__)
             return False
@@ -254,8 +266,10 @@ class _Consumer(driver.Consumer):
                     return await self._getmany(active_partitions=active, timeout=timeout), active
                 except OffsetOutOfRangeError as error:
                     cast("Any", self.app).out_of_range(error.args[0])
-                    await asyncio.sleep(OUT_OF_RANGE_SECONDS)
-                    return {}, active
+                except NoOffsetForPartitionError:
+                    pass  # Nobody has sought yet: what knows the offsets is away, and the group never committed any.
+                await asyncio.sleep(NO_POSITION_SECONDS)
+                return {}, active
             await asyncio.sleep(FULL_SECONDS)
             return {}, active
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -26,8 +27,8 @@ class Outages:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._began: float | None = None
-        self._logged: float | None = None
+        self._began = -math.inf
+        self._logged = -math.inf
         self._failing = 0
 
     @property
@@ -40,33 +41,38 @@ class Outages:
 
         The call must bear being repeated after it took effect without our knowing.
         """
-        pause_seconds = FIRST_PAUSE_SECONDS
-        has_failed = False
         try:
-            while True:
-                try:
-                    result = await call()
-                except TemporaryFailure as failure:
-                    self._failing += not has_failed
-                    has_failed = True
-                    self._complain(failure)
-                    await asyncio.sleep(pause_seconds)
-                    pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-                else:
-                    if has_failed:
-                        self._relax()
-                    return result
+            return await call()
+        except TemporaryFailure as failure:
+            if not self.is_on:
+                self._began = self._clock.monotonic_seconds()
+            self._complain(failure)
+        self._failing += 1
+        try:
+            result = await self._repeated(call)
         finally:
-            self._failing -= has_failed
+            self._failing -= 1
+        if not self.is_on:
+            self._relax()
+        return result
+
+    async def _repeated(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(pause_seconds)
+            try:
+                return await call()
+            except TemporaryFailure as failure:
+                self._complain(failure)
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def _complain(self, failure: TemporaryFailure) -> None:
         now = self._clock.monotonic_seconds()
-        self._began = now if self._began is None else self._began
-        if self._logged is None or now - self._logged >= LOG_SECONDS:
+        if now - self._logged >= LOG_SECONDS:
             self._logged = now
             _log.warning("%s; keeping the work and trying again, for %.0f s now", failure, now - self._began)
 
     def _relax(self) -> None:
-        if self._began is not None:
+        # What comes and goes has been complained of once in a while only, and its end is told as often.
+        if self._logged >= self._began:
             _log.info("Back after %.1f s", self._clock.monotonic_seconds() - self._began)
-            self._began = self._logged = None

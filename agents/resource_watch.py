@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError
+from aiokafka.errors import IllegalStateError
 
 from agents.faust_app import FaustApp, build_faust_app
 from agents.outages import Outages
@@ -99,8 +99,6 @@ class ResourceWatch:
                 if told != str(failure):
                     told = str(failure)
                     _log.error("No resources are watched, and it is tried again every minute: %s", failure)
-            except NoOffsetForPartitionError:
-                pass  # The store that knows where to read from is away for long, as its outage tells. Begin again.
             except Exception:  # noqa: BLE001  (counting must go on, whatever this is)
                 _log.exception("No resources are watched for a minute, because of an error that nobody expects")
             finally:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
+from tests.support.turns import turn
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("latelabel", deadline=None)
@@ -25,6 +26,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs for environments of their own.
 collect_ignore = ["bench/peers"]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked `alone` wait until no other process runs one, before its time-out begins."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    # Each process has a folder of its own within the one of the run.
+    folder = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
+    with turn(folder, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from tests.support.chaos.arena import Arena, arena
 from tests.support.chaos.faults import ORDINARY_SESSION_SECONDS
 from tests.support.proxy import Proxy, proxy_in_a_thread
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 TRAFFIC_SECONDS = 15.0
 REDIS_AWAY_SECONDS = 60.0

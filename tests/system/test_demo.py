@@ -21,6 +21,8 @@ from deploy.servers import KafkaServer
 from tests.support.services import create_topic
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 LATELABEL = (sys.executable, "-m", "agents")
 DEMO = (sys.executable, "-m", "deploy.stack", "run", "--", *LATELABEL, "demo", "--days", "10", "--speed", "1500000")

@@ -241,7 +241,7 @@ def move_workers(run: Arena, *, seconds: float, every_seconds: float = 2.0) -> N
         (run.workers.add if moves % 2 else run.workers.remove)(slot)
         moves += 1
         next_move = max(next_move + every_seconds, time.monotonic())
-        time.sleep(next_move - time.monotonic())
+        time.sleep(max(0.0, next_move - time.monotonic()))
     for slot in run.workers.slots:
         run.workers.add(slot)
     run.moves += moves
