@@ -14,15 +14,16 @@ state does not say.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 
+from agents.known_alerts import KnownAlerts, pulses_after
 from schemas.times import parse_time_ms
 from schemas.window_report import related_key
 from streams.alerting.assessment import (
     assess,
-    assess_silence,
     is_wall_time,
     known_past,
     new_record,
@@ -31,15 +32,15 @@ from streams.alerting.assessment import (
     rules_on,
     slices_tested,
 )
-from streams.alerting.life_cycle import hush, pass_time, retire
+from streams.alerting.firing import firing
+from streams.alerting.life_cycle import hush
 from streams.alerting.like_windows import keys_before, start_of_key
 from streams.alerting.observation import JudgedReport, read_report
 from streams.alerting.publication import AlertSettings, alert_message, to_say
 from streams.alerting.record import MONITOR, AlertRecord
-from streams.alerting.rules import AlertRule, Series
-from streams.alerting.silence import KEPT_STARTS, PULSE_KIND, SILENT_AFTER, Pulse
+from streams.alerting.rules import AlertRule
+from streams.alerting.silence import KEPT_STARTS, OBSERVED_KINDS, PULSE_KIND, Pulse, PulsePlace
 from streams.alerting.verdict import Past, Surroundings
-from streams.alerting.watchdog import watchdog
 from streams.errors import TemporaryFailure
 from streams.ports import AlertStore, Clock, OutgoingMessage, Publisher, ReportStore, Shape, StoredAlerts, WindowQuery
 from streams.publication import EvaluationSettings
@@ -50,32 +51,11 @@ _log = logging.getLogger(__name__)
 
 CHUNK_REPORTS = 500
 """Judged and saved together, so that a backlog of any length needs little memory."""
+MOST_OBSERVED = 5_000
+"""Reports on targets that are looked at when a worker begins, to know how often each usually comes."""
 BACKLOG_WINDOWS = 100
 """Of each size, that a rule looks at which has just been written."""
 MOST_SLICES = 10_000
-
-
-@dataclasses.dataclass(slots=True)
-class _Known:
-    """What is remembered of one model version: its alerts as stored, the rules on it, and its pulse by window size."""
-
-    model: str
-    model_version: str
-    version: int
-    alerts: dict[str, AlertRecord]
-    rules: Mapping[str, AlertRule]
-    pulses: dict[int, Pulse]
-    unseen: set[str]
-    """Identities of rules that have yet to look at windows from before they were written."""
-    unadmitted: set[str] = dataclasses.field(default_factory=set)
-    """Names of alerts that are here and not stored yet."""
-    on: dict[Series, tuple[AlertRule, ...]] = dataclasses.field(default_factory=dict)
-
-    def rules_on(self, series: Series) -> tuple[AlertRule, ...]:
-        if series not in self.on:
-            rules = self.rules.values()
-            self.on[series] = tuple(rule for rule in rules if not is_wall_time(rule) and rule.when.matches(series))
-        return self.on[series]
 
 
 class AlertEvaluator:
@@ -91,6 +71,8 @@ class AlertEvaluator:
         clock: wall time.
         owns: whether this worker evaluates the model of that name at the moment.
         is_blind: whether input cannot be read, so that silence means nothing.
+
+    `firing` counts the alerts that fire by name and severity, as of the last round.
     """
 
     def __init__(
@@ -114,7 +96,8 @@ class AlertEvaluator:
         self._clock = clock
         self._owns = owns
         self._is_blind = is_blind
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, KnownAlerts] = {}
+        self.firing: Mapping[tuple[str, str], int] = firing(rules, ())
         self._is_waiting = False
 
     def use(self, rules: Sequence[AlertRule], settings: AlertSettings, evaluation: EvaluationSettings) -> None:
@@ -151,14 +134,16 @@ class AlertEvaluator:
             for model, version in [json.loads(text)]
             if self._owns(model)
         }
-        self._known = {name: known for name, known in self._known.items() if name in names or name == MONITOR}
+        if self._owns(""):
+            names[MONITOR] = ("", "")
+        self._known = {name: known for name, known in self._known.items() if name in names}
         looked = dict(zip(names, await self._store.look(list(names)), strict=True))
         await self._learn(names, looked)
         pending = 0
         for model_version, at in looked.items():
             pending += not await self._judge_model(model_version, self._known[model_version], at.news)
-        if self._owns(""):
-            pending += not await self._watch()
+        every = (record for known in self._known.values() for record in known.alerts.values())
+        self.firing = firing(self._rules, every)
         return pending
 
     async def _learn(self, names: Mapping[bytes, tuple[str, str]], looked: Mapping[bytes, StoredAlerts]) -> None:
@@ -178,44 +163,40 @@ class AlertEvaluator:
             rules = rules_on(self._rules, model, version)
             before = self._known.get(model_version)
             seen = {record.rule for record in at.alerts.values()}
-            self._known[model_version] = _Known(
+            self._known[model_version] = KnownAlerts(
                 model=model,
                 model_version=version,
                 version=at.version,
                 alerts=dict(at.alerts),
                 rules=rules,
-                pulses=before.pulses
-                if before
-                else await self._pulses(
-                    model_version, {each.size_seconds for each in sizes if each.kind == PULSE_KIND}
-                ),
+                pulses=before.pulses if before else await self._pulses(model_version, sizes),
                 unseen={name for name, rule in rules.items() if name not in seen and not is_wall_time(rule)},
             )
 
-    async def _pulses(self, model_version: bytes, sizes_seconds: set[int]) -> dict[int, Pulse]:
+    async def _pulses(self, model_version: bytes, shapes: Collection[Shape]) -> dict[PulsePlace, Pulse]:
         queries = [
-            WindowQuery(model_version=model_version, shape=Shape(PULSE_KIND, size), most=KEPT_STARTS)
-            for size in sorted(sizes_seconds)
-        ]
-        now_ms = self._clock.now_ms()
-        found = await self._reports.find(queries)
-        return {
-            query.shape.size_seconds * 1000: Pulse(
-                query.shape.size_seconds * 1000, tuple(sorted(map(start_of_key, keys))), now_ms
+            WindowQuery(
+                model_version=model_version,
+                shape=shape,
+                most=MOST_OBSERVED if shape.kind in OBSERVED_KINDS else KEPT_STARTS,
+                of_segments=shape.kind in OBSERVED_KINDS,
             )
-            for query, keys in zip(queries, found, strict=True)
-        }
+            for shape in sorted(shapes, key=str)
+            if shape.kind == PULSE_KIND or shape.kind in OBSERVED_KINDS
+        ]
+        found = await self._reports.find(queries)
+        return pulses_after({}, itertools.chain.from_iterable(found), now_ms=self._clock.now_ms())
 
-    async def _judge_model(self, model_version: bytes, known: _Known, news: Mapping[bytes, int]) -> bool:
+    async def _judge_model(self, model_version: bytes, known: KnownAlerts, news: Mapping[bytes, int]) -> bool:
         """One model version. False if somebody else has changed its alerts meanwhile."""
         await self._catch_up(model_version, known)
-        self._feel_pulse(known, news)
+        known.feel(news, now_ms=self._clock.now_ms(), is_blind=self._is_blind())
         keys = sorted(news, key=start_of_key)
         for at in range(0, max(1, len(keys)), CHUNK_REPORTS):
             chunk = keys[at : at + CHUNK_REPORTS]
             changed = await self._judge(model_version, known, chunk, known.rules.keys())
             if at + CHUNK_REPORTS >= len(keys):
-                self._let_time_pass(known, changed)
+                known.let_time_pass(changed, now_ms=self._clock.now_ms())
             judged = {key: news[key] for key in chunk}
             if not await self._change(model_version, known, changed, judged):
                 return False
@@ -223,7 +204,7 @@ class AlertEvaluator:
                 return False
         return True
 
-    async def _catch_up(self, model_version: bytes, known: _Known) -> None:
+    async def _catch_up(self, model_version: bytes, known: KnownAlerts) -> None:
         """Let rules that have just been written look at windows from before; only what holds now is said of them."""
         if not known.unseen:
             return
@@ -244,24 +225,11 @@ class AlertEvaluator:
         known.unadmitted |= changed.keys()
         known.unseen.clear()
 
-    def _feel_pulse(self, known: _Known, news: Mapping[bytes, int]) -> None:
-        now_ms = self._clock.now_ms()
-        starts: dict[int, list[int]] = {}
-        for key in news:
-            kind, _, _, segment, size_seconds, start = json.loads(key)
-            if kind == PULSE_KIND and not segment:
-                starts.setdefault(size_seconds * 1000, []).append(parse_time_ms(start))
-        for size_ms, new in starts.items():
-            pulse = known.pulses.get(size_ms) or Pulse(size_ms, (), now_ms)
-            known.pulses[size_ms] = pulse.after(new, now_ms=now_ms)
-        if self._is_blind():
-            known.pulses = {size: dataclasses.replace(pulse, seen_ms=now_ms) for size, pulse in known.pulses.items()}
-
     async def _judge(
-        self, model_version: bytes, known: _Known, keys: Sequence[bytes], by: Container[str]
+        self, model_version: bytes, known: KnownAlerts, keys: Sequence[bytes], by: Container[str]
     ) -> dict[str, AlertRecord]:
         """The alerts that change when the reports of these keys are judged by the rules of these identities."""
-        reports = await self._read(model_version, [key for key in keys if self._concerns(known, key)])
+        reports = await self._read(model_version, [key for key in keys if known.concerns(key)])
         before = {name for key, each in reports.items() for name in keys_before(key, each, known.rules_on(each.series))}
         pasts = await self._read(model_version, sorted(before))
         slices: dict[tuple[str, int, int], Sequence[JudgedReport]] = {}
@@ -281,10 +249,6 @@ class AlertEvaluator:
                 if after is not record:
                     changed[name] = after
         return changed
-
-    def _concerns(self, known: _Known, key: bytes) -> bool:
-        _, model, version, segment, size_seconds, _ = json.loads(key)
-        return bool(known.rules_on(Series(model, version, tuple(sorted(segment.items())), size_seconds * 1000)))
 
     async def _read(self, model_version: bytes, keys: Sequence[bytes]) -> dict[bytes, JudgedReport]:
         if not keys:
@@ -311,7 +275,9 @@ class AlertEvaluator:
             known[place] = tuple((await self._read(model_version, keys)).values())
         return known[place]
 
-    def _past(self, known: _Known, rule: AlertRule, key: bytes, pasts: Mapping[bytes, JudgedReport]) -> Past | None:
+    def _past(
+        self, known: KnownAlerts, rule: AlertRule, key: bytes, pasts: Mapping[bytes, JudgedReport]
+    ) -> Past | None:
         against = rule.when.against
         if against is None:
             return None
@@ -320,45 +286,11 @@ class AlertEvaluator:
         before = pasts.get(related_key(key, earlier_ms=against.back_ms))
         return None if before is None else past_in(rule, before)
 
-    def _let_time_pass(self, known: _Known, changed: dict[str, AlertRecord]) -> None:
-        """What changes without a report: silence, what was seen for long enough, rules that are gone."""
-        now_ms = self._clock.now_ms()
-        for rule in known.rules.values():
-            if is_wall_time(rule) and known.pulses:
-                pulse = known.pulses[min(known.pulses)]
-                series = Series(known.model, known.model_version, (), pulse.window_ms)
-                name = record_name(rule, series)
-                before = known.alerts.get(name) or new_record(rule, series)
-                after = assess_silence(before, rule, pulse, now_ms=now_ms)
-                if after is not before:
-                    changed[name] = after
-        for name, record in known.alerts.items():
-            before = changed.get(name, record)
-            rule_now = known.rules.get(record.rule)
-            if rule_now is None:
-                state = retire(before.state, now_ms)
-            else:
-                is_silent = not is_wall_time(rule_now) and self._is_silent(known, before.series, now_ms)
-                state, _ = pass_time(before.state, now_ms, is_silent=is_silent)
-            if state is not before.state:
-                changed[name] = dataclasses.replace(before, state=state)
-
-    def _is_silent(self, known: _Known, series: Series | None, now_ms: int) -> bool:
-        pulse = known.pulses.get(series.window_ms) if series else None
-        return pulse is not None and (pulse.silence(now_ms) or 0.0) > SILENT_AFTER
-
     async def _change(
-        self, model_version: bytes, known: _Known, changed: Mapping[str, AlertRecord], judged: Mapping[bytes, int]
+        self, model_version: bytes, known: KnownAlerts, changed: Mapping[str, AlertRecord], judged: Mapping[bytes, int]
     ) -> bool:
         changed = {name: known.alerts[name] for name in known.unadmitted} | dict(changed)
-        dropped = {
-            name: None
-            for name, record in known.alerts.items()
-            if name not in changed
-            and record.rule not in known.rules
-            and record.series is not None
-            and not record.state.untold
-        }
+        dropped = known.dropped(changed)
         if not changed and not judged and not dropped:
             return True
         saved = await self._store.save(model_version, {**changed, **dropped}, expected=known.version, judged=judged)
@@ -372,7 +304,7 @@ class AlertEvaluator:
             del known.alerts[name]
         return True
 
-    async def _tell(self, model_version: bytes, known: _Known) -> bool:
+    async def _tell(self, model_version: bytes, known: KnownAlerts) -> bool:
         """Publish what has not been said, and what is to be said again; then mark it."""
         now_ms = self._clock.now_ms()
         messages: list[OutgoingMessage] = []
@@ -387,15 +319,3 @@ class AlertEvaluator:
                 told[name] = dataclasses.replace(record, state=state)
         await self._publisher.send(messages)
         return await self._change(model_version, known, told, {}) if told else True
-
-    async def _watch(self) -> bool:
-        """Let the watchdog alert fire."""
-        if MONITOR not in self._known:
-            (stored,) = await self._store.load([MONITOR])
-            self._known[MONITOR] = _Known("", "", stored.version, dict(stored.alerts), {}, {}, set())
-        known = self._known[MONITOR]
-        if not known.alerts:
-            record = watchdog(self._clock.now_ms())
-            if not await self._change(MONITOR, known, {record.alert: record}, {}):
-                return False
-        return await self._tell(MONITOR, known)

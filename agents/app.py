@@ -15,6 +15,7 @@ from aiokafka.errors import IllegalStateError
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
 from agents.app_explaining import build_asking, build_sampler
+from agents.app_metrics import all_metrics
 from agents.app_resources import build_resource_watch
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
@@ -47,7 +48,6 @@ from agents.redis_reports import RedisReports
 from agents.redis_resources import RedisResources
 from agents.redis_stops import RedisStops
 from agents.reloading import Reloading
-from agents.resource_metrics import resource_metrics
 from agents.resource_watch import ResourceWatch
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
@@ -58,7 +58,6 @@ from agents.web.server import serve_web
 from agents.web.site import mount_site
 from agents.web.system import SystemReader
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
-from agents.worker_metrics import worker_metrics
 from streams.alerting.publication import AlertSettings
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.agreements import Agreement
@@ -163,7 +162,7 @@ def _web_server(
 
     def metrics() -> Iterator[Metric]:
         running = worker()
-        return iter(()) if running is None else _metrics(running, reloading, watch, asking)
+        return iter(()) if running is None else all_metrics(running, reloading, watch, asking)
 
     def ends() -> Mapping[Source, int]:
         running = worker()
@@ -205,12 +204,6 @@ def _share(worker: Worker | None, log: KafkaLog) -> float:
     """Of all partitions of predictions, how many this worker has."""
     owned = 0 if worker is None else sum(source.role is Role.PREDICTIONS for source in worker.intake.partitions)
     return owned / max(log.partitions(Role.PREDICTIONS), 1)
-
-
-def _metrics(worker: Worker, reloading: Reloading, watch: ResourceWatch, asking: ExplainAsking) -> Iterator[Metric]:
-    yield from worker_metrics(worker.intake, worker.house, worker.outages, reloading)
-    yield from resource_metrics(watch)
-    yield from asking.metrics()
 
 
 async def _redis_facts(redis: RedisClient, address: str) -> Sequence[RedisFacts]:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from schemas.times import parse_time_ms
 from streams.alerting.record import AlertRecord
-from streams.ports import Claim, LastReport, Shape, StoredAlerts, WindowQuery
+from streams.ports import NEVER_DUE_MS, Claim, LastReport, Shape, StoredAlerts, WindowQuery
 
 __all__ = ["MemoryAlerts", "MemoryReports"]
 
@@ -133,6 +133,16 @@ class MemoryReports:
         if mine:
             self.watermarks_ms[model_version] = max(self.watermarks_ms.get(model_version, 0), watermark_ms)
         return kept
+
+    async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:
+        if name is not None:
+            self.names[model_version] = name
+            self.saves += 1
+        stored = self.reports.setdefault(model_version, {})
+        for report in reports:
+            if report.key not in stored or report.revision > stored[report.key].revision:
+                self._put(model_version, dataclasses.replace(report, due_ms=NEVER_DUE_MS))
+                self.news.setdefault(model_version, {})[report.key] = report.revision
 
     def _put(self, model_version: bytes, report: LastReport) -> None:
         stored = self.reports[model_version]

@@ -27,7 +27,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
 from schemas.times import parse_time_ms
-from streams.ports import Claim, LastReport, Shape, WindowQuery
+from streams.ports import NEVER_DUE_MS, Claim, LastReport, Shape, WindowQuery
 
 __all__ = ["RedisReports"]
 
@@ -133,7 +133,7 @@ class RedisReports:
         packed = itertools.chain.from_iterable(replies[::2])
         due = itertools.chain.from_iterable(replies[1::2])
         return {
-            key: _unpack(key, stored, int(due_ms or 0))
+            key: _unpack(key, stored, NEVER_DUE_MS if due_ms is None else int(due_ms))
             for key, stored, due_ms in zip(asked, packed, due, strict=True)
             if stored is not None
         }
@@ -158,17 +158,18 @@ class RedisReports:
                 await self._client.incr(self._changes)
         return kept
 
-    async def keep(self, model_version: bytes, name: str, reports: Sequence[LastReport]) -> None:
-        """Keep reports that are published by the owner of their target, without a claim, and are never due."""
+    async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:
         key = self._key(model_version)
         arguments: list[bytes | int] = []
         for report in reports:
             arguments += (report.key, report.revision, _pack(report))
         async with redis_failures(self._address):
-            await self._client.hset(self._reported, model_version, name)
+            if name is not None:
+                await self._client.hset(self._reported, model_version, name)
             await self._index(key, [report.key for report in reports])
             await self._keep.run(self._client, [f"{key}:last", f"{key}:news"], *arguments)
-            await self._client.incr(self._changes)
+            if name is not None:
+                await self._client.incr(self._changes)
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         if not keys:

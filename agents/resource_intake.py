@@ -26,7 +26,7 @@ from schemas.errors import Rejected
 from schemas.resource_sample import SentResourceSample
 from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import MINUTE_MS, MonitoredModel
-from streams.ports import Clock, LastReport, Publisher, ReportStore, Shape, WindowQuery
+from streams.ports import Clock, Publisher, ReportStore, Shape, WindowQuery
 from streams.stability.resource_reports import ReportSettings, due_reports, told_name
 from streams.stability.resource_series import ResourceSeries, SampleFate, SeriesSettings
 
@@ -57,18 +57,12 @@ class ResourceStore(Protocol):
     async def save_offsets(self, offsets: Mapping[int, int]) -> None: ...
 
 
-class KeptReports(ReportStore, Protocol):
-    """The report store, which keeps these reports without a claim."""
-
-    async def keep(self, model_version: bytes, name: str, reports: Sequence[LastReport]) -> None: ...
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ResourcePorts:
     """What the intake asks of the world."""
 
     store: ResourceStore
-    reports: KeptReports
+    reports: ReportStore
     publisher: Publisher
     clock: Clock
 

@@ -56,6 +56,9 @@ class Evaluation(Protocol):
 class AlertEvaluation(Protocol):
     """One round of alerts: `agents.alert_evaluator.AlertEvaluator`."""
 
+    firing: Mapping[tuple[str, str], int]
+    """How many alerts fire, by name and severity."""
+
     def evaluate(self) -> Awaitable[int]:
         """Judge what is news and publish what has to be said; returns how much still waits."""
 

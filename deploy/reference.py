@@ -78,6 +78,7 @@ def _metrics() -> str:
 
 EXPORTED = {
     "agents/worker_metrics.py": "worker",
+    "agents/alert_metrics.py": "worker",
     "agents/resource_metrics.py": "worker",
     "agents/explain_asking.py": "worker",
     "agents/alert_forwarding.py": "alerts forward",

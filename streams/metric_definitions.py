@@ -10,7 +10,7 @@ from streams.quality.definitions import DEFINITIONS, Better, Definition
 from streams.stability.definitions import STABILITY_DEFINITIONS
 from streams.stability.resource_figures import RESOURCE_DEFINITIONS
 
-__all__ = ["METRIC_DEFINITIONS"]
+__all__ = ["METRIC_DEFINITIONS", "OBSERVED_METRICS"]
 
 _MORE_IS_BETTER = frozenset({"seconds_to_memory_limit"})
 
@@ -27,3 +27,6 @@ METRIC_DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
     }
 )
 """By name; no two kinds of reports have a name in common."""
+
+OBSERVED_METRICS: Mapping[str, str] = MappingProxyType(dict.fromkeys(RESOURCE_DEFINITIONS, "resources"))
+"""Metrics that are observed and not of predictions, with the kind of their reports."""

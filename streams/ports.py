@@ -13,6 +13,7 @@ from streams.ledger.founding import Charter
 from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
 __all__ = [
+    "NEVER_DUE_MS",
     "AlertStore",
     "Cell",
     "ChangedWindow",
@@ -34,6 +35,9 @@ Cell = tuple[bytes, bytes, bytes]
 """Slice, label and prediction hashes of one count; with the label `SUM`, slice and name of a sum."""
 
 WindowCells = Mapping[Cell, int]
+
+NEVER_DUE_MS = 2**62
+"""Of a report that no watermark makes due again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,6 +272,13 @@ class ReportStore(Protocol):
 
         False if another evaluator has claimed the model version since, or has published a higher revision:
         those reports are then contested, and due at once. `name` is for `model_versions`.
+        """
+
+    async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:
+        """Keep reports that only one worker publishes, without a claim, and that are never due.
+
+        Of those under one key the highest revision holds. Without a name they are not about a model, and
+        `model_versions` and `changes` do not tell of them.
         """
 
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:

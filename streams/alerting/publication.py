@@ -25,7 +25,7 @@ from streams.alerting.rules import AlertRule, Op, Series
 from streams.alerting.templates import Value, expand
 from streams.ports import OutgoingMessage
 
-__all__ = ["AlertSettings", "alert_annotations", "alert_labels", "alert_message", "to_say"]
+__all__ = ["DEFAULT_SEVERITY", "AlertSettings", "alert_annotations", "alert_labels", "alert_message", "to_say"]
 
 RESEND_DELAY_MS = 60_000
 """As in Prometheus."""

@@ -1,4 +1,5 @@
-"""How long a model has been silent, by its own measure: the longest time that usually passes between two windows.
+"""How long a model, or what is observed, has been silent, by its own measure: the longest time that usually passes
+between two windows.
 
 Silence is about wall time, which is the only time that goes on when nothing comes. It begins when the newest window was
 first seen, or when somebody began to look.
@@ -7,9 +8,23 @@ first seen, or when somebody began to look.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-__all__ = ["KEPT_STARTS", "PULSE_KIND", "SILENT_AFTER", "TRAFFIC_SILENCE", "Pulse"]
+from streams.alerting.rules import Series
+from streams.metric_definitions import OBSERVED_METRICS
+
+__all__ = [
+    "KEPT_STARTS",
+    "OBSERVED_KINDS",
+    "PULSE_KIND",
+    "SILENT_AFTER",
+    "TRAFFIC_SILENCE",
+    "Pulse",
+    "PulsePlace",
+    "place_of_report",
+    "place_of_series",
+]
 
 TRAFFIC_SILENCE = "traffic_silence"
 SILENT_AFTER = 5.0
@@ -17,6 +32,29 @@ SILENT_AFTER = 5.0
 KEPT_STARTS = 50
 PULSE_KIND = "quality"
 """Of the reports whose windows tell whether a model is silent: those about its predictions."""
+OBSERVED_KINDS = frozenset({"resources"})
+"""Of the reports whose segments, targets and workers, come and go by themselves: each has a pulse of its own."""
+
+
+class PulsePlace(NamedTuple):
+    """Whose windows they are: those of a model, or of one segment that is observed."""
+
+    kind: str
+    window_ms: int
+    segment: tuple[tuple[str, str], ...]
+
+
+def place_of_report(kind: str, window_ms: int, segment: Mapping[str, str]) -> PulsePlace | None:
+    """Whose pulse a report is a beat of; None if of none."""
+    if kind in OBSERVED_KINDS or (kind == PULSE_KIND and not segment):
+        return PulsePlace(kind, window_ms, tuple(sorted(segment.items())))
+    return None
+
+
+def place_of_series(metric: str, series: Series) -> PulsePlace:
+    """Whose silence makes the alert of a rule on a figure stale."""
+    kind = OBSERVED_METRICS.get(metric, PULSE_KIND)
+    return PulsePlace(kind, series.window_ms, series.segment if kind in OBSERVED_KINDS else ())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from deploy.servers import RedisServer
 from schemas.window_report import report_key
 from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import HOUR_MS
-from streams.ports import Claim, LastReport, ReportStore, Shape, WindowQuery
+from streams.ports import NEVER_DUE_MS, Claim, LastReport, ReportStore, Shape, WindowQuery
 from tests.support.fleet import NOON_MS
 from tests.support.publishing import FakeReports
 
@@ -224,3 +224,24 @@ async def test_every_save_and_every_forgetting_is_seen_as_a_change(store: Report
     await store.forget(FRAUD, [KEY])
     seen.append(await store.changes())
     assert 3 == len(set(seen))
+
+
+async def test_reports_are_kept_without_a_claim_by_the_highest_revision_and_are_never_due(store: ReportStore) -> None:
+    of_target = key("pod-1", kind="resources")
+    for revision in (7, 9, 8):
+        await store.keep(FRAUD, FRAUD_NAME, [report(of_target, revision=revision)])
+    assert {of_target: report(of_target, revision=9, due_ms=NEVER_DUE_MS)} == await store.last({FRAUD: [of_target]})
+    assert 0 == await store.count_due([FRAUD], watermark_ms=2**60)
+    assert () == (await claim(store, FIRST, watermark_ms=2**60)).due
+    query = WindowQuery(model_version=FRAUD, shape=Shape("resources", 300), most=9, of_segments=True)
+    assert [[of_target]] == await store.find([query])
+    assert {FRAUD: FRAUD_NAME} == await store.model_versions()
+
+
+async def test_reports_that_are_about_no_model_are_found_but_neither_listed_nor_a_change(store: ReportStore) -> None:
+    of_worker = key("1", kind="system")
+    before = await store.changes()
+    await store.keep(bytes(8), None, [report(of_worker)])
+    query = WindowQuery(model_version=bytes(8), shape=Shape("system", 300), most=9, of_segments=True)
+    assert [[of_worker]] == await store.find([query])
+    assert ({}, before) == (await store.model_versions(), await store.changes())

@@ -15,10 +15,14 @@ import yaml
 
 from agents.alert_forwarder import AlertForwarder
 from agents.alert_forwarding import forwarder_metrics
+from agents.alert_metrics import alert_metrics
+from agents.alert_rule_files import load_rules
 from agents.clock import SystemClock
 from agents.exposition import Metric, expose
 from agents.intake_tally import IntakeTally
+from agents.settings import Settings
 from agents.worker_metrics import worker_metrics
+from streams.alerting.firing import firing
 from streams.backlog_age import BacklogAges
 from streams.ledger.parts import Role, Source
 
@@ -30,6 +34,7 @@ RUNBOOKS = {
     RULES: ROOT / "deploy/runbooks/workers.md",
     FORWARDER_RULES: ROOT / "deploy/runbooks/alert-forwarding.md",
 }
+RULES_IN_USE = load_rules(Settings(), [ROOT / "deploy/rules/models.yaml"])
 OWNED = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
 
 
@@ -53,7 +58,8 @@ def metrics_before_the_first_look() -> list[Metric]:
     )
     outages = SimpleNamespace(is_on=False)
     reloading = SimpleNamespace(succeeded=True, succeeded_ms=1_795_442_591_000)
-    return list(worker_metrics(*cast("Any", (intake, house, outages, reloading))))
+    told = worker_metrics(*cast("Any", (intake, house, outages, reloading)))
+    return [*told, *alert_metrics(firing(RULES_IN_USE, ()))]
 
 
 def named(text: str) -> set[str]:
@@ -73,6 +79,10 @@ def test_every_series_is_there_from_the_start_at_zero() -> None:
     ):
         series = cast("dict[object, float]", values.pop(f"latelabel_{labelled}"))
         assert [0, 0] == list(series.values())
+    by_rule = cast("dict[object, float]", values.pop("latelabel_alerts_firing"))
+    assert {(("alertname", "Watchdog"), ("severity", "none")): 0} | {
+        (("alertname", rule.alert), ("severity", rule.labels["severity"])): 0 for rule in RULES_IN_USE
+    } == by_rule
     assert "latelabel_watermark_timestamp_seconds" in values
     assert 1 == values.pop("latelabel_config_last_reload_successful")
     assert 1_795_442_591 == values.pop("latelabel_config_last_reload_success_timestamp_seconds")
