@@ -41,7 +41,7 @@ class PageServer:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=150)
 
     def start(self) -> None:
         """Serve, on the same port as before if there was one."""

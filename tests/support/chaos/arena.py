@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from deploy.servers import KafkaServer, RedisServer
@@ -30,7 +31,7 @@ from tests.support.chaos.traffic import Traffic
 from tests.support.chaos.verdict import Verdict, judge
 from tests.support.poison import POISON, PREDICTION_POISON
 from tests.support.services import unique_name
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_SECONDS, wait_until
 
 __all__ = ["ORDINARY", "SESSION_SECONDS", "Arena", "arena"]
 
@@ -43,6 +44,11 @@ ROLES = (
     "explain_requests",
     "explanations",
     "dead_letters",
+)
+NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 PARTITIONS = 4
 SHARDS = 4
@@ -113,8 +119,16 @@ class Arena:
     def members(self) -> frozenset[str]:
         """The group's members, each under the name that it was given when it joined."""
         admin = AdminClient({"bootstrap.servers": self.kafka.address, "log_level": 0})
-        described = admin.describe_consumer_groups([self.name], request_timeout=STEADY_SECONDS)
-        return frozenset(member.member_id for member in described[self.name].result().members)
+        deadline = time.monotonic() + STEADY_SECONDS
+        while True:
+            described = admin.describe_consumer_groups([self.name], request_timeout=STEADY_SECONDS)
+            try:
+                return frozenset(member.member_id for member in described[self.name].result().members)
+            except KafkaException as error:
+                # A broker that has just begun again does not know yet which groups are its own.
+                if error.args[0].code() not in NO_COORDINATOR_YET or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def latelabel(self, *arguments: str) -> str:
         """Run a command to its end, without error, and return what it printed."""
