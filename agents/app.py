@@ -53,6 +53,7 @@ from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.store_memory import StoreMemory
 from agents.web.alerts import AlertReader
+from agents.web.fleet import FleetReader
 from agents.web.reading import ReportReader
 from agents.web.server import serve_web
 from agents.web.site import mount_site
@@ -168,6 +169,9 @@ def _web_server(
         running = worker()
         return {} if running is None or running.house.seen is None else running.house.seen.ends
 
+    def references() -> Mapping[str, Mapping[str, float]]:
+        return {model.name: model.references for model in reloading.settings.models}
+
     topics = settings.kafka.topic_names
     system = SystemReader(
         ledger,
@@ -179,9 +183,11 @@ def _web_server(
         ends=ends,
     )
     alert_reader = AlertReader(alerts)
-    reader = ReportReader(reports, alert_reader, clock, confidence_level=settings.confidence_level, topics=topics)
+    level = settings.confidence_level
+    fleet = FleetReader(reports, alert_reader, clock, confidence_level=level, references=references, topics=topics)
+    reader = ReportReader(reports, confidence_level=level, references=references)
     mount = functools.partial(
-        mount_site, reader=reader, alerts=alert_reader, store=reports, system=system.page, clock=clock
+        mount_site, fleet=fleet, reader=reader, alerts=alert_reader, store=reports, system=system.page, clock=clock
     )
     return serve_web(settings.web, clock, unready=unready, metrics=metrics, mount=mount)
 

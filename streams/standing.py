@@ -21,7 +21,18 @@ from schemas.window_report import Metric, Window
 from streams.quality.definitions import DEFINITIONS, Better
 from streams.windows import WindowStatus
 
-__all__ = ["JudgedReport", "Standing", "State", "main_metric", "standing_of", "state_of", "worst_first"]
+__all__ = [
+    "SILENT_WINDOWS",
+    "JudgedReport",
+    "Standing",
+    "State",
+    "is_settled",
+    "main_metric",
+    "standing_of",
+    "state_of",
+    "worst_first",
+    "worst_segments_first",
+]
 
 HALF = 0.5
 SILENT_WINDOWS = 5
@@ -36,6 +47,8 @@ class JudgedReport(Protocol):
     def model(self) -> str: ...
     @property
     def model_version(self) -> str: ...
+    @property
+    def segment(self) -> Mapping[str, str]: ...
     @property
     def window(self) -> Window: ...
     @property
@@ -85,10 +98,15 @@ class Standing(Generic[Report]):
         return self.judged.model, self.judged.model_version
 
 
+def is_settled(report: JudgedReport) -> bool:
+    """Whether at least half of its predictions have labels."""
+    return (report.coverage or 0) >= HALF
+
+
 def standing_of(reports: Sequence[Report]) -> Standing[Report]:
     """How a version stands by its reports, newest window first; there is at least one."""
     labelled = [at for at, report in enumerate(reports) if report.labelled]
-    settled = [at for at in labelled if (reports[at].coverage or 0) >= HALF]
+    settled = [at for at in labelled if is_settled(reports[at])]
     judged = next(iter(settled or labelled), 0)
     return Standing(
         judged=reports[judged],
@@ -112,7 +130,7 @@ def state_of(standing: Standing[Report], *, now_ms: int, fires: bool = False, is
     newest = standing.newest
     if now_ms - parse_time_ms(newest.produced_at) > SILENT_WINDOWS * newest.window.size_seconds * 1000:
         return State.NO_DATA
-    return State.OK if (standing.judged.coverage or 0) >= HALF else State.LABELS_PENDING
+    return State.OK if is_settled(standing.judged) else State.LABELS_PENDING
 
 
 def main_metric(report: JudgedReport, asked: str | None = None) -> str | None:
@@ -131,6 +149,17 @@ def worst_first(standings: Iterable[Standing[Report]], *, metric: str | None = N
     Errors have no scale in common with accuracy, so versions whose main metric is an error come after the others.
     """
     return sorted(standings, key=lambda standing: _place(standing, metric))
+
+
+def worst_segments_first(reports: Iterable[Report], metric: str) -> list[Report]:
+    """Order the reports on the segments of one window by the metric's better end, then those without a figure."""
+
+    def place(report: Report) -> tuple[bool, float, list[tuple[str, str]]]:
+        figure = report.metrics.get(metric)
+        best = None if figure is None else _best_case(metric, figure)
+        return best is None, 0.0 if best is None else best, sorted(report.segment.items())
+
+    return sorted(reports, key=place)
 
 
 def _place(standing: Standing[Report], asked: str | None) -> tuple[bool, bool, bool, float, str, str]:

@@ -19,10 +19,12 @@ import msgspec
 from aiohttp import web
 
 from agents.web.alerts import AlertReader
-from agents.web.documents import Alerts, Fleet, ModelPage, SystemPage, WindowReports, Windows
+from agents.web.documents import Alerts, Fleet, ModelPage, Segments, SystemPage, WindowReports, Windows
+from agents.web.fleet import FleetReader
 from agents.web.problems import Unanswerable, problem_response
 from agents.web.queries import LONGEST_TEXT, Query, time_ms
-from agents.web.reading import QUALITY, ReportReader, WindowsAsked
+from agents.web.reading import ReportReader, SegmentsAsked, WindowsAsked
+from agents.web.stored import QUALITY
 from streams.alerting.life_cycle import Phase
 from streams.errors import LatelabelError, TemporaryFailure
 from streams.ports import Clock, ReportStore
@@ -37,6 +39,7 @@ LARGEST_KEPT_BYTES = 1_000_000
 ANSWER_SECONDS = 5.0
 """How long an answer is kept although nothing changed: what has fallen silent shows by the clock alone."""
 MOST_WINDOWS = 1000
+MOST_SEGMENTS = 48
 LARGEST_WINDOW_SECONDS = 366 * 86_400
 COMPRESSED_FROM_BYTES = 1000
 
@@ -77,6 +80,13 @@ SEGMENT: Mapping[str, Any] = {"type": "object", "additionalProperties": {"type":
 TIME: Mapping[str, Any] = {"type": "string", "format": "date-time", "example": "2026-11-23T12:00:00Z"}
 MODEL = Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, is_in_path=True)
 VERSION = Parameter("version", "Version of the model; without it the one with the newest window.", TEXT)
+SINCE = Parameter("since", "Windows that start at or after this time.", TIME)
+UNTIL = Parameter("until", "Windows that start before this time.", TIME)
+LIMIT = Parameter(
+    "limit",
+    "At most so many windows, the newest ones; without it 300.",
+    {"type": "integer", "minimum": 1, "maximum": MOST_WINDOWS},
+)
 SIZE = Parameter(
     "size",
     "Size of windows in seconds; without it the largest that is reported.",
@@ -88,7 +98,8 @@ class Api:
     """Serves documents about reports and the monitor.
 
     Args:
-        reader: answers questions about reports.
+        fleet: answers what there is.
+        reader: answers questions about the reports on a model.
         alerts: answers questions about alerts.
         store: tells whether anything has changed.
         system: answers about the monitor itself.
@@ -97,12 +108,14 @@ class Api:
 
     def __init__(
         self,
+        fleet: FleetReader,
         reader: ReportReader,
         alerts: AlertReader,
         store: ReportStore,
         system: Callable[[], Awaitable[SystemPage]],
         clock: Clock,
     ) -> None:
+        self._fleet_reader = fleet
         self._reader = reader
         self._alerts = alerts
         self._store = store
@@ -127,11 +140,25 @@ class Api:
                     Parameter(
                         "segment", 'A slice, {"country":"DE"}; without it all predictions.', SEGMENT, is_json=True
                     ),
-                    Parameter("since", "Windows that start at or after this time.", TIME),
-                    Parameter("until", "Windows that start before this time.", TIME),
+                    SINCE,
+                    UNTIL,
+                    LIMIT,
+                ),
+            ),
+            Route(
+                "/models/{model}/segments", "segments", "One metric of the worst segments over time, worst first.",
+                Segments, self._segments,
+                (
+                    MODEL,
+                    VERSION,
+                    SIZE,
+                    Parameter("metric", "Name of the metric; without it the main one.", TEXT),
+                    SINCE,
+                    UNTIL,
+                    LIMIT,
                     Parameter(
-                        "limit", "At most so many windows, the newest ones; without it 300.",
-                        {"type": "integer", "minimum": 1, "maximum": MOST_WINDOWS},
+                        "most", "At most so many segments, the worst ones; without it 12.",
+                        {"type": "integer", "minimum": 1, "maximum": MOST_SEGMENTS},
                     ),
                 ),
             ),
@@ -200,7 +227,7 @@ class Api:
 
     async def _fleet(self, request: web.Request) -> Fleet:
         Query(request)
-        return await self._reader.fleet()
+        return await self._fleet_reader.fleet()
 
     async def _model(self, request: web.Request) -> ModelPage:
         query = Query(request, "version", "size")
@@ -221,6 +248,19 @@ class Api:
             most=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
         )
         return await self._reader.windows(request.match_info["model"], asked)
+
+    async def _segments(self, request: web.Request) -> Segments:
+        query = Query(request, "version", "size", "metric", "since", "until", "limit", "most")
+        asked = SegmentsAsked(
+            version=query.text("version"),
+            size_seconds=_size(query),
+            metric=query.text("metric"),
+            since_ms=query.time_ms("since"),
+            until_ms=query.time_ms("until"),
+            most=query.number("most", least=1, most=MOST_SEGMENTS) or 12,
+            windows=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
+        )
+        return await self._reader.segments(request.match_info["model"], asked)
 
     async def _window(self, request: web.Request) -> WindowReports:
         query = Query(request, "version", "size")

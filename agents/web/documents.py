@@ -7,9 +7,11 @@ from typing import Literal
 
 import msgspec
 
+from schemas.resource_report import Memory
 from schemas.window_report import CoverageExpected, Metric, Window
 
 __all__ = [
+    "Against",
     "AlertRow",
     "AlertStep",
     "AlertWindow",
@@ -17,11 +19,16 @@ __all__ = [
     "AnyReport",
     "Fleet",
     "FleetRow",
+    "MemoryTrend",
     "MetricMeaning",
     "ModelPage",
     "PartitionPage",
     "Point",
     "Problem",
+    "Reference",
+    "SegmentPoint",
+    "SegmentSeries",
+    "Segments",
     "SparkPoint",
     "SystemMetric",
     "SystemPage",
@@ -32,6 +39,7 @@ __all__ = [
 ]
 
 State = Literal["firing", "warning", "no_data", "labels_pending", "ok"]
+Against = Literal["reference", "1d", "before"]
 Status = Literal["open", "provisional", "final", "incomplete"]
 
 
@@ -54,6 +62,7 @@ class AnyReport(msgspec.Struct, frozen=True, kw_only=True):
     coverage_expected: CoverageExpected | None = None
     metrics: Mapping[str, Metric] = msgspec.field(default_factory=dict)
     undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
+    memory: Memory | None = None
 
 
 class SparkPoint(msgspec.Struct, frozen=True, array_like=True):
@@ -65,12 +74,42 @@ class SparkPoint(msgspec.Struct, frozen=True, array_like=True):
     coverage: float | None
 
 
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """What the main figure is compared with: the model's `references` in the configuration; else the like window a day
+    (`1d`) before, if half of its predictions have labels; else the window `before`.
+
+    `low` and `high` are those of that figure, or the number itself. `change` is what the difference means: `within` as
+    long as the two intervals meet.
+    """
+
+    against: Against
+    value: float
+    low: float
+    high: float
+    change: Literal["better", "worse", "within"]
+
+
+class MemoryTrend(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of the target in the worst way among `targets`, as of its newest window.
+
+    `bytes_per_hour` is its growth, null while it warms up; `seconds_to_limit` is null unless a leak is suspected.
+    """
+
+    target: str
+    targets: int
+    state: Literal["warming_up", "stable", "suspected_leak", "step"]
+    bytes: int | None
+    limit_bytes: int | None
+    bytes_per_hour: float | None
+    seconds_to_limit: float | None
+
+
 class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model version, by the window it is judged by.
 
-    `figure` is that of `metric`, `reason` why it has no value. `previous` is the value of the window before.
-    `others` are figures of other kinds of monitoring for the same window, such as `latency_p95_ms`. `firing` names
-    the alerts that fire.
+    `figure` is that of `metric`, `reason` why it has no value, `reference` what it is compared with. `others` are
+    figures of other kinds of monitoring for the same window, such as `latency_p95_ms`. `memory` is null if no probe
+    tells of it. `firing` names the alerts that fire.
     """
 
     model: str
@@ -81,13 +120,14 @@ class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
     metric: str | None
     figure: Metric | None
     reason: str | None
-    previous: float | None
+    reference: Reference | None
     predictions: int
     failed: int
     labelled: int
     coverage: float | None
     coverage_expected: CoverageExpected | None
     others: Mapping[str, Metric]
+    memory: MemoryTrend | None
     firing: tuple[str, ...]
     newest: Window
     produced_at: str
@@ -165,7 +205,10 @@ class MetricMeaning(msgspec.Struct, frozen=True):
 
 
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a model version; `judged` and `newest` are starts of windows of `size_seconds`."""
+    """What there is of a model version; `judged` and `newest` are starts of windows of `size_seconds`.
+
+    `references` are the figures by metric that the configuration names.
+    """
 
     model: str
     version: str
@@ -175,6 +218,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...]
     metric: str | None
     metrics: tuple[MetricMeaning, ...]
+    references: Mapping[str, float]
     judged: str
     newest: str
     confidence_level: float
@@ -205,6 +249,40 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
     size_seconds: int
     points: tuple[Point, ...]
     next_until: str | None
+
+
+class SegmentPoint(msgspec.Struct, frozen=True, array_like=True):
+    """One window of one segment, an array: start, status, value, low, high, n, and the share that has labels."""
+
+    start: str
+    status: Status
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    coverage: float | None
+
+
+class SegmentSeries(msgspec.Struct, frozen=True):
+    """The windows of one segment, oldest first."""
+
+    segment: Mapping[str, str]
+    points: tuple[SegmentPoint, ...]
+
+
+class Segments(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of the worst segments, worst first by the window `judged`: the newest that has half of its labels.
+
+    `known` is how many segments that window has reports on; `judged` is null if there is no window.
+    """
+
+    model: str
+    version: str
+    size_seconds: int
+    metric: str
+    judged: str | None
+    known: int
+    series: tuple[SegmentSeries, ...]
 
 
 class WindowReports(msgspec.Struct, frozen=True, kw_only=True):

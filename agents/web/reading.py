@@ -1,43 +1,35 @@
-"""From kept reports to the API's documents: a few round trips to Redis, however many models there are."""
+"""From the kept reports on one model to the API's documents."""
 
 from __future__ import annotations
 
-import collections
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from agents.web.alerts import AlertReader
 from agents.web.documents import (
     AnyReport,
-    Fleet,
-    FleetRow,
     MetricMeaning,
     ModelPage,
     Point,
-    SparkPoint,
+    SegmentPoint,
+    Segments,
+    SegmentSeries,
     VersionSummary,
     WindowReports,
     Windows,
 )
 from agents.web.problems import NotFound
+from agents.web.stored import QUALITY, WINDOWS_OF_FLEET, References, decode_report, largest_size, read_reports
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, related_key
-from streams.alerting.life_cycle import Phase
 from streams.metric_definitions import METRIC_DEFINITIONS
-from streams.ports import Clock, ReportStore, Shape, WindowQuery
-from streams.standing import Standing, State, main_metric, standing_of, state_of, worst_first
+from streams.ports import ReportStore, Shape, WindowQuery
+from streams.standing import main_metric, standing_of, worst_segments_first
 
-__all__ = ["ReportReader", "WindowsAsked"]
+__all__ = ["ReportReader", "SegmentsAsked", "WindowsAsked"]
 
-QUALITY = "quality"
-WINDOWS_OF_FLEET = 24
-"""Newest windows that a sparkline shows, and among which the one is looked for that a version is judged by."""
 SLICES_OF_A_WINDOW = 500
-OTHERS_OF_FLEET = ("latency_p95_ms", "error_rate")
-
-_decode = msgspec.json.Decoder(AnyReport).decode
 
 
 class WindowsAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,57 +45,31 @@ class WindowsAsked(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 300
 
 
+class SegmentsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which segments of a model are wanted; None is the obvious choice. `most` bounds them, `windows` each of them."""
+
+    version: str | None = None
+    size_seconds: int | None = None
+    metric: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    most: int = 12
+    windows: int = 300
+
+
 class ReportReader:
-    """Answers questions about reports.
+    """Answers questions about the reports on one model.
 
     Args:
         store: where the newest report of each window is kept.
-        alerts: which of them fire.
-        clock: tells what has fallen silent.
         confidence_level: of the intervals in the reports.
-        topics: their names by role, for whoever has published nothing yet.
+        references: tells the figures that the configuration names.
     """
 
-    def __init__(
-        self,
-        store: ReportStore,
-        alerts: AlertReader,
-        clock: Clock,
-        *,
-        confidence_level: float,
-        topics: Mapping[str, str],
-    ) -> None:
+    def __init__(self, store: ReportStore, *, confidence_level: float, references: References) -> None:
         self._store = store
-        self._alerts = alerts
-        self._clock = clock
         self._confidence_level = confidence_level
-        self._topics = topics
-
-    async def fleet(self) -> Fleet:
-        """Every model version that has reports, worst first."""
-        versions = list(await self._store.model_versions())
-        shapes = dict(zip(versions, await self._store.shapes(versions), strict=True))
-        sizes = {version: _largest(shapes[version]) for version in versions}
-        queries = {
-            version: WindowQuery(model_version=version, shape=Shape(QUALITY, size), most=WINDOWS_OF_FLEET)
-            for version, size in sizes.items()
-            if size is not None
-        }
-        reports = await self._reports(queries)
-        standings = {version: standing_of(found) for version, found in reports.items() if found}
-        others = await self._others(standings, shapes)
-        alerts = await self._alerts.names()
-        now_ms = self._clock.now_ms()
-        versions_of = {standing.subject: version for version, standing in standings.items()}
-        rows = []
-        for standing in worst_first(standings.values()):
-            version = versions_of[standing.subject]
-            firing = tuple(alerts.get((*standing.subject, Phase.FIRING), ()))
-            is_pending = (*standing.subject, Phase.PENDING) in alerts
-            state = state_of(standing, now_ms=now_ms, fires=bool(firing), is_pending=is_pending)
-            rows.append(_row(standing, reports[version], others.get(version, {}), state, firing))
-        rows.sort(key=lambda row: _WORST_FIRST.index(row.state))
-        return Fleet(rows=tuple(rows), confidence_level=self._confidence_level, topics=self._topics)
+        self._references = references
 
     async def model(self, name: str, *, version: str | None, size_seconds: int | None) -> ModelPage:
         """What there is of a model version.
@@ -113,12 +79,13 @@ class ReportReader:
         hashes = await self._versions_of(name)
         keys = list(hashes)
         shapes = dict(zip(keys, await self._store.shapes(keys), strict=True))
-        newest = await self._reports(
+        newest = await read_reports(
+            self._store,
             {
                 each: WindowQuery(model_version=each, shape=Shape(QUALITY, size), most=WINDOWS_OF_FLEET)
                 for each in keys
                 if (size := _chosen_size(shapes[each], size_seconds)) is not None
-            }
+            },
         )
         found = {hashes[each]: (each, reports) for each, reports in newest.items() if reports}
         if not found:
@@ -136,6 +103,7 @@ class ReportReader:
             kinds=tuple(sorted({shape.kind for shape in shapes[model_version]})),
             metric=main_metric(standing.judged),
             metrics=tuple(_meanings(standing.judged)),
+            references=self._references().get(name, {}),
             judged=standing.judged.window.start,
             newest=standing.newest.window.start,
             confidence_level=self._confidence_level,
@@ -158,7 +126,7 @@ class ReportReader:
         keys = (await self._store.find([query]))[0]
         shown = [related_key(key, kind=asked.kind, segment=asked.segment) for key in keys[: asked.most]]
         last = await self._store.last({model_version: shown})
-        reports = [_decode(last[key].value) for key in shown if key in last]
+        reports = [decode_report(last[key].value) for key in shown if key in last]
         return Windows(
             model=name,
             version=version,
@@ -167,6 +135,54 @@ class ReportReader:
             points=tuple(_point(report, asked.metrics) for report in reversed(reports)),
             next_until=json.loads(shown[-1])[-1] if len(keys) > asked.most else None,
         )
+
+    async def segments(self, name: str, asked: SegmentsAsked) -> Segments:
+        """One metric of the worst segments over time.
+
+        Raises: NotFound for an unknown model or version, or a size it has no windows of.
+        """
+        model_version, version, size = await self._choose(name, asked.version, QUALITY, asked.size_seconds)
+        shape = Shape(QUALITY, size)
+        query = WindowQuery(
+            model_version=model_version,
+            shape=shape,
+            since_ms=asked.since_ms,
+            until_ms=asked.until_ms,
+            most=asked.windows,
+        )
+        keys = (await self._store.find([query]))[0]
+        last = await self._store.last({model_version: keys[:WINDOWS_OF_FLEET]})
+        newest = [decode_report(last[key].value) for key in keys[:WINDOWS_OF_FLEET] if key in last]
+        judged = standing_of(newest).judged if newest else None
+        metric = asked.metric or (None if judged is None else main_metric(judged)) or ""
+        slices = [] if judged is None else await self._slices(model_version, shape, parse_time_ms(judged.window.start))
+        shown = [slice_.segment for slice_ in worst_segments_first(slices, metric)[: asked.most]]
+        wanted = {related_key(key, segment=segment): at for at, segment in enumerate(shown) for key in reversed(keys)}
+        last = await self._store.last({model_version: list(wanted)})
+        points: list[list[SegmentPoint]] = [[] for _ in shown]
+        for key, at in wanted.items():
+            if key in last:
+                points[at].append(_segment_point(decode_report(last[key].value), metric))
+        return Segments(
+            model=name,
+            version=version,
+            size_seconds=size,
+            metric=metric,
+            judged=None if judged is None else judged.window.start,
+            known=len(slices),
+            series=tuple(SegmentSeries(segment, tuple(found)) for segment, found in zip(shown, points, strict=True)),
+        )
+
+    async def _slices(self, model_version: bytes, shape: Shape, start_ms: int) -> list[AnyReport]:
+        query = WindowQuery(
+            model_version=model_version,
+            shape=shape,
+            since_ms=start_ms,
+            until_ms=start_ms + 1,
+            most=SLICES_OF_A_WINDOW,
+            of_segments=True,
+        )
+        return (await read_reports(self._store, {model_version: query}))[model_version]
 
     async def window(self, name: str, start_ms: int, *, version: str | None, size_seconds: int | None) -> WindowReports:
         """All reports of all kinds on one window.
@@ -223,86 +239,6 @@ class ReportReader:
             raise NotFound(f"no report of model {name!r}; {there}", field="model")
         return found
 
-    async def _reports(self, queries: Mapping[bytes, WindowQuery]) -> dict[bytes, list[AnyReport]]:
-        """The reports that answer each query, newest first; what was forgotten meanwhile is left out."""
-        keys = dict(zip(queries, await self._store.find(list(queries.values())), strict=True))
-        last = await self._store.last(keys)
-        return {version: [_decode(last[key].value) for key in found if key in last] for version, found in keys.items()}
-
-    async def _others(
-        self, standings: Mapping[bytes, Standing[AnyReport]], shapes: Mapping[bytes, Collection[Shape]]
-    ) -> Mapping[bytes, Mapping[str, Metric]]:
-        """Figures of other kinds about the windows that versions are judged by."""
-        queries = []
-        for version, standing in standings.items():
-            window = standing.judged.window
-            start_ms = parse_time_ms(window.start)
-            queries += [
-                WindowQuery(model_version=version, shape=shape, since_ms=start_ms, until_ms=start_ms + 1, most=1)
-                for shape in shapes[version]
-                if shape.kind != QUALITY and shape.size_seconds == window.size_seconds
-            ]
-        keys: dict[bytes, list[bytes]] = collections.defaultdict(list)
-        for query, found in zip(queries, await self._store.find(queries), strict=True):
-            keys[query.model_version] += found
-        last = await self._store.last(keys)
-        return {
-            version: {
-                name: metric
-                for key in found
-                if key in last
-                for name, metric in _decode(last[key].value).metrics.items()
-                if name in OTHERS_OF_FLEET
-            }
-            for version, found in keys.items()
-        }
-
-
-_WORST_FIRST = [state.value for state in State]
-
-
-def _row(
-    standing: Standing[AnyReport],
-    reports: Sequence[AnyReport],
-    others: Mapping[str, Metric],
-    state: State,
-    firing: tuple[str, ...],
-) -> FleetRow:
-    judged = standing.judged
-    name = main_metric(judged)
-    before = [report for report in reports if report.window.start < judged.window.start]
-    return FleetRow(
-        model=judged.model,
-        version=judged.model_version,
-        state=state.value,
-        window=judged.window,
-        status=judged.status,
-        metric=name,
-        figure=None if name is None else judged.metrics[name],
-        reason=None if name is None else judged.undefined.get(name),
-        previous=next((value for report in before if (value := _value(report, name)) is not None), None),
-        predictions=judged.predictions,
-        failed=judged.failed,
-        labelled=judged.labelled,
-        coverage=judged.coverage,
-        coverage_expected=judged.coverage_expected,
-        others=others,
-        firing=firing,
-        newest=standing.newest.window,
-        produced_at=standing.newest.produced_at,
-        spark=tuple(_spark(report, name, standing.newest) for report in reversed(reports)),
-    )
-
-
-def _spark(report: AnyReport, name: str | None, newest: AnyReport) -> SparkPoint:
-    size_ms = report.window.size_seconds * 1000
-    before = (parse_time_ms(newest.window.start) - parse_time_ms(report.window.start)) // size_ms
-    return SparkPoint(before, _drawn(_value(report, name)), _drawn(report.coverage))
-
-
-def _drawn(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
-
 
 def _point(report: AnyReport, metrics: Collection[str]) -> Point:
     return Point(
@@ -320,9 +256,14 @@ def _point(report: AnyReport, metrics: Collection[str]) -> Point:
     )
 
 
-def _value(report: AnyReport, name: str | None) -> float | None:
-    metric = None if name is None else report.metrics.get(name)
-    return None if metric is None else metric.value
+def _segment_point(report: AnyReport, name: str) -> SegmentPoint:
+    figure = report.metrics.get(name, _NONE)
+    return SegmentPoint(
+        report.window.start, report.status, figure.value, figure.low, figure.high, figure.n, report.coverage
+    )
+
+
+_NONE = Metric(None, None, None, 0)
 
 
 def _meanings(report: AnyReport) -> Iterable[MetricMeaning]:
@@ -332,13 +273,9 @@ def _meanings(report: AnyReport) -> Iterable[MetricMeaning]:
         yield MetricMeaning(name, report.kind, "" if known is None else known.meaning, better)  # type: ignore[arg-type]
 
 
-def _largest(shapes: Iterable[Shape]) -> int | None:
-    return max((shape.size_seconds for shape in shapes if shape.kind == QUALITY), default=None)
-
-
 def _chosen_size(shapes: Collection[Shape], asked: int | None) -> int | None:
     if asked is None:
-        return _largest(shapes)
+        return largest_size(shapes)
     return asked if Shape(QUALITY, asked) in shapes else None
 
 

@@ -14,6 +14,7 @@ from agents.web.alerts import AlertReader
 from agents.web.api import ROOT, Api
 from agents.web.changes import Changes
 from agents.web.documents import SystemPage
+from agents.web.fleet import FleetReader
 from agents.web.openapi import openapi_document
 from agents.web.reading import ReportReader
 from streams.ports import Clock, ReportStore
@@ -27,6 +28,7 @@ PAGE = "index.html"
 def mount_site(
     app: web.Application,
     *,
+    fleet: FleetReader,
     reader: ReportReader,
     alerts: AlertReader,
     store: ReportStore,
@@ -34,7 +36,7 @@ def mount_site(
     clock: Clock,
 ) -> None:
     """Add page, files, API and events to a server."""
-    api = Api(reader, alerts, store, system, clock)
+    api = Api(fleet, reader, alerts, store, system, clock)
     changes = Changes(store)
     document = openapi_document(api.routes)
 

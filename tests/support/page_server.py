@@ -10,6 +10,7 @@ from agents.clock import SystemClock
 from agents.settings import WebSettings
 from agents.web.alerts import AlertReader
 from agents.web.documents import PartitionPage, SystemMetric, SystemPage, SystemValue
+from agents.web.fleet import FleetReader
 from agents.web.reading import ReportReader
 from agents.web.server import serve_web
 from agents.web.site import mount_site
@@ -19,6 +20,7 @@ from tests.support.publishing import FakeClock
 
 __all__ = ["ANY_PORT", "SYSTEM", "serve_page"]
 
+REFERENCES = {"fraud": {"accuracy": 0.94}}
 ANY_PORT = WebSettings(port=0)
 SYSTEM = SystemPage(
     version="0.1.0",
@@ -50,14 +52,18 @@ async def serve_page(
 ) -> AsyncIterator[int]:
     """Serve until the block is left; returns the port. `shown_at` is the time that ages are told by."""
     alert_reader = AlertReader(alerts)
-    reader = ReportReader(
+    fleet = FleetReader(
         reports,
         alert_reader,
         shown_at or FakeClock(SHOWN_AT_MS),
         confidence_level=0.95,
+        references=lambda: REFERENCES,
         topics={"predictions": "predictions", "labels": "labels"},
     )
+    reader = ReportReader(reports, confidence_level=0.95, references=lambda: REFERENCES)
     clock = SystemClock()
-    mount = functools.partial(mount_site, reader=reader, alerts=alert_reader, store=reports, system=system, clock=clock)
+    mount = functools.partial(
+        mount_site, fleet=fleet, reader=reader, alerts=alert_reader, store=reports, system=system, clock=clock
+    )
     async with serve_web(settings, clock, unready=lambda: None, metrics=lambda: (), mount=mount) as port:
         yield port

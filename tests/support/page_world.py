@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from schemas.resource_report import ResourceReport
+from schemas.resource_report import Memory, ResourceReport
 from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, Window, WindowReport, report_key
@@ -15,7 +15,7 @@ from streams.monitored_model import HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport, ReportStore
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 
-__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_versions", "quality", "revised", "world"]
+__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_segments", "many_versions", "quality", "revised", "world"]
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country",))
 CHURN = MonitoredModel(name="churn", task=Task.BINARY, positive_class="fraud")
@@ -86,22 +86,40 @@ def _of_the_service(model: str, start_ms: int, hour: int) -> Iterator[Report]:
         config_hash="",
         produced_at=format_time(NOW_MS),
     )
-    memory = {"rss_bytes": 3e8 + 2e7 * hour, "cpu_cores_mean": 0.5}
-    yield ResourceReport(
+    yield _resources(model, "fraud-7f", window, rss_bytes=3e8 + 2e7 * hour, leaks=hour >= 20, restarts=0)
+    yield _resources(model, "fraud-8a", window, rss_bytes=2.5e8, leaks=False, restarts=2 if hour == 14 else 0)
+
+
+def _resources(
+    model: str, target: str, window: Window, *, rss_bytes: float, leaks: bool, restarts: int
+) -> ResourceReport:
+    """The report on a process that serves version 3; one that leaks fills its limit in ten hours."""
+    growth = 2e7 if leaks else 0.0
+    figures = {"rss_bytes": rss_bytes, "cpu_cores_mean": 0.5, "restarts": float(restarts), "oom_kills": 0.0}
+    return ResourceReport(
         model=model,
         model_version="3",
-        segment={"target": "fraud-7f"},
+        segment={"target": target},
         window=window,
         status="final",
         revision=0,
-        event_id=f"resources {hour}",
+        event_id=f"resources {target} {window.start}",
         samples=3600,
-        memory=None,
+        memory=Memory(
+            state="suspected_leak" if leaks else "stable", bytes=int(rss_bytes), limit_bytes=int(rss_bytes + 2e8)
+        ),
         metrics={
-            **{name: Metric(value, None, None, 3600) for name, value in memory.items()},
+            **{name: Metric(value, value, value, 3600) for name, value in figures.items()},
             "working_set_bytes": Metric(None, None, None, 0),
+            "memory_growth_bytes_per_hour": Metric(growth, growth * 0.9, growth * 1.1, 40),
+            "seconds_to_memory_limit": Metric(36_000.0, 33_000.0, 40_000.0, 40)
+            if leaks
+            else Metric(None, None, None, 0),
         },
-        undefined={"working_set_bytes": "not_sampled"},
+        undefined={
+            "working_set_bytes": "not_sampled",
+            **({} if leaks else {"seconds_to_memory_limit": "not_growing"}),
+        },
         config_hash="",
         produced_at=format_time(NOW_MS),
     )
@@ -115,6 +133,18 @@ def many_versions(*, models: int, versions: int) -> Iterator[WindowReport]:
                 cells = binary_cells(60 + model, 10 + hour, 5 + version * 7, 400 + model * hour, hour)
                 name = MonitoredModel(name=f"model {model:03}", task=Task.BINARY, positive_class="fraud")
                 yield _at(name, cells, NOON_MS + hour * HOUR_MS, version=str(version))
+
+
+def many_segments(segments: int) -> Iterator[WindowReport]:
+    """A day of hours of a model with many countries, the later ones in the alphabet the worse; the newest windows lack
+    labels."""
+    model = MonitoredModel(name="sliced", task=Task.BINARY, positive_class="fraud", segments=("country",))
+    for hour in range(24):
+        due = 400 if hour >= 22 else 0
+        yield _at(model, binary_cells(60, 30, 20, 400 - due, due), NOON_MS + hour * HOUR_MS)
+        for at in range(segments):
+            part = binary_cells(60, 2 * at + hour, 5, 400 - due, due)
+            yield _at(model, part, NOON_MS + hour * HOUR_MS, segment={"country": f"C{at:02}"})
 
 
 def _at(

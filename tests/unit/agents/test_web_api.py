@@ -151,8 +151,8 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
     window = await api.get(f"/api/v1/models/fraud/windows/{NOON}", version="3")
     segments = [report["segment"] for report in window["reports"]]
     countries = [{"country": "DE"}, {"country": "FR"}, {"country": "__missing__"}]
-    assert [{}, *countries, {"target": "fraud-7f"}, {}] == segments
-    assert ["quality"] * 4 + ["resources", "stability"] == [report["kind"] for report in window["reports"]]
+    assert [{}, *countries, {"target": "fraud-7f"}, {"target": "fraud-8a"}, {}] == segments
+    assert ["quality"] * 4 + ["resources"] * 2 + ["stability"] == [report["kind"] for report in window["reports"]]
     kept = [json.loads(report.value) for reports in store.reports.values() for report in reports.values()]
     assert all(report in kept for report in window["reports"])
 
@@ -169,6 +169,8 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
         ("/models/fraud/windows/yesterday", {}, (400, "start")),
         ("/models/fraud", {"size": "1h"}, (400, "size")),
         ("/models/fraud", {"size": "-1"}, (400, "size")),
+        ("/models/fraud/segments", {"size": "60"}, (404, "size")),
+        ("/models/fraud/segments", {"most": "49"}, (400, "most")),
         ("/models/fraud/windows", {"limit": "0"}, (400, "limit")),
         ("/models/fraud/windows", {"limit": "1001"}, (400, "limit")),
         ("/models/fraud/windows", {"since": "noon"}, (400, "since")),
@@ -220,6 +222,7 @@ async def test_every_answer_is_what_the_description_says(api: Asker) -> None:
         "/api/v1/fleet": "/api/v1/fleet",
         "/api/v1/models/{model}": "/api/v1/models/fraud",
         "/api/v1/models/{model}/windows": "/api/v1/models/fraud/windows?metrics=accuracy,mae",
+        "/api/v1/models/{model}/segments": "/api/v1/models/fraud/segments?metric=recall",
         "/api/v1/models/{model}/windows/{start}": f"/api/v1/models/fraud/windows/{NOON}",
         "/api/v1/alerts": "/api/v1/alerts",
         "/api/v1/system": "/api/v1/system",

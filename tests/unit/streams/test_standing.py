@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.times import parse_time_ms
 from schemas.window_report import WindowReport
 from streams.monitored_model import HOUR_MS, MonitoredModel, Task
-from streams.standing import State, main_metric, standing_of, state_of, worst_first
+from streams.standing import State, main_metric, standing_of, state_of, worst_first, worst_segments_first
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 from tests.support.pair_sums import sums_of_numbers
 
@@ -65,6 +65,26 @@ def test_errors_come_after_shares_and_the_largest_of_them_first() -> None:
 
     small, large = regression("small", 0.5), regression("large", 50.0)
     assert ["good", "large", "small"] == order(small, large, of_model("good", 99, 1))
+
+
+def test_segments_are_ordered_by_what_is_certain_and_those_without_a_figure_come_last() -> None:
+    def segment(name: str, right: int, wrong: int) -> WindowReport:
+        return of_model("fraud", right, wrong, segment={"country": name})
+
+    unlabelled = report_on(MonitoredModel(name="fraud"), {(None, "a"): 5}, segment={"country": "unlabelled"})
+    reports = [segment("good", 90, 10), unlabelled, segment("few", 0, 1), segment("bad", 50, 50), segment("b", 50, 50)]
+    found = worst_segments_first(reports, "accuracy")
+    assert ["b", "bad", "few", "good", "unlabelled"] == [report.segment["country"] for report in found]
+
+
+def test_segment_with_the_largest_error_is_the_worst() -> None:
+    def segment(name: str, error: float) -> WindowReport:
+        model = MonitoredModel(name="price", task=Task.REGRESSION)
+        sums = sums_of_numbers([1.0] * 30, [1.0 + error] * 30)
+        return report_on(model, {("*", ""): 30}, sums=sums, segment={"country": name})
+
+    found = worst_segments_first([segment("small", 0.5), segment("large", 50.0)], "mae")
+    assert ["large", "small"] == [report.segment["country"] for report in found]
 
 
 def test_equal_versions_are_ordered_by_name() -> None:
