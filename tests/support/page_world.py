@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ SHOWN_AT_MS = NOW_MS + 60_000
 
 
 Report = WindowReport | StabilityReport | ResourceReport
+R = TypeVar("R", bound=Report)
 
 
 def quality(model: str, version: str) -> list[WindowReport]:
@@ -86,19 +88,26 @@ def _of_the_service(model: str, start_ms: int, hour: int) -> Iterator[Report]:
         config_hash="",
         produced_at=format_time(NOW_MS),
     )
-    yield _resources(model, "fraud-7f", window, rss_bytes=3e8 + 2e7 * hour, leaks=hour >= 20, restarts=0)
+    yield _resources(model, "fraud-7f", window, rss_bytes=3e8 + 2e7 * hour, leaks=hour >= 20)
     yield _resources(model, "fraud-8a", window, rss_bytes=2.5e8, leaks=False, restarts=2 if hour == 14 else 0)
 
 
 def _resources(
-    model: str, target: str, window: Window, *, rss_bytes: float, leaks: bool, restarts: int
+    model: str,
+    target: str,
+    window: Window,
+    *,
+    version: str = "3",
+    rss_bytes: float,
+    leaks: bool,
+    restarts: int = 0,
 ) -> ResourceReport:
-    """The report on a process that serves version 3; one that leaks fills its limit in ten hours."""
+    """The report on a process that serves a version; one that leaks fills its limit in ten hours."""
     growth = 2e7 if leaks else 0.0
     figures = {"rss_bytes": rss_bytes, "cpu_cores_mean": 0.5, "restarts": float(restarts), "oom_kills": 0.0}
     return ResourceReport(
         model=model,
-        model_version="3",
+        model_version=version,
         segment={"target": target},
         window=window,
         status="final",
@@ -125,14 +134,17 @@ def _resources(
     )
 
 
-def many_versions(*, models: int, versions: int) -> Iterator[WindowReport]:
-    """A day of hours of many model versions, each a little different; newest first."""
+def many_versions(*, models: int, versions: int) -> Iterator[WindowReport | ResourceReport]:
+    """A day of hours of many model versions, each a little different and served by one process; newest first."""
+    window = Window(format_time(NOW_MS - HOUR_MS), format_time(NOW_MS), 3600)
     for model in range(models):
         for version in range(versions):
+            name = MonitoredModel(name=f"model {model:03}", task=Task.BINARY, positive_class="fraud")
             for hour in reversed(range(24)):
                 cells = binary_cells(60 + model, 10 + hour, 5 + version * 7, 400 + model * hour, hour)
-                name = MonitoredModel(name=f"model {model:03}", task=Task.BINARY, positive_class="fraud")
                 yield _at(name, cells, NOON_MS + hour * HOUR_MS, version=str(version))
+            target, size = f"{name.name}-{version}-7f", 3e8 + 1e6 * model
+            yield _resources(name.name, target, window, version=str(version), rss_bytes=size, leaks=version == 1)
 
 
 def many_segments(segments: int) -> Iterator[WindowReport]:
@@ -143,7 +155,7 @@ def many_segments(segments: int) -> Iterator[WindowReport]:
         due = 400 if hour >= 22 else 0
         yield _at(model, binary_cells(60, 30, 20, 400 - due, due), NOON_MS + hour * HOUR_MS)
         for at in range(segments):
-            part = binary_cells(60, 2 * at + hour, 5, 400 - due, due)
+            part = binary_cells(60, 2 * at + hour % 5, 5, 400 - due, due)
             yield _at(model, part, NOON_MS + hour * HOUR_MS, segment={"country": f"C{at:02}"})
 
 
@@ -183,7 +195,7 @@ async def keep(store: ReportStore, reports: Iterable[Report]) -> None:
         assert await store.save(identity, name, last, evaluator=EVALUATOR, watermark_ms=NOW_MS)
 
 
-def revised(report: WindowReport, **changes: object) -> WindowReport:
+def revised(report: R, **changes: object) -> R:
     """The next revision of a report."""
     return msgspec.structs.replace(report, revision=report.revision + 1, **changes)
 

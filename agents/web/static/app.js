@@ -5,7 +5,7 @@
 
 import { Unanswered } from "./api.js";
 import { h, replace } from "./dom.js";
-import { isUtc, setUtc } from "./format.js";
+import { isUtc, setUtc, time, zoneName } from "./format.js";
 import { showFleet } from "./fleet.js";
 import { showModel } from "./model.js";
 import { showWindow } from "./window.js";
@@ -87,6 +87,7 @@ function found() {
 
 /** Go to an address of this page without loading it anew. */
 function go(address, { instead = false } = {}) {
+  keepPlace();
   history[instead ? "replaceState" : "pushState"](null, "", address);
   show(true);
 }
@@ -102,11 +103,21 @@ document.addEventListener("click", (event) => {
   root.focus({ preventScroll: true });
   scrollTo(0, 0);
 });
-addEventListener("popstate", () => show(true));
+
+// --- going back: to the place on the page as well, which is there only once it is drawn ------------------------------
+
+history.scrollRestoration = "manual";
+const keepPlace = () => history.replaceState({ top: scrollY }, "");
+const findPlace = (state) => show(true).then(() => scrollTo(0, state?.top ?? 0));
+addEventListener("popstate", ({ state }) => findPlace(state));
+addEventListener("scrollend", keepPlace);
+addEventListener("beforeprint", () => {
+  document.getElementById("printed").textContent = `${location.href}, printed ${time(Date.now())}. Times are in ${zoneName()}.`;
+});
 
 function drawZone() {
   zone.setAttribute("aria-pressed", String(isUtc()));
-  zone.title = isUtc() ? "Times are in UTC" : `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+  document.getElementById("zone-name").textContent = `Times in ${zoneName()}`;
 }
 zone.addEventListener("click", () => {
   setUtc(!isUtc());
@@ -156,4 +167,4 @@ setInterval(() => {
 
 drawZone();
 listen();
-show(true);
+findPlace(history.state);

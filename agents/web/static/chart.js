@@ -1,6 +1,7 @@
 // Charts over event time: a canvas for the eye, a table behind it for everyone else.
 
-import { h } from "./dom.js";
+import { details, h } from "./dom.js";
+import { download } from "./download.js";
 import { isUtc, number } from "./format.js";
 
 let library = null;
@@ -26,6 +27,17 @@ const observer = new ResizeObserver((entries) => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const plot of live) plot.redraw(false);
+});
+
+// On paper charts are narrower, and light whatever the screen is.
+const PAPER_WIDTH = 680;
+addEventListener("beforeprint", () => {
+  document.documentElement.classList.add("printing");
+  for (const plot of live) plot.setSize({ width: Math.min(plot.width, PAPER_WIDTH), height: plot.height });
+});
+addEventListener("afterprint", () => {
+  document.documentElement.classList.remove("printing");
+  for (const plot of live) plot.setSize({ width: Math.floor(plot.root.parentElement.clientWidth), height: plot.height });
 });
 
 /** Forget charts that are not on the page any more. */
@@ -74,8 +86,8 @@ async function draw(element, { data, series, bands = [], height, unit = number, 
   observer.observe(element);
 }
 
-/** A chart with its heading, what the cursor stands on, and the table behind it. */
-export function figure({ key, title, summary, describe, rows, height, ...rest }) {
+/** A chart with its heading, what the cursor stands on, and the table behind it, which can be taken along as CSV. */
+export function figure({ key, title, legend: named = [], summary, describe, rows, csv, height, ...rest }) {
   const canvas = h("div", { class: "chart", role: "img", "aria-label": summary, style: `height:${height}px` });
   const shown = h("p", { class: "reading", "aria-hidden": "true" }, summary);
   canvas.addEventListener("point", ({ detail }) => {
@@ -83,34 +95,53 @@ export function figure({ key, title, summary, describe, rows, height, ...rest })
   });
   // Drawn once it has a size.
   requestAnimationFrame(() => draw(canvas, { height, ...rest }));
-  return h("figure", {}, h("figcaption", {}, title), shown, canvas,
-    h("details", { "data-key": key }, h("summary", { "data-key": `${key} table` }, "Table"), rows()));
+  return h("figure", {}, h("figcaption", {}, h("span", {}, title), named.map(legend)), shown, canvas,
+    details(key, "Table", () => [
+      csv ? h("button", { type: "button", "data-key": `${key} csv`, onclick: () => download(`${key}.csv`, csv()) }, "CSV") : null,
+      rows(),
+    ]));
+}
+
+/** What a line, a band or a bar of a chart stands for: [name, colour, dash], the dash of a line alone. */
+function legend([name, tint, dash]) {
+  const stroke = { stroke: `var(${tint})`, "stroke-width": 2.5, "stroke-dasharray": dash?.join(" ") || null };
+  return h("span", { class: "legend" },
+    h("svg", { viewBox: "0 0 24 12", width: 24, height: 12, "aria-hidden": "true" }, dash
+      ? h("line", { x1: 0, x2: 24, y1: 6, y2: 6, ...stroke })
+      : h("rect", { width: 24, height: 12, fill: `var(${tint})` })),
+    ` ${name}`);
 }
 
 /** Value with its interval and what the missing labels could make of it. */
-export function figureSeries(uPlot) {
+export function figureSeries() {
   const none = { points: { show: false }, stroke: "transparent", width: 0 };
   const value = { stroke: () => color("--data"), width: 2, spanGaps: false };
+  // Where points would run into each other, those that are final leave the line alone.
+  const hasRoom = (plot) => plot.bbox.width / devicePixelRatio > plot.data[0].length * 9;
   return [
     none, none, none, none,
     { ...value, points: { show: false } },
-    { ...value, width: 0, paths: () => null, points: { show: true, size: 7, fill: () => color("--data"), stroke: () => color("--data") } },
-    { ...value, width: 0, paths: () => null, points: { show: true, size: 8, fill: () => color("--paper"), stroke: () => color("--data"), width: 2 } },
+    { ...value, width: 0, paths: () => null, points: { show: hasRoom, size: 7, fill: () => color("--data"), stroke: () => color("--data") } },
+    { ...value, width: 0, paths: () => null, points: { show: true, size: 7, fill: () => color("--paper"), stroke: () => color("--data"), width: 2 } },
+    { stroke: () => color("--ink-quiet"), width: 1.5, dash: REFERENCE_DASH, points: { show: false } },
   ];
 }
+
+export const REFERENCE_DASH = [3, 4];
 
 export const FIGURE_BANDS = [
   { series: [2, 1], fill: () => color("--possible") },
   { series: [4, 3], fill: () => color("--interval") },
 ];
 
+/** Counts as bars from one ground, each in front of the one before. */
+export const barSeries = (names) => (uPlot) => names.map((name) => (
+  { fill: () => color(name), stroke: () => color(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 60] }) }));
+
 /** Everything, then what is not due any more, then what is labelled: each bar covers the one before. */
-export function trafficSeries(uPlot) {
-  const bars = (name) => ({ fill: () => color(name), stroke: () => color(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 60] }) });
-  return [bars("--due"), bars("--never"), bars("--data")];
-}
+export const trafficSeries = barSeries(["--due", "--never", "--data"]);
 
 /** Plain lines, told apart by dashes as well as by colour. */
 export const lineSeries = (dashes) => () => dashes.map(([name, dash]) => ({
-  stroke: () => color(name), width: 2, dash, points: { show: true, size: 5, fill: () => color(name) },
+  stroke: () => color(name), width: 2, dash, points: { size: 5, fill: () => color(name) },
 }));

@@ -23,8 +23,22 @@ export function replace(root, ...children) {
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   const open = new Set([...root.querySelectorAll("details[open]")].map((details) => details.dataset.key));
   root.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  for (const details of root.querySelectorAll("details")) if (open.has(details.dataset.key)) details.open = true;
+  for (const details of root.querySelectorAll("details")) {
+    if (!open.has(details.dataset.key)) continue;
+    details.fill?.();
+    details.open = true;
+  }
   if (focused !== undefined) root.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+/** What can be opened; its content is made when it is. */
+export function details(key, title, content) {
+  const element = h("details", { "data-key": key }, h("summary", { "data-key": `${key} summary` }, title));
+  element.fill = () => {
+    if (element.children.length === 1) element.append(...[content()].flat(Infinity).filter((child) => child !== null));
+  };
+  element.firstChild.addEventListener("click", element.fill);
+  return element;
 }
 
 /** A table: heads are texts or [text, class]; rows are lists of cells. */

@@ -1,8 +1,15 @@
 // All model versions, worst first.
 
-import { ask } from "./api.js";
+import { address, ask } from "./api.js";
 import { h, replace, table } from "./dom.js";
-import { STATES, STATUSES, age, count, duration, interval, number, reason, share, time } from "./format.js";
+import { download } from "./download.js";
+import { STATES, STATUSES, age, bytes, count, duration, interval, number, reason, roughly, share, signed, time } from "./format.js";
+
+const AGAINST = { reference: "reference", "1d": "a day before", before: "window before" };
+const MEMORY = {
+  suspected_leak: ["▲", "leak suspected", "firing"], step: ["◆", "grew in one step", "warning"],
+  warming_up: ["◔", "too young to judge", "quiet"], stable: ["●", "steady", "quiet"],
+};
 
 let drawn = null;
 
@@ -21,10 +28,13 @@ function filled(fleet) {
     .map(([rows, word]) => `${rows} ${word}`);
   return [
     h("h1", {}, "Models"),
-    h("p", { class: "quiet" }, `${tally.join(", ")}. Worst first.`),
+    h("div", { class: "choices" },
+      h("p", { class: "quiet" }, `${tally.join(", ")}. Worst first.`),
+      h("a", { href: address("/fleet"), target: "_blank", rel: "noopener", "data-key": "json" }, "JSON"),
+      h("button", { type: "button", "data-key": "csv", onclick: () => download("models.csv", csvRows(fleet)) }, "CSV")),
     table(`Model versions, worst first, each by its newest window with half of its labels`, [
       "State", "Model", "Metric", [`${fleet.confidence_level * 100} % interval`, "wide"], ["n", "n"], ["Windows", "wide"],
-      ["Before", "n wide"], ["Labelled", "n"], ["Predictions", "n"], ["p95", "n wide"], ["Errors", "n wide"], "Window",
+      ["Change", "n"], ["Labelled", "n"], ["Predictions", "n"], ["p95", "n wide"], ["Errors", "n wide"], ["Memory", "n wide"], "Window",
     ], fleet.rows.map(cells), { class: "fleet" }),
   ];
 }
@@ -33,7 +43,6 @@ function cells(row) {
   const state = STATES[row.state];
   const figure = row.figure ?? { value: null };
   const target = `/?${new URLSearchParams({ model: row.model, version: row.version })}`;
-  const change = row.previous === null || figure.value === null ? "–" : signed(figure.value - row.previous);
   return [
     h("td", { class: `state ${row.state}` }, h("span", { "aria-hidden": "true" }, state.sign), ` ${state.word}`,
       row.firing.length ? h("small", {}, row.firing.join(", ")) : null),
@@ -45,11 +54,12 @@ function cells(row) {
     figure.value === null ? "" : interval(figure),
     count(figure.n ?? 0),
     sparkline(row),
-    change,
+    change(row),
     labelled(row),
     h("td", { class: "n" }, count(row.predictions), row.failed ? h("small", {}, `${count(row.failed)} failed`) : null),
     row.others.latency_p95_ms ? `${number(row.others.latency_p95_ms.value)} ms` : "–",
     row.others.error_rate ? share(row.others.error_rate.value) : "–",
+    memory(row.memory),
     h("td", {}, h("span", { class: `status ${row.status}` }, STATUSES[row.status]),
       h("small", {}, `${time(row.window.start, row.window.size_seconds)}, ${duration(row.window.size_seconds)}; reported ${age(row.produced_at)}`)),
   ];
@@ -62,7 +72,26 @@ function labelled(row) {
     h("span", { class: "meter", "aria-hidden": "true" }, h("span", { style: `width:${(row.coverage ?? 0) * 100}%` })));
 }
 
-const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${number(Math.abs(value))}`;
+/** Against the reference, or the like window there is; a word where it is more than sampling does. */
+function change({ figure, reference }) {
+  if (!reference) return h("td", { class: "n" }, "–");
+  const kind = { worse: "firing", better: "ok", within: "quiet" }[reference.change];
+  const word = reference.change === "within" ? null : ` ${reference.change}`;
+  return h("td", { class: "n" }, h("span", { class: kind }, signed(figure.value - reference.value), word),
+    h("small", {}, `${AGAINST[reference.against]} ${number(reference.value)}`));
+}
+
+function memory(trend) {
+  if (!trend) return h("td", { class: "n wide" }, "–");
+  const [sign, word, kind] = MEMORY[trend.state];
+  const grows = trend.bytes_per_hour !== null && trend.state === "suspected_leak" ? `${signed(trend.bytes_per_hour, bytes)}/h` : null;
+  const full = trend.seconds_to_limit === null ? null : `full in ${roughly(trend.seconds_to_limit)}`;
+  return h("td", { class: "n wide memory" }, bytes(trend.bytes),
+    trend.limit_bytes ? ` of ${bytes(trend.limit_bytes)}` : null,
+    h("small", { class: kind }, h("span", { "aria-hidden": "true" }, sign), ` ${word}`),
+    grows || full ? h("small", {}, [grows, full].filter(Boolean).join(", ")) : null,
+    trend.targets > 1 ? h("small", { class: "name" }, `${trend.target}, worst of ${count(trend.targets)}`) : null);
+}
 
 /** Values of the newest windows; pale where most labels are missing. */
 function sparkline(row) {
@@ -93,5 +122,20 @@ function empty(topics) {
     example({ request_id: "r1", label: "ok" }),
     h("p", {}, "If none comes, ", h("a", { href: "/?view=system" }, "System"), " tells what was read, and ",
       h("code", {}, "latelabel doctor"), " what is wrong."),
+  ];
+}
+
+function csvRows(fleet) {
+  return [
+    ["model", "version", "state", "firing", "window_start", "window_seconds", "status", "metric", "value", "low", "high", "n",
+      "against", "against_value", "change", "predictions", "failed", "labelled", "coverage", "latency_p95_ms", "error_rate",
+      "memory_target", "memory_state", "memory_bytes", "memory_limit_bytes", "memory_bytes_per_hour", "produced_at"],
+    ...fleet.rows.map((row) => [
+      row.model, row.version, row.state, row.firing.join(" "), row.window.start, row.window.size_seconds, row.status,
+      row.metric, row.figure?.value, row.figure?.low, row.figure?.high, row.figure?.n,
+      row.reference?.against, row.reference?.value, row.reference?.change,
+      row.predictions, row.failed, row.labelled, row.coverage, row.others.latency_p95_ms?.value, row.others.error_rate?.value,
+      row.memory?.target, row.memory?.state, row.memory?.bytes, row.memory?.limit_bytes, row.memory?.bytes_per_hour, row.produced_at,
+    ]),
   ];
 }

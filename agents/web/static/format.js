@@ -79,5 +79,19 @@ export const age = (text) => {
   return seconds < 1 ? "just now" : `${roughly(seconds)} ago`;
 };
 
+/** A size of memory by its largest unit; with a sign for a growth. */
+export function bytes(value) {
+  if (value === null || value === undefined) return "–";
+  const [unit, size] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 1024]].find(([, size]) => Math.abs(value) >= size) ?? ["B", 1];
+  const amount = value / size;
+  return `${amount.toFixed(Math.abs(amount) < 10 && unit !== "B" ? 1 : 0)} ${unit}`;
+}
+
+/** A number that says its direction. */
+export const signed = (value, written = number) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${written(Math.abs(value))}`;
+
+/** The zone that times are in. */
+export const zoneName = () => (utc ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+
 export const segmentName = (segment) =>
   Object.entries(segment).map(([name, value]) => `${name} ${value}`).join(", ") || "all predictions";
