@@ -199,7 +199,7 @@ class ModelSettings:
     references: Mapping[str, float] = setting(
         dict,
         mapping_of(metric_name, number(-1e300, 1e300), "figures such as {accuracy: 0.94}"),
-        "Figures that the model had when it was accepted, for alert rules with `against: reference`.",
+        "Figures that the model had when it was accepted, for alert rules with `against: reference` and for the page.",
         Applies.AT_ONCE,
     )
 
