@@ -145,27 +145,26 @@ def test_json_beside_the_charts_is_the_span_that_is_seen(full: PageServer, page:
     ]
 
 
-def windows_shown(page: Page) -> int:
-    """How many windows the first chart is over."""
-    count: int = page.evaluate("document.querySelector('.chart').chart?.data[0].length ?? 0")
-    return count
+def has_windows(page: Page, count: int) -> None:
+    """Wait until the first chart is over so many windows."""
+    page.wait_for_function(f"document.querySelector('.chart')?.chart?.data[0].length === {count}")
 
 
 def test_span_is_chosen_by_keyboard_and_gone_back_from(full: PageServer, page: Page) -> None:
     page.goto(FRAUD)
-    page.locator(".chart canvas").first.wait_for()
-    for key in ("in", "in", "earlier"):
-        link = page.locator(f"[data-key={key}]")
-        link.focus()
+    has_windows(page, 24)
+    for key, span, count in (
+        ("in", "2026-11-23 13:00 to 2026-11-24 01:00", 12),
+        ("in", "2026-11-23 16:00 to 2026-11-23 22:00", 6),
+        ("earlier", "2026-11-23 10:00 to 2026-11-23 16:00", 6),
+    ):
+        page.locator(f"[data-key={key}]").focus()
         page.keyboard.press("Enter")
-        page.wait_for_load_state()
-        expect(page.get_by_role("link", name="Newest windows")).to_be_visible()
-        page.wait_for_function("document.querySelector('.chart').chart")
-    assert 6 == windows_shown(page)
-    expect(page.locator("main")).to_contain_text("2026-11-23 10:00 to 2026-11-23 16:00")
-    for expected in (6, 12, 24):
+        expect(page.locator("main")).to_contain_text(span)
+        has_windows(page, count)
+    for count in (6, 12, 24):
         page.go_back()
-        page.wait_for_function(f"document.querySelector('.chart').chart?.data[0].length === {expected}")
+        has_windows(page, count)
     expect(page.get_by_role("link", name="Newest windows")).to_be_hidden()
 
 
