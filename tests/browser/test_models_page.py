@@ -73,7 +73,7 @@ def test_fleet_is_taken_along_as_csv_and_json(full: PageServer, page: Page) -> N
     assert ("reference", "0.94", "worse", "suspected_leak") == (
         fraud["against"], fraud["against_value"], fraud["change"], fraud["memory_state"],
     )  # fmt: skip
-    href = page.get_by_role("link", name="JSON").get_attribute("href")
+    href = page.locator("[data-key=json]").get_attribute("href")
     assert shown == [each["model"] for each in page.request.get(str(href)).json()["rows"]]
 
 
@@ -138,7 +138,7 @@ def test_each_chart_is_taken_along(full: PageServer, page: Page) -> None:
 
 def test_json_beside_the_charts_is_the_span_that_is_seen(full: PageServer, page: Page) -> None:
     page.goto(f"{FRAUD}&since=2026-11-23T18:00:00Z&until=2026-11-23T21:00:00Z")
-    href = page.get_by_role("link", name="JSON").get_attribute("href")
+    href = page.locator("[data-key=json]").get_attribute("href")
     points = page.request.get(str(href)).json()["points"]
     assert ["2026-11-23T18:00:00Z", "2026-11-23T19:00:00Z", "2026-11-23T20:00:00Z"] == [
         each["start"] for each in points

@@ -87,7 +87,7 @@ async function draw(element, { data, series, bands = [], height, unit = number, 
 }
 
 /** A chart with its heading, what the cursor stands on, and the table behind it, which can be taken along as CSV. */
-export function figure({ key, title, legend: named = [], summary, describe, rows, csv, height, ...rest }) {
+export function figure({ key, title, legend: named = [], summary, describe, rows, csv, json, height, ...rest }) {
   const canvas = h("div", { class: "chart", role: "img", "aria-label": summary, style: `height:${height}px` });
   const shown = h("p", { class: "reading", "aria-hidden": "true" }, summary);
   canvas.addEventListener("point", ({ detail }) => {
@@ -97,7 +97,9 @@ export function figure({ key, title, legend: named = [], summary, describe, rows
   requestAnimationFrame(() => draw(canvas, { height, ...rest }));
   return h("figure", {}, h("figcaption", {}, h("span", {}, title), named.map(legend)), shown, canvas,
     details(key, "Table", () => [
-      csv ? h("button", { type: "button", "data-key": `${key} csv`, onclick: () => download(`${key}.csv`, csv()) }, "CSV") : null,
+      h("p", { class: "choices" },
+        json ? h("a", { href: json, target: "_blank", rel: "noopener", "data-key": `${key} json` }, "JSON") : null,
+        h("button", { type: "button", "data-key": `${key} csv`, onclick: () => download(`${key}.csv`, csv()) }, "CSV")),
       rows(),
     ]));
 }

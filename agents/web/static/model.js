@@ -4,13 +4,12 @@ import { address, ask, modelPath } from "./api.js";
 import { download } from "./download.js";
 import { broken, h, replace, table } from "./dom.js";
 import { STATUSES, age, count, duration, interval, number, reason, segmentName, share, time } from "./format.js";
-import { charts, metricRows } from "./model_charts.js";
+import { charts, metricRows, ofStability } from "./model_charts.js";
 import { RESOURCES, resourceTargets } from "./resources.js";
 import { multiples } from "./multiples.js";
 import { confusion, delays, segments } from "./parts.js";
 
 const WINDOWS = 300;
-const STABILITY = ["latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "error_rate", "timeout_rate"];
 const VERSIONS_COMPARED = 4;
 
 let drawn = null;
@@ -29,7 +28,7 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
     windowsOf({ metrics: metric }),
     ask(modelPath(name, `/windows/${page.judged}`), { version: page.version, size: page.size_seconds }),
     alertsIn("firing"), alertsIn("pending"),
-    page.kinds.includes("stability") ? windowsOf({ kind: "stability", metrics: STABILITY.join(",") }).catch(nothing) : null,
+    page.kinds.includes("stability") ? windowsOf(ofStability).catch(nothing) : null,
     ...others.map(({ version }) => windowsOf({ version, metrics: metric }).catch(nothing)),
   ]);
   const isSliced = judged.reports.some(({ kind, segment }) => kind === "quality" && Object.keys(segment).length);
@@ -42,9 +41,10 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
   if (!isCurrent() || (!afresh && drawn?.every((each, at) => each === news[at]))) return title(page);
   drawn = news;
 
-  const link = (changes) => address_of({ ...Object.fromEntries(query), version: page.version, ...changes });
+  const link = (changes) => addressOf({ ...Object.fromEntries(query), version: page.version, ...changes });
   const zoom = (from, to) => go(link({ since: iso(from), until: iso(to) }));
-  const view = { page, metric, windows, link, zoom, query, go };
+  const jsonOf = (more, path = "/windows") => address(modelPath(name, path), { ...asked, ...more });
+  const view = { page, metric, windows, link, zoom, query, go, jsonOf };
   replace(root,
     heading(view), alarms(view, [...firing.alerts, ...pending.alerts]), standing(view, judged), span(view),
     charts(view, {
@@ -60,22 +60,21 @@ const title = (page) => (page.version ? `${page.model} ${page.version}` : page.m
 const iso = (seconds) => new Date(Math.round(seconds) * 1000).toISOString().replace(".000", "");
 
 /** An address of this page; parameters that are null are left out. */
-function address_of(parameters) {
+function addressOf(parameters) {
   return `/?${new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null))}`;
 }
 
-function heading({ page, metric, windows, link, query, go }) {
+function heading({ page, metric, windows, link, go, jsonOf }) {
   const choice = (key, label, names, chosen, change) => names.length < 2 ? null : h("label", {}, label, " ",
     h("select", { "data-key": key, onchange: (event) => go(link(change(event.target.value))) },
       names.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
-  const parameters = { version: page.version, size: page.size_seconds, since: query.get("since"), until: query.get("until"), metrics: metric };
   return [
     h("h1", {}, page.model, page.version ? h("small", {}, ` version ${page.version}`) : null),
     h("form", { class: "choices", onsubmit: (event) => event.preventDefault() },
       choice("version", "Version", page.versions.map(({ version }) => [version, version || "(none)"]), page.version, (version) => ({ version })),
       choice("metric", "Metric", page.metrics.map((each) => [each.name, each.name]), metric, (value) => ({ metric: value })),
       choice("size", "Windows", page.sizes.map((size) => [String(size), duration(size)]), String(page.size_seconds), (size) => ({ size })),
-      h("a", { href: address(modelPath(page.model, "/windows"), parameters), target: "_blank", rel: "noopener", "data-key": "json" }, "JSON"),
+      h("a", { href: jsonOf({ metrics: metric }), target: "_blank", rel: "noopener", "data-key": "json" }, "JSON"),
       h("button", { type: "button", "data-key": "csv", onclick: () => download(`${page.model}-${metric}.csv`, metricRows(windows, metric)) }, "CSV")),
     h("p", { class: "quiet" }, page.metrics.find((each) => each.name === metric)?.meaning ?? ""),
   ];

@@ -9,6 +9,7 @@ const CHART_HEIGHT = 220;
 const LOW_CHART_HEIGHT = 130;
 const LATENCIES = { latency_p50_ms: "p50", latency_p95_ms: "p95", latency_p99_ms: "p99" };
 const RATES = { error_rate: "errors", timeout_rate: "time-outs" };
+export const ofStability = { kind: "stability", metrics: Object.keys({ ...LATENCIES, ...RATES }).join(",") };
 const DASHES = [["--data", []], ["--second", [6, 4]], ["--third", [2, 3]], ["--fourth", [10, 3, 2, 3]], ["--ink-quiet", [1, 4]]];
 
 /** Metric, traffic, latency and errors, resources, versions. */
@@ -20,8 +21,8 @@ export function charts(view, { stability, versions, targets, resources }) {
   return h("div", { class: "charts" },
     metricChart(view, common), trafficChart(view, common),
     stability?.points.length ? [
-      lines({ key: "latency", title: "Latency, ms", series: named(LATENCIES, stability) }),
-      lines({ key: "errors", title: "Error and time-out rate", series: named(RATES, stability) }),
+      lines({ key: "latency", title: "Latency, ms", series: named(LATENCIES, stability), json: view.jsonOf(ofStability) }),
+      lines({ key: "errors", title: "Error and time-out rate", series: named(RATES, stability), json: view.jsonOf(ofStability) }),
     ] : null,
     resourceCharts({ targets, resources, lines, common, page }),
     versions.some(({ windows: each }, at) => at && each?.points.length)
@@ -51,7 +52,7 @@ export function figureData(x, figures, isFinal, reference = null) {
     x.map(() => reference)];
 }
 
-function metricChart({ page, metric, windows, link }, common) {
+function metricChart({ page, metric, windows, link, jsonOf }, common) {
   const figures = windows.points.map((point) => point.figures[metric]);
   const last = figures.findLastIndex((each) => each && each.value !== null);
   const describe = (at) => {
@@ -66,9 +67,9 @@ function metricChart({ page, metric, windows, link }, common) {
     legend: [["value", "--data", []], [`${page.confidence_level * 100} % interval`, "--interval"],
       figures.some((each) => each?.possible) ? ["what missing labels could make of it", "--possible"] : null,
       reference === null ? null : ["reference", "--ink-quiet", REFERENCE_DASH]].filter(Boolean),
-    summary: last < 0 ? `No window has a ${metric} yet.` : `Newest: ${describe(last)}`,
+    summary: last < 0 ? `No window has a figure yet.` : `Newest: ${describe(last)}`,
     data: figureData(windows.points.map(({ start }) => middle(start, page)), figures, windows.points.map(({ status }) => status === "final"), reference),
-    series: figureSeries, bands: FIGURE_BANDS, csv: () => metricRows(windows, metric),
+    series: figureSeries, bands: FIGURE_BANDS, csv: () => metricRows(windows, metric), json: jsonOf({ metrics: metric }),
     rows: () => [
       h("p", { class: "quiet" }, "Filled points are final, hollow ones may still move."),
       table(`${metric} by window`, ["Window", "State", ["Value", "n"], ["Low", "n"], ["High", "n"], ["n", "n"], ["Possible", "n"]],
@@ -96,7 +97,7 @@ export function metricRows(windows, metric) {
   ];
 }
 
-function trafficChart({ page, windows }, common) {
+function trafficChart({ page, windows, jsonOf }, common) {
   const points = windows.points;
   const numbers = (point) => [point.predictions, point.labelled, due(point), point.never_labelled, point.failed];
   const describe = (at) => {
@@ -110,7 +111,7 @@ function trafficChart({ page, windows }, common) {
     summary: `Newest: ${describe(points.length - 1)}`,
     data: [points.map(({ start }) => middle(start, page)), points.map((point) => point.predictions),
       points.map((point) => point.labelled + point.never_labelled), points.map((point) => point.labelled)],
-    series: trafficSeries, unit: (value) => count(value), range: (_, __, high) => [0, high * 1.05 || 1],
+    json: jsonOf({}), series: trafficSeries, unit: (value) => count(value), range: (_, __, high) => [0, high * 1.05 || 1],
     csv: () => [["window_start", "predictions", "labelled", "due", "never_labelled", "failed"], ...points.map((point) => [point.start, ...numbers(point)])],
     rows: () => table("Predictions by window", ["Window", ["Predictions", "n"], ["Labelled", "n"], ["Due", "n"], ["Never", "n"], ["Failed", "n"]],
       points.map((point) => [time(point.start, page.size_seconds), ...numbers(point).map(count)]).reverse()),

@@ -11,7 +11,7 @@ const MARGIN = 0.08;
 
 /** What `/segments` answers, as a grid of charts. */
 export function multiples(view, slices) {
-  const { page, windows, link } = view;
+  const { page, windows, link, jsonOf } = view;
   if (!slices.series.length || !windows.points.length) return null;
   const range = shared(slices.series);
   const common = { ...commonOf(view), height: HEIGHT, range: () => range, series: figureSeries, bands: FIGURE_BANDS };
@@ -21,7 +21,8 @@ export function multiples(view, slices) {
     h("p", { class: "quiet" },
       isPart ? `The ${count(slices.series.length)} worst of ${count(slices.known)}` : `All ${count(slices.known)}`,
       ` by the window of ${time(slices.judged, page.size_seconds)}, all on one scale. `,
-      isPart && slices.series.length < MORE ? h("a", { href: link({ segments: MORE }), "data-key": "more segments" }, `The ${MORE} worst`) : null),
+      isPart && slices.series.length < MORE ? h("a", { href: link({ segments: MORE }), "data-key": "more segments" }, `The ${MORE} worst`) : null, " ",
+      h("a", { href: jsonOf({ metric: slices.metric, most: slices.series.length }, "/segments"), target: "_blank", rel: "noopener", "data-key": "json of segments" }, "JSON")),
     h("div", { class: "multiples" }, slices.series.map((each) => small(each, slices, page, link, common))));
 }
 
