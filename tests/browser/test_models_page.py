@@ -18,14 +18,16 @@ from streams.alerting.life_cycle import Phase
 from tests.browser.conftest import PageServer
 from tests.browser.test_page import is_live, tell
 from tests.support.page_world import HOSTILE, keep, many_segments, quality, revised, world
+from tests.support.waiting import wait_until
 
 SCREENSHOTS = Path(".cache") / "screenshots"
 FRAUD = "/?model=fraud&version=3"
 SLICED = "/?model=sliced"
 EMOJI = "🦊" * 32
 COUNT_SHIFTS = (
-    "window.shifted = 0;"
-    "new PerformanceObserver((list) => { for (const entry of list.getEntries()) window.shifted += entry.value; })"
+    "window.shifted = [];"
+    "new PerformanceObserver((list) => { for (const { sources } of list.getEntries())"
+    " window.shifted.push(sources.map(({ node }) => node?.outerHTML?.slice(0, 200) ?? String(node))); })"
     ".observe({ type: 'layout-shift', buffered: true });"
 )
 
@@ -90,7 +92,7 @@ def test_segments_are_small_charts_worst_first_with_a_table_behind_each(sliced: 
     accuracy = reports[0].metrics["accuracy"]
     expect(table.last).to_contain_text(f"{accuracy.value:.3f}")
     expect(table.last).to_contain_text(f"[{accuracy.low:.3f}, {accuracy.high:.3f}]")
-    page.get_by_role("link", name="The 48 worst").click()
+    page.get_by_role("link", name="All 20").click()
     expect(charts).to_have_count(20)
     assert "segments=48" in page.url
     charts.first.locator("figcaption a").click()
@@ -145,9 +147,14 @@ def test_json_beside_the_charts_is_the_span_that_is_seen(full: PageServer, page:
     ]
 
 
+def wait_for(page: Page, condition: str) -> None:
+    """Wait until an expression is true; Playwright's own way of asking again is against the page's policy."""
+    wait_until(lambda: bool(page.evaluate(condition)), what=condition)
+
+
 def has_windows(page: Page, count: int) -> None:
     """Wait until the first chart is over so many windows."""
-    page.wait_for_function(f"document.querySelector('.chart')?.chart?.data[0].length === {count}")
+    wait_for(page, f"document.querySelector('.chart')?.chart?.data[0].length === {count}")
 
 
 def test_span_is_chosen_by_keyboard_and_gone_back_from(full: PageServer, page: Page) -> None:
@@ -172,15 +179,15 @@ def test_going_back_finds_the_place_on_the_page(sliced: PageServer, page: Page) 
     page.goto(SLICED)
     last = page.locator(".multiples figcaption a").last
     last.scroll_into_view_if_needed()
-    page.wait_for_function("history.state?.top > 100")
+    wait_for(page, "history.state?.top > 100")
     top = page.evaluate("scrollY")
     last.click()
     expect(page.get_by_role("link", name="Later")).to_be_visible()
     assert 0 == page.evaluate("scrollY")
     page.go_back()
-    page.wait_for_function(f"scrollY === {top}")
+    wait_for(page, f"scrollY === {top}")
     page.reload()
-    page.wait_for_function(f"scrollY === {top}")
+    wait_for(page, f"scrollY === {top}")
 
 
 def test_page_says_which_zone_its_times_are_in(full: PageServer, page: Page) -> None:
@@ -210,7 +217,7 @@ def test_paper_shows_whole_charts_in_ink_on_white_with_address_and_zone(full: Pa
     assert "#1a1d21" == printed["ink"]
     assert f"{full.address}{FRAUD}" in printed["footer"]
     assert "Times are in America/New_York." in printed["footer"]
-    page.wait_for_function(f"document.querySelector('.chart').chart.width === {before}")
+    wait_for(page, f"document.querySelector('.chart').chart.width === {before}")
 
 
 def test_what_fires_stands_above_the_figures(full: PageServer, page: Page) -> None:
@@ -260,10 +267,10 @@ def test_news_on_a_model_move_nothing(full: PageServer, page: Page) -> None:
     page.goto(FRAUD)
     page.locator(".multiples canvas").last.wait_for()
     is_live(page)
-    assert 0 == page.evaluate("window.shifted")
+    assert [] == page.evaluate("window.shifted")
     full.run(keep(full.reports, [revised(quality("fraud", "3")[-1], predictions=777_777)]))
     expect(page.locator("figure").nth(1)).to_contain_text("777,777")
-    assert 0 == page.evaluate("window.shifted")
+    assert [] == page.evaluate("window.shifted")
 
 
 def test_opened_table_of_a_segment_stays_open_and_shows_its_news(full: PageServer, page: Page) -> None:
@@ -289,10 +296,14 @@ def test_opened_tables_and_a_span_are_accessible(full: PageServer, chromium: Bro
     try:
         page.goto(f"{FRAUD}&since=2026-11-23T18:00:00Z")
         page.locator(".multiples canvas").last.wait_for()
-        page.screenshot(path=SCREENSHOTS / f"{scheme}-model.png", full_page=True)
         for summary in page.locator("summary").all():
             summary.click()
         results = Axe().run(page)
         assert 0 == results.violations_count, results.generate_report()
+        # What `deploy/guides/page.md` shows.
+        page.set_viewport_size({"width": 1840, "height": 900})
+        page.goto(FRAUD)
+        page.locator(".multiples canvas").last.wait_for()
+        page.screenshot(path=SCREENSHOTS / f"{scheme}-model.png", full_page=True)
     finally:
         context.close()

@@ -303,7 +303,7 @@ def test_focus_and_opened_tables_survive_news(full: PageServer, page: Page) -> N
     full.run(keep(full.reports, [revised(newest("fraud", "3"), predictions=777_777)]))
     expect(page.locator("figure").nth(1)).to_contain_text("777,777")
     expect(figure.locator("tbody tr").first).to_be_visible()
-    assert "metric table" == page.evaluate("document.activeElement.dataset.key")
+    assert "metric summary" == page.evaluate("document.activeElement.dataset.key")
 
 
 VIEWS = ("/", FRAUD, WINDOW, "/?model=two+hundred+classes", "/?view=alerts", "/?view=system")

@@ -51,15 +51,16 @@ function sweep() {
   }
 }
 
-function axes(unit) {
+function axes(unit, steps, ticks) {
   const common = {
     stroke: () => color("--ink-quiet"), grid: { stroke: () => color("--line"), width: 1 }, ticks: { show: false },
     font: "12px system-ui",
   };
-  return [common, { ...common, size: 64, values: (_, ticks) => ticks.map((tick) => unit(tick)) }];
+  return [common, { ...common, ...(steps ? { incrs: steps } : {}), ...(ticks ? { splits: () => ticks, filter: (_, all) => all } : {}), size: 64,
+    values: (_, all) => all.map((tick) => unit(tick)) }];
 }
 
-async function draw(element, { data, series, bands = [], height, unit = number, range, onZoom, extent }) {
+async function draw(element, { data, series, bands = [], height, unit = number, steps, ticks, range, onZoom, extent }) {
   const uPlot = await load();
   sweep();
   if (!element.isConnected) return;
@@ -71,7 +72,7 @@ async function draw(element, { data, series, bands = [], height, unit = number, 
     cursor: { sync: { key: "time" }, drag: { x: true, y: false, setScale: false }, points: { show: false } },
     scales: { x: { range: () => extent }, y: range ? { range } : {} },
     fmtDate: (template) => uPlot.fmtDate(template.replaceAll("{h}", "{HH}").replaceAll("{aa}", ":00").replace("{HH}:{mm}:00", "{HH}:{mm}").replaceAll("{M}/{D}/{YY}", "{YYYY}-{MM}-{DD}").replaceAll("{M}/{D}", "{MM}-{DD}")),
-    axes: axes(unit),
+    axes: axes(unit, steps, ticks),
     series: [{}, ...series(uPlot)],
     bands,
     hooks: {

@@ -61,7 +61,8 @@ function cells(row) {
     row.others.error_rate ? share(row.others.error_rate.value) : "–",
     memory(row.memory),
     h("td", {}, h("span", { class: `status ${row.status}` }, STATUSES[row.status]),
-      h("small", {}, `${time(row.window.start, row.window.size_seconds)}, ${duration(row.window.size_seconds)}; reported ${age(row.produced_at)}`)),
+      h("small", { class: "when" }, `${time(row.window.start, row.window.size_seconds)}, ${duration(row.window.size_seconds)}`),
+      h("small", { class: "when" }, `reported ${age(row.produced_at)}`)),
   ];
 }
 

@@ -5,7 +5,7 @@ import { h, table } from "./dom.js";
 import { STATUSES, count, interval, number, segmentName, share, time } from "./format.js";
 import { commonOf, figureData, middle } from "./model_charts.js";
 
-const HEIGHT = 110;
+const HEIGHT = 130;
 const MORE = 48;
 const MARGIN = 0.08;
 
@@ -13,15 +13,17 @@ const MARGIN = 0.08;
 export function multiples(view, slices) {
   const { page, windows, link, jsonOf } = view;
   if (!slices.series.length || !windows.points.length) return null;
-  const range = shared(slices.series);
-  const common = { ...commonOf(view), height: HEIGHT, range: () => range, series: figureSeries, bands: FIGURE_BANDS };
+  const [low, high] = shared(slices.series);
+  const margin = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
+  const common = { ...commonOf(view), height: HEIGHT, range: () => [low - margin, high + margin], ticks: [...new Set([low, high])], series: figureSeries, bands: FIGURE_BANDS };
   const isPart = slices.known > slices.series.length;
   return h("section", {},
     h("h2", {}, `${slices.metric} by segment, worst first`),
     h("p", { class: "quiet" },
       isPart ? `The ${count(slices.series.length)} worst of ${count(slices.known)}` : `All ${count(slices.known)}`,
       ` by the window of ${time(slices.judged, page.size_seconds)}, all on one scale. `,
-      isPart && slices.series.length < MORE ? h("a", { href: link({ segments: MORE }), "data-key": "more segments" }, `The ${MORE} worst`) : null, " ",
+      isPart && slices.series.length < MORE ? h("a", { href: link({ segments: MORE }), "data-key": "more segments" },
+        slices.known > MORE ? `The ${MORE} worst` : `All ${count(slices.known)}`) : null, " ",
       h("a", { href: jsonOf({ metric: slices.metric, most: slices.series.length }, "/segments"), target: "_blank", rel: "noopener", "data-key": "json of segments" }, "JSON")),
     h("div", { class: "multiples" }, slices.series.map((each) => small(each, slices, page, link, common))));
 }
@@ -29,21 +31,18 @@ export function multiples(view, slices) {
 /** From the least to the most of all values; what stands out of it of intervals is cut off. */
 function shared(series) {
   const values = series.flatMap(({ points }) => points.map(([, , value]) => value)).filter((value) => value !== null);
-  if (!values.length) return [0, 1];
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const margin = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
-  return [low - margin, high + margin];
+  return values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
 }
 
 function small({ segment, points }, { metric, judged }, page, link, common) {
   const name = segmentName(segment);
   const figures = points.map(([, , value, low, high, n]) => ({ value, low, high, n }));
   const said = (at) => (figures[at].value === null ? "–" : `${number(figures[at].value)} ${interval(figures[at])} of ${count(figures[at].n)}`);
-  const describe = (at) => `${time(points[at][0], page.size_seconds)}, ${STATUSES[points[at][1]]}: ${said(at)}`;
+  const describe = (at) => `${said(at)}, ${time(points[at][0], page.size_seconds)}, ${STATUSES[points[at][1]]}`;
   const at = points.findIndex(([start]) => start === judged);
   const title = h("a", { href: link({ window: judged, segment: JSON.stringify(segment) }), "data-key": `segment ${name}` }, name);
   return figure({
-    ...common, key: `segment ${name} chart`, title, describe, summary: at < 0 ? "" : describe(at),
+    ...common, key: `segment ${name} chart`, title, describe, summary: at < 0 ? "" : said(at),
     data: figureData(points.map(([start]) => middle(start, page)), figures, points.map(([, status]) => status === "final")),
     csv: () => [["window_start", "status", metric, "low", "high", "n", "coverage"], ...points],
     rows: () => table(`${metric} of ${name}`, ["Window", "State", ["Value", "n"], ["Interval", "n"], ["n", "n"], ["Labelled", "n"]],

@@ -8,6 +8,7 @@ import { middle } from "./model_charts.js";
 export const RESOURCES = ["rss_bytes", "working_set_bytes", "cpu_cores_mean", "restarts", "oom_kills"];
 const TARGETS = 5;
 const RESTARTS_HEIGHT = 100;
+const POWERS = Array.from({ length: 50 }, (_, at) => 2 ** at); // whole units on the axis of memory
 
 /** The targets of a window, those with the most memory first, as many as lines can be told apart. */
 export function resourceTargets(reports) {
@@ -23,7 +24,7 @@ export function resourceCharts({ targets, resources, lines, common, page }) {
   const some = targets.known > found.length ? `, the ${found.length} largest of ${count(targets.known)} targets` : "";
   const ofEach = (metric) => found.map((each) => ({ ...each, metric: metric(each) }));
   return [
-    lines({ key: "memory", title: `Memory${some}`, series: ofEach(memoryMetric), unit: bytes }),
+    lines({ key: "memory", title: `Memory${some}`, series: ofEach(memoryMetric), unit: bytes, steps: POWERS }),
     lines({ key: "cpu", title: `CPU, cores${some}`, series: ofEach(() => "cpu_cores_mean"), unit: number }),
     restarts(found, some, common, page),
   ];
