@@ -17,7 +17,7 @@ from schemas.window_report import WindowReport
 from streams.alerting.life_cycle import Phase
 from tests.browser.conftest import PageServer
 from tests.browser.test_page import is_live, tell
-from tests.support.page_world import HOSTILE, keep, many_segments, quality, revised, world
+from tests.support.page_world import HOSTILE, Report, keep, many_segments, quality, revised, world
 from tests.support.waiting import wait_until
 
 SCREENSHOTS = Path(".cache") / "screenshots"
@@ -116,6 +116,20 @@ def test_restarts_stand_in_their_window_with_the_target(full: PageServer, page: 
     restarts.locator("summary").click()
     rows = [[cell.strip() for cell in text.split("\t")] for text in restarts.locator("tbody tr").all_inner_texts()]
     assert [["2026-11-23 21:00", "2", "0", "fraud-8a"]] == [cells for cells in rows if cells[1] != "0"]
+
+
+def test_targets_that_have_ended_stand_in_the_span_in_which_they_ran(server: PageServer, page: Page) -> None:
+    began = "2026-11-23T20:00:00Z"
+
+    def ran(report: Report) -> bool:
+        is_old = report.window.start < began
+        return not isinstance(report, ResourceReport) or is_old == (report.segment["target"] == "fraud-7f")
+
+    server.run(keep(server.reports, filter(ran, world())))
+    page.goto(FRAUD)
+    expect(figure(page, "Memory").locator("figcaption")).to_have_text(re.compile(r"Memory\s*fraud-8a$"))
+    page.goto(f"{FRAUD}&until={began}")
+    expect(figure(page, "Memory").locator("figcaption")).to_have_text(re.compile(r"Memory\s*fraud-7f$"))
 
 
 def test_each_chart_is_taken_along(full: PageServer, page: Page) -> None:

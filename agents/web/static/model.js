@@ -32,7 +32,10 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
     ...others.map(({ version }) => windowsOf({ version, metrics: metric }).catch(nothing)),
   ]);
   const isSliced = judged.reports.some(({ kind, segment }) => kind === "quality" && Object.keys(segment).length);
-  const targets = resourceTargets(judged.reports);
+  // Processes come and go: those of the end of the span are shown.
+  const last = query.get("until") && windows.points.at(-1);
+  const ending = last ? await ask(modelPath(name, `/windows/${last.start}`), { version: page.version, size: page.size_seconds }) : judged;
+  const targets = resourceTargets(ending.reports);
   const [slices, ...resources] = await Promise.all([
     isSliced ? ask(modelPath(name, "/segments"), { ...asked, metric, most: query.get("segments") }) : null,
     ...targets.shown.map((target) => windowsOf({ kind: "resources", segment: JSON.stringify({ target }), metrics: RESOURCES.join(",") })),

@@ -46,19 +46,21 @@ export function delays(report) {
       [["half", delay.p50], ["90 %", delay.p90], ["99 %", delay.p99]].map(([part, seconds]) => [part, roughly(seconds)])));
 }
 
-/** Slices of one window, worst first by the better end of their interval, each with its bar on a common scale. */
-export function segments(reports, metric, href, better = "more") {
+/** Slices of one window by the better end of their interval, worst first where it is known which way is better; each with
+ * its bar on a common scale. */
+export function segments(reports, metric, href, better) {
   const slices = reports.filter((report) => report.kind === "quality" && Object.keys(report.segment).length);
   if (!slices.length) return null;
   const known = slices.filter((report) => report.metrics[metric]?.value !== null && report.metrics[metric]);
   const ends = known.flatMap(({ metrics }) => [metrics[metric].low, metrics[metric].high]);
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
+  const order = better && better !== "unknown" ? "worst" : "lowest";
   const place = ({ metrics: { [metric]: each } }) => (!each || each.high === null ? Infinity
     : better === "less" ? -each.low : better === "near_zero" ? -Math.max(each.low, -each.high, 0) : each.high);
   slices.sort((one, other) => place(one) - place(other));
   return h("section", {}, h("h2", {}, "Segments"), slices.length > SEGMENTS_SHOWN
-    ? h("p", { class: "quiet" }, `The ${SEGMENTS_SHOWN} worst of ${count(slices.length)}.`) : null,
-    table(`${metric} by segment, worst first`, ["Segment", ["Value", "n"], "Interval", ["n", "n"], ["Labelled", "n"]],
+    ? h("p", { class: "quiet" }, `The ${SEGMENTS_SHOWN} ${order} of ${count(slices.length)}.`) : null,
+    table(`${metric} by segment, ${order} first`, ["Segment", ["Value", "n"], "Interval", ["n", "n"], ["Labelled", "n"]],
       slices.slice(0, SEGMENTS_SHOWN).map((report) => {
         const each = report.metrics[metric] ?? { value: null, n: 0 };
         const target = href(report.segment);
