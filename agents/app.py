@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -258,12 +259,7 @@ def _connect(
     settings = reloading.settings
     outages = Outages(clock)
     models = ModelTable(settings)
-    limits = settings.limits
-    registry = NameRegistry(
-        ledger,
-        outages,
-        limits=NameLimits(models=limits.models, classes=limits.classes, segment_values=limits.segment_values),
-    )
+    registry = NameRegistry(ledger, outages, limits=NameLimits(**dataclasses.asdict(settings.limits)))
     writers = [ShardWriter(shard, ledger, registry, outages) for shard in range(ledger.shards)]
     packing = PackingSettings(
         shards=ledger.shards,

@@ -37,4 +37,5 @@ def part_arguments(part: Part) -> list[Argument]:
         part.gap_to_ms,
         part.rows,
         part.latencies,
+        part.signals,
     ]

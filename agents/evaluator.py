@@ -2,7 +2,7 @@
 
     survey    watermark, losses, change marks, names; claim the model versions, find the reports that are due
     choose    the report windows that may be published now (streams.evaluation)
-    look back what past windows of the same models had
+    look back what past windows of the same models had, and what signals are compared with
     read      base windows that changed, larger ones summed level by level
     publish   reports whose content is news, until all are acknowledged
     save      what was published, and when it is due again
@@ -21,9 +21,10 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from agents.past_windows import PastWindows
+from agents.signal_references import SignalReferences
 from agents.window_counts import WindowCounts
 from streams.errors import TemporaryFailure
 from streams.evaluation import (
@@ -42,6 +43,7 @@ from streams.past_coverage import PastCoverage
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings, Subject, reports_of, revision_of
 from streams.reports import Report, SliceCounts
+from streams.signals.reference import SignalReference
 
 __all__ = ["Evaluated", "EvaluationSettings", "Evaluator"]
 
@@ -73,6 +75,7 @@ class _Round:
     outdated: dict[bytes, list[bytes]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
     chosen: list[ReportWindow] = dataclasses.field(default_factory=list)
     past: Mapping[str, PastCoverage] = dataclasses.field(default_factory=dict)
+    references: Mapping[bytes, SignalReference] = dataclasses.field(default_factory=dict)
     postponed: set[ReportWindow] = dataclasses.field(default_factory=set)
     disputed: set[bytes] = dataclasses.field(default_factory=set)
     elsewhere: list[bytes] = dataclasses.field(default_factory=list)
@@ -115,6 +118,7 @@ class Evaluator:
         self._token = uuid.uuid4().bytes
         self._counts = WindowCounts(ledger)
         self._past = PastWindows(self._counts)
+        self._references = SignalReferences(ledger, self._counts, store)
         self._publications: dict[bytes, dict[ReportWindow, Publication]] = collections.defaultdict(dict)
         self._told: dict[bytes, Losses] = {}
         self._offsets: dict[tuple[int, str], int] = {}
@@ -267,6 +271,12 @@ class Evaluator:
             losses=found.losses,
             stamps=found.marks,
         )
+        found.references = await self._references.read(
+            found.subjects,
+            watermark_ms=found.watermark_ms,
+            keep_windows_ms=self._settings.keep_windows_ms,
+            stamps=found.marks,
+        )
 
     def _may_revise(self, found: _Round, window: ReportWindow, now_ms: int) -> bool:
         return may_revise(
@@ -341,9 +351,11 @@ class Evaluator:
     def _reports(self, found: _Round, window: ReportWindow) -> dict[bytes, Report]:
         subject = found.subjects[window.model_version]
         slices = list(self._counts.slices(window, subject.model))
+        told: Collection[bytes] = ()
         if found.losses.missing(window, subject.model):
+            told = found.due.get(window, ())
             # A slice whose counts are gone says so; its last report must not stand as if it were complete.
-            gone = [(segment_of_key(key), SliceCounts({})) for key in found.due.get(window, ())]
+            gone = [(segment_of_key(key), SliceCounts({})) for key in told]
             slices = gone + slices
         return reports_of(
             window,
@@ -353,6 +365,8 @@ class Evaluator:
             settings=self._settings,
             past=found.past[subject.model.name],
             losses=found.losses,
+            told=told,
+            reference=found.references.get(window.model_version),
         )
 
     def _due_ms(self, found: _Round, window: ReportWindow) -> int:
@@ -405,4 +419,5 @@ class Evaluator:
         self._told.clear()
         self._counts.forget_all()
         self._past.forget_all()
+        self._references.forget_all()
         self._publications.clear()

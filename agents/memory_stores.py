@@ -40,6 +40,7 @@ class MemoryReports:
     watermarks_ms: dict[bytes, int] = dataclasses.field(default_factory=dict)
     reports: dict[bytes, dict[bytes, LastReport]] = dataclasses.field(default_factory=dict)
     news: dict[bytes, dict[bytes, int]] = dataclasses.field(default_factory=dict)
+    references: dict[tuple[bytes, str], bytes] = dataclasses.field(default_factory=dict)
     saves: int = 0
     _index: dict[bytes, _Index] = dataclasses.field(default_factory=_indexes)
     _due: dict[bytes, list[tuple[int, bytes]]] = dataclasses.field(default_factory=_heaps)
@@ -160,6 +161,12 @@ class MemoryReports:
                 entries = self._index[model_version][place]
                 del entries[bisect.bisect_left(entries, entry)]
             self.news.get(model_version, {}).pop(key, None)
+
+    async def reference(self, model_version: bytes, name: str) -> bytes | None:
+        return self.references.get((model_version, name))
+
+    async def keep_reference(self, model_version: bytes, name: str, content: bytes) -> bytes:
+        return self.references.setdefault((model_version, name), content)
 
 
 def _place(key: bytes) -> tuple[tuple[Shape, bool], tuple[int, bytes]]:

@@ -10,12 +10,13 @@ from agents.durations import duration_text
 from agents.explain_settings import ExplainSettings
 from agents.settings_fields import Applies, Conflict, Reader, read_section, reads, section, setting
 from agents.settings_file import Found, Unreadable, did_you_mean
-from agents.settings_readers import choice, duration, each, mapping_of, number, optional, whole_number
+from agents.settings_readers import choice, duration, each, mapping_of, moment, number, optional, text, whole_number
 from agents.settings_schema import section_schema
 from schemas.classes import class_name
 from schemas.errors import Rejected
 from schemas.limits import LIST_ENTRIES, NAME_BYTES
-from streams.alerting.metrics import known_metrics
+from schemas.times import format_time, parse_time_ms
+from streams.alerting.metrics import is_metric, known_metrics
 from streams.monitored_model import (
     DAY_MS,
     DEFAULT_BETA,
@@ -26,12 +27,15 @@ from streams.monitored_model import (
     MonitoredModel,
     Task,
 )
+from streams.signals.definitions import SIGNAL_DEFINITIONS
+from streams.signals.reference import SignalSpan, SignalTerms
 
-__all__ = ["ClassSettings", "ModelSettings", "metric_name", "model_section"]
+__all__ = ["MOST_SIGNALS", "ClassSettings", "ModelSettings", "SignalSettings", "metric_name", "model_section"]
 
 SECOND_MS = 1000
 MOST_SEGMENTS = 20
 MOST_REPORT_WINDOWS = 10
+MOST_SIGNALS = 200
 
 _LATER = Applies.LATER_RECORDS
 _COUNTED = Applies.COUNTED_MODELS
@@ -72,11 +76,15 @@ def _class(found: Found) -> str:
     return name
 
 
-@reads({"type": "string", "enum": sorted(known_metrics())})
+SIGNAL_METRIC = rf"^signal\..+\.({'|'.join(SIGNAL_DEFINITIONS)})$"
+"""For editors, what `streams.signals.definitions.figure_of` takes."""
+
+
+@reads({"anyOf": [{"enum": sorted(known_metrics())}, {"type": "string", "pattern": SIGNAL_METRIC}]})
 def metric_name(found: Found) -> str:
     """Read the name of a figure."""
     name = found.text
-    if name is None or name not in known_metrics():
+    if name is None or not is_metric(name):
         found.fail(f"a metric, such as accuracy{did_you_mean(str(name), known_metrics())}")
     return name
 
@@ -111,6 +119,65 @@ class ClassSettings:
                 )
             if name in self.aliases:
                 yield Conflict(("aliases",), "classes, not further spellings, on the right", f'"{name}" on both sides')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSettings:
+    """What is known about the signals that predictions tell, and what they are compared with."""
+
+    names: tuple[str, ...] = setting(
+        (),
+        each(_name("the name of a signal"), "a list of signals such as [margin, attention_entropy]", most=MOST_SIGNALS),
+        "Signals that get figures before any other, and where no prediction tells them. Empty: the first that come, up"
+        " to `limits.signals`.",
+    )
+    reference_start: str | None = setting(
+        None,
+        optional(moment),
+        "Signals are compared (`psi`) with how they were distributed from here on: RFC 3339, where a base window"
+        " begins. None: they are not compared.",
+    )
+    reference_end: str | None = setting(
+        None,
+        optional(moment),
+        "And before here. Windows that begin later are compared once the label horizon of this span is over; its counts"
+        " have to be there till then (`keep_windows`), and are read once.",
+    )
+    reference_version: str | None = setting(
+        None,
+        optional(text("a version", pattern=r"(?s:.*)", longest_bytes=NAME_BYTES)),
+        "Of which version. None: each version is compared with itself.",
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Half a span, or an empty one."""
+        ends = ("reference_start", "reference_end")
+        if (self.reference_start is None) != (self.reference_end is None):
+            yield Conflict(ends, "both ends of the span, or neither", "one of them")
+        span = self.terms().reference
+        if span is not None and span.end_ms <= span.start_ms:
+            yield Conflict(ends, "reference_end to be later than reference_start")
+
+    def terms(self) -> SignalTerms:
+        """As the core knows them."""
+        span = None
+        if self.reference_start is not None and self.reference_end is not None:
+            start_ms, end_ms = parse_time_ms(self.reference_start), parse_time_ms(self.reference_end)
+            span = SignalSpan(start_ms=start_ms, end_ms=end_ms, model_version=self.reference_version)
+        return SignalTerms(self.names, span)
+
+    @classmethod
+    def of(cls, terms: SignalTerms) -> SignalSettings:
+        """The inverse of `terms`."""
+        span = terms.reference
+        if span is None:
+            return cls(names=terms.names)
+        return cls(
+            names=terms.names,
+            reference_start=format_time(span.start_ms),
+            reference_end=format_time(span.end_ms),
+            reference_version=span.model_version,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +270,7 @@ class ModelSettings:
         Applies.AT_ONCE,
     )
 
+    signals: SignalSettings = section(SignalSettings, "The internal state that predictions tell of (`signals`).")
     explain: ExplainSettings = section(ExplainSettings, "How predictions are explained; by default they are not.")
 
     @property
@@ -219,6 +287,12 @@ class ModelSettings:
                 ("base_window", "report_windows"),
                 f"base_window to divide every report window, as {common} does",
                 f"{duration_text(base_ms)}, which does not divide {duration_text(not_divided[0])}",
+            )
+        span = self.signals.terms().reference
+        if span is not None and (span.start_ms % base_ms or span.end_ms % base_ms):
+            yield Conflict(
+                ("signals", "base_window"),
+                f"a reference that begins and ends with base windows, which are {duration_text(base_ms)} long",
             )
         names = self.classes.names
         if self.positive_class is not None and names and self.positive_class not in names:
@@ -253,6 +327,7 @@ class ModelSettings:
             segments=self.segments,
             cross=self.cross,
             references=dict(self.references),
+            signals=self.signals.terms(),
             explanation=self.explain.terms(),
         )
 

@@ -1,4 +1,4 @@
-"""Which model versions, segment values and classes get cells of their own: asked once, then remembered.
+"""Which model versions, segment values, classes and signals get cells of their own: asked once, then remembered.
 
 The ledger decides, first come up to a limit, for all shards and workers. A decision is never taken back, so
 what this worker has heard is right for ever, also after the ledger lost it: it is then told again. So is what any
@@ -22,7 +22,7 @@ from streams.ledger.parts import NameList
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger
 
-__all__ = ["MODEL_VERSIONS", "NameLimits", "NameRegistry", "segment_values_group"]
+__all__ = ["MODEL_VERSIONS", "NameLimits", "NameRegistry", "segment_values_group", "signals_group"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +34,20 @@ def segment_values_group(model: str, segment: str) -> bytes:
     return registry_group("segment_values", model, segment)
 
 
+def signals_group(model: str) -> bytes:
+    """The group of the signals that a model reports."""
+    return registry_group("signals", model)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NameLimits:
-    """How many names of a kind get cells: model versions in all, classes per model, values per segment."""
+    """How many names of a kind get cells: model versions in all, classes per model, values per segment, signals per
+    model."""
 
     models: int = 1000
     classes: int = 200
     segment_values: int = 200
+    signals: int = 20
 
 
 class NameRegistry:

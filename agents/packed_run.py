@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from agents.signal_rows import SignalWords
 from streams.ledger.parts import Definitions, Part, Source
 from streams.ledger.slicing import Run, watermark_of
 from streams.ports import OutgoingMessage
@@ -19,7 +20,8 @@ __all__ = ["PackedRun"]
 class PackedRun:
     """A run of one partition, ready to be cut into parts. Dead letters stand with their offsets.
 
-    `latencies` has a word of `streams.stability.latency_words` for each row, None where none tells anything.
+    `latencies` has a word of `streams.stability.latency_words` for each row, `signals` one of `streams.signals.words`;
+    None where none tells anything.
     `next_ms` is the event time of its first good record; the reader's clock if it has none.
     """
 
@@ -28,6 +30,7 @@ class PackedRun:
     rows: npt.NDArray[np.void]
     words: int
     latencies: npt.NDArray[np.void] | None = None
+    signals: SignalWords | None = None
     definitions: Definitions
     dead_letters: Sequence[tuple[int, OutgoingMessage]]
     shards: int
@@ -40,7 +43,10 @@ class PackedRun:
         letters = [letter for letter in self.dead_letters if letter[0] < offset]
         rows = len(run.offsets)
         latencies = None if self.latencies is None else self.latencies[:rows]
-        return dataclasses.replace(self, run=run, rows=self.rows[:rows], latencies=latencies, dead_letters=letters)
+        signals = None if self.signals is None else self.signals.until(rows)
+        return dataclasses.replace(
+            self, run=run, rows=self.rows[:rows], latencies=latencies, signals=signals, dead_letters=letters
+        )
 
     def parts(self, shard: int, *, start: int, max_rows: int, register: bool = False) -> Iterator[Part]:
         """What the shard has not applied yet, given the offset it wants next, which lies in the run."""
@@ -55,5 +61,6 @@ class PackedRun:
                 words=self.words,
                 rows=self.rows[each.rows].tobytes(),
                 latencies=b"" if self.latencies is None else self.latencies[each.rows].tobytes(),
+                signals=b"" if self.signals is None else self.signals.packed(each.rows),
                 register=register,
             )

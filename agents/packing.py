@@ -26,6 +26,7 @@ from agents.packed_run import PackedRun
 from agents.prediction_rows import PredictionRows, class_hash_of
 from agents.record_batch import RecordBatch
 from agents.refused_record import letter_message
+from agents.signal_rows import SignalRows
 from schemas.codec import regression_value
 from schemas.errors import Rejected
 from schemas.prediction import SentPrediction
@@ -41,6 +42,7 @@ __all__ = ["PackedRun", "Packer", "PackingSettings"]
 
 _LABEL_FIELDS: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8")]
 _LABEL_FIELDS += [("time", "u1", TIME_BYTES), ("label", "V8")]
+_SUCCEEDED = {None, "ok"}
 _NO_ITEMS = np.array(NO_ITEMS, dtype=">u8").tobytes()
 
 
@@ -70,17 +72,20 @@ class Packer:
     ) -> None:
         self._settings = settings
         self._predictions = PredictionRows(registry, settings)
+        self._signals = SignalRows(registry, settings)
         self._sampler = sampler
 
     async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = read_batch(batch, source.role, self._settings, start=start, now_ms=now_ms)
-        latencies = None
+        latencies = signals = None
         if source.role is Role.LABELS:
             rows, words, definitions = self._label_rows(found)
         else:
             rows, words, definitions = await self._predictions.pack(found)
             latencies = _latencies(found.records)
+            signals, named = await self._signals.pack(found)
+            definitions = definitions.joined(named) if signals is not None else definitions
         times_ms = found.times_ms
         highs_ms = running_highs(times_ms, start_ms=high_ms)
         keys = request_keys(
@@ -107,6 +112,7 @@ class Packer:
             rows=rows.view(f"V{rows.dtype.itemsize}"),
             words=words,
             latencies=latencies,
+            signals=signals,
             definitions=definitions,
             dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
             shards=self._settings.shards,
@@ -167,7 +173,9 @@ def _latencies(records: Sequence[SentPrediction]) -> npt.NDArray[np.void] | None
     """What each prediction tells beside its answer; None if that is nothing at all."""
     latencies: list[float | None] = [record.latency_ms for record in records]
     statuses = [record.status for record in records]
-    failed = [at for at, status in enumerate(statuses) if status is not None and status != "ok"]
+    failed = []
+    if not {*statuses} <= _SUCCEEDED:
+        failed = [at for at, status in enumerate(statuses) if status not in _SUCCEEDED]
     for at in failed:
         latencies[at] = None
     timed_out = np.zeros(len(records), dtype=np.bool_)

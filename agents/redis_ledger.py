@@ -19,7 +19,7 @@ from typing import Any, Self
 import msgspec
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
-from agents.latency_log import is_long, logged_latencies, packed_latencies
+from agents.latency_log import is_long, packed_sums, told_sums
 from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.redis_script import RedisScript
@@ -331,12 +331,12 @@ class RedisLedger:
         return totals
 
     async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, Mapping[str, int]]:
-        """What the latencies of a window add up to; a log that has become long is put into one entry."""
+        """What latencies and signals of a window add up to; a log that has become long is put into one entry."""
         content = b"".join(log)
-        totals = logged_latencies(content)
+        totals = told_sums(content)
         if is_long(log):
             digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-            arguments = (window, len(log), digest, packed_latencies(totals))
+            arguments = (window, len(log), digest, packed_sums(totals))
             async with redis_failures(self._address):
                 await self._fold_latencies.run(self._client, [self._keys[shard]], *arguments)
         return totals

@@ -7,6 +7,7 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
     :evaluator  string       who claimed last
     :watermark  string       the largest watermark a report was made at, milliseconds
     :news       sorted set   reports that no alert rule has looked at (`agents.redis_alerts`, which has more keys here)
+    :references hash         what figures are compared with, by name
     :shapes     set          `<kind>:<window seconds>` of which there ever was a report
     :windows:<kind>:<window seconds>    sorted set   keys of reports about all predictions, by window start
     :slices:<kind>:<window seconds>     sorted set   keys of reports about segments, by window start
@@ -184,6 +185,16 @@ class RedisReports:
                 pipeline.zrem(f"{key}:{index}", *members)
             pipeline.incr(self._changes)
             await execute(pipeline)
+
+    async def reference(self, model_version: bytes, name: str) -> bytes | None:
+        async with redis_failures(self._address):
+            content: bytes | None = await self._client.hget(f"{self._key(model_version)}:references", name)
+        return content
+
+    async def keep_reference(self, model_version: bytes, name: str, content: bytes) -> bytes:
+        async with redis_failures(self._address):
+            await self._client.hsetnx(f"{self._key(model_version)}:references", name, content)
+        return await self.reference(model_version, name) or content
 
     async def _index(self, key: str, report_keys: Sequence[bytes]) -> None:
         pipeline = self._client.pipeline(transaction=False)

@@ -32,7 +32,7 @@ from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, Window
 from streams.alerting.assessment import assess, known_past, new_record, past_in, slices_tested
 from streams.alerting.life_cycle import Phase
-from streams.alerting.metrics import known_metrics, range_of
+from streams.alerting.metrics import is_metric, known_metrics, range_of
 from streams.alerting.observation import JudgedReport
 from streams.alerting.publication import alert_annotations
 from streams.alerting.record import AlertRecord
@@ -48,7 +48,7 @@ DEFAULT_SAMPLES = 1000
 DEFAULT_START_MS = parse_time_ms("2026-01-01T00:00:00Z")
 LONGEST_VALUES = 100_000
 
-_SERIES = re.compile(r"\s*([a-z0-9_]+)\s*(?:\{(.*)\})?\s*")
+_SERIES = re.compile(r"\s*([a-z0-9_]+|signal\.[^{]+?)\s*(?:\{(.*)\})?\s*")
 _LABEL = re.compile(r'\s*([^\s"=,]+)\s*=\s*"([^"]*)"\s*(?:,|$)')
 _NUMBER = r"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
 _VALUE = re.compile(rf"(?:(_)|({_NUMBER})(?:([-+])({_NUMBER.removeprefix('[-+]?')}))?)(?:x([0-9]{{1,6}}))?")
@@ -83,7 +83,7 @@ def _series(found: Found) -> _Input:
     if parts is None:
         found.fail(example)
     metric, written = parts[1], parts[2] or ""
-    if metric not in known_metrics():
+    if not is_metric(metric):
         found.fail(f"{example}; {metric} is no metric{did_you_mean(metric, known_metrics())}")
     labels = dict(_LABEL.findall(written))
     if _LABEL.sub("", written).strip() or "model" not in labels:

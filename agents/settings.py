@@ -20,7 +20,7 @@ import orjson
 from agents.explain_settings import ExplainerSettings
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.log_settings import CONTAINER_VARIABLE, LogSettings
-from agents.model_settings import model_section
+from agents.model_settings import MOST_SIGNALS, model_section
 from agents.receiver_settings import ReceiverSettings
 from agents.redis_url import RedisUrl
 from agents.settings_fields import (
@@ -129,6 +129,12 @@ class LimitSettings:
     models: int = setting(1000, whole_number(1, 1_000_000), "Model versions in all.", Applies.LATER_RECORDS)
     classes: int = setting(200, whole_number(2, 10_000), "Classes of one model.", Applies.LATER_RECORDS)
     segment_values: int = setting(200, whole_number(1, 10_000), "Values of one segment.", Applies.LATER_RECORDS)
+    signals: int = setting(
+        20,
+        whole_number(1, MOST_SIGNALS),
+        "Signals of one model. Values of further ones are only counted, as `left_out`.",
+        Applies.LATER_RECORDS,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ Which change needs what stands at each setting (`Applies`); this is the one plac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from agents.explain_settings import ExplainSettings
-from agents.model_settings import ModelSettings
+from agents.model_settings import ModelSettings, SignalSettings
 from agents.settings import Settings
 from agents.settings_fields import Applies, settings_of
 from streams.monitored_model import MonitoredModel
@@ -23,6 +23,8 @@ __all__ = ["Adoption", "Change", "adopt"]
 
 _Section = TypeVar("_Section")
 
+_WHOLE_SECTIONS: Mapping[type | None, str] = {ExplainSettings: "explanation", SignalSettings: "signals"}
+"""Sections that are one field of a monitored model, which changes as a whole."""
 _CLASS_FIELDS = {"names": "class_names", "aliases": "class_aliases"}
 """Of a monitored model, by the key in its section `classes`."""
 
@@ -102,8 +104,9 @@ def _merged_model(before: MonitoredModel, after: MonitoredModel) -> MonitoredMod
 
 def _differences(before: MonitoredModel, after: MonitoredModel) -> Iterator[tuple[str, Applies]]:
     for field, key, meaning in settings_of(ModelSettings):
-        if meaning.section is ExplainSettings:
-            if before.explanation != after.explanation:
+        if meaning.section in _WHOLE_SECTIONS:
+            whole = _WHOLE_SECTIONS[meaning.section]
+            if getattr(before, whole) != getattr(after, whole):
                 yield key, meaning.applies
         elif meaning.section is not None:
             for _, inner, inner_meaning in settings_of(meaning.section):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.explain_settings import ExplainSettings
-from agents.model_settings import ModelSettings
+from agents.model_settings import ModelSettings, SignalSettings
 from agents.settings import RedisSettings, Settings
 from agents.settings_fields import Setting, settings_of, written_flow, written_value
 from agents.settings_file import write
@@ -83,6 +83,8 @@ def _written_model(model: MonitoredModel) -> dict[str, Any]:
     for field, key, meaning in settings_of(ModelSettings):
         if meaning.section is ExplainSettings:
             written[key] = _written(ExplainSettings.of(model.explanation))
+        elif meaning.section is SignalSettings:
+            written[key] = _written(SignalSettings.of(model.signals))
         elif meaning.section is not None:
             written[key] = {"names": list(model.class_names), "aliases": dict(model.class_aliases)}
         else:

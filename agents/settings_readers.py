@@ -11,6 +11,8 @@ from typing import Any
 from agents.durations import DURATION_EXAMPLES, DURATION_PATTERN, duration_ms, duration_text
 from agents.settings_fields import Reader, reads
 from agents.settings_file import Found, Unreadable, did_you_mean
+from schemas.errors import Rejected
+from schemas.times import format_time, parse_time_ms
 
 __all__ = [
     "choice",
@@ -19,6 +21,7 @@ __all__ = [
     "file_name",
     "flag",
     "mapping_of",
+    "moment",
     "number",
     "optional",
     "text",
@@ -44,6 +47,15 @@ def text(expected: str, *, pattern: str = ANYTHING, longest_bytes: int = 1000) -
         return value
 
     return read
+
+
+@reads({"type": "string", "format": "date-time"})
+def moment(found: Found) -> str:
+    """A time, in UTC."""
+    try:
+        return format_time(parse_time_ms(found.text or ""))
+    except Rejected:
+        found.fail("a time with a zone such as 2026-11-23T12:00:00Z")
 
 
 def whole_number(least: int, most: int) -> Reader:

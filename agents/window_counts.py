@@ -13,6 +13,7 @@ from streams.monitored_model import MonitoredModel
 from streams.pair_sums.lists import class_of
 from streams.ports import Ledger
 from streams.reports import SliceCounts
+from streams.signals.sums import signal_of
 from streams.window_sums import WindowSums
 
 __all__ = ["WindowCounts"]
@@ -67,7 +68,7 @@ class WindowCounts:
             for shard_cells in cells:
                 for piece, label, prediction in shard_cells:
                     hashes.update((piece, label, prediction) if label != SUM else (piece,))
-                    if label == SUM and (named := class_of(prediction)):
+                    if label == SUM and (named := class_of(prediction) or signal_of(prediction)):
                         hashes.add(named)
         await self.learn(hashes)
 

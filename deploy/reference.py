@@ -20,6 +20,7 @@ from schemas.explanation import FAILURES, NOTES
 from schemas.topics import TOPICS
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS
 from streams.metric_definitions import METRIC_DEFINITIONS
+from streams.signals.definitions import SIGNAL_DEFINITIONS, metric_of
 from streams.stability.resource_figures import RESOURCE_REASONS
 from streams.stability.resource_series import SAMPLE_FATES
 
@@ -76,6 +77,13 @@ def _metrics() -> str:
     )
 
 
+def _signals() -> str:
+    return _table(
+        ("Metric", "Meaning", "Interval"),
+        ((f"`{metric_of('NAME', name)}`", each.meaning, each.interval) for name, each in SIGNAL_DEFINITIONS.items()),
+    )
+
+
 EXPORTED = {
     "agents/worker_metrics.py": "worker",
     "agents/alert_metrics.py": "worker",
@@ -114,6 +122,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     ),
     "label-fates": lambda: _meanings("Label", {str(fate): text for fate, text in LABEL_MEANINGS.items()}),
     "metrics": _metrics,
+    "signals": _signals,
     "undefined": lambda: _meanings(
         "`undefined`", {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items())}
     ),

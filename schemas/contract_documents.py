@@ -25,6 +25,7 @@ from schemas.limits import DEAD_LETTER_BYTES, DEAD_LETTER_EXCERPT_BYTES
 from schemas.prediction import SentPrediction
 from schemas.resource_report import ResourceReport
 from schemas.resource_sample import SentResourceSample
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS, Topic
 from schemas.window_report import WindowReport
@@ -40,6 +41,7 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "resource_sample": SentResourceSample,
     "report": WindowReport,
     "stability_report": StabilityReport,
+    "signals_report": SignalsReport,
     "resource_report": ResourceReport,
     "alert": Alert,
     "explain_request": ExplainRequest,
@@ -47,7 +49,7 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
 }
 """By `schemas.topics.Topic.schema`, and by kind where there are several. Values of other topics are described in words
 only."""
-KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report", "resource_report")}
+KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report", "signals_report", "resource_report")}
 """What a topic has beside each other, told apart by `kind`; other topics have one kind of values."""
 SHOWN_EXAMPLES = {
     "prediction": "full.json",
@@ -55,6 +57,7 @@ SHOWN_EXAMPLES = {
     "resource_sample": "full.json",
     "report": "quality.json",
     "stability_report": "stability.json",
+    "signals_report": "signals.json",
     "resource_report": "resources.json",
     "alert": "firing.json",
     "explain_request": "full.json",

@@ -130,6 +130,26 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "undefined": "Why a metric has no value.",
             **_REPORT_END,
         },
+        "SignalsReport": {
+            **_REPORT_HEAD,
+            "missing": "What predictions were lost; only if status is incomplete.",
+            **_REPORT_IDENTITY,
+            "predictions": "Answered predictions.",
+            "failed": "Requests whose status was not ok; not among predictions.",
+            "values": "By signal, how many of the predictions told a finite value.",
+            "left_out": "Values of signals beyond limits.signals, which have no figures.",
+            "reference": "What psi compares with; absent if nothing is configured.",
+            "metrics": "Figures by name, such as signal.margin.p95; an undefined one has null as value, and a quantile"
+            " of few values as low or high.",
+            "undefined": "Why a metric has no value.",
+            **_REPORT_END,
+        },
+        "ComparedWith": {
+            "start": "First moment, RFC 3339 in UTC.",
+            "end": "First moment after it.",
+            "model_version": "Whose predictions it is made of.",
+            "values": "Of each signal, how many; empty while there is no reference for this window.",
+        },
         "ResourceReport": {
             **_REPORT_HEAD,
             **_REPORT_IDENTITY,
@@ -149,10 +169,10 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "value": "null if undefined.",
             "low": "Lower end of the interval for the sampling of the labelled.",
             "high": "Upper end of it.",
-            "n": "Labelled predictions that the figure rests on; of stability, predictions; of resources, samples or"
-            " blocks of time.",
+            "n": "Labelled predictions that the figure rests on; of stability and signals, predictions; of resources,"
+            " samples or blocks of time.",
             "possible": "Lowest and highest value that the missing labels can still make of it.",
-            "bracket": "Lowest and highest value that scores in bins, or latencies in buckets, leave open.",
+            "bracket": "Lowest and highest value that scores in bins, or latencies and values in buckets, leave open.",
             "classes_left_out": "Classes for which the average has no term.",
         },
         "Confusion": {

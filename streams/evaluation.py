@@ -21,6 +21,7 @@ from streams.monitored_model import MonitoredModel
 from streams.pair_sums.delay import DELAY_PREFIX
 from streams.pair_sums.lists import class_of, named_by
 from streams.reports import SliceCounts
+from streams.signals.sums import SIGNAL_PREFIX, totals_by_signal
 from streams.stability.latency_sums import LATENCY_PREFIX
 from streams.windows import WindowStatus, next_status_change_ms, window_start_ms, window_status
 
@@ -156,12 +157,13 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
     """Counts by hash as counts by name.
 
     Raises:
-        KeyError: a class has no name in `names`; its argument is the hash.
+        KeyError: a class or a signal has no name in `names`; its argument is the hash.
     """
     cells: dict[tuple[str | None, str], int] = {}
     sums: dict[str, int] = {}
     delays: dict[int, int] = {}
     latencies: dict[str, int] = {}
+    signals: dict[str, int] = {}
     failed = 0
     for (label, prediction), count in pairs.items():
         if label == FAILED:
@@ -172,10 +174,13 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
                 delays[int(name.removeprefix(DELAY_PREFIX))] = count
             elif name.startswith(LATENCY_PREFIX):
                 latencies[name] = count
+            elif name.startswith(SIGNAL_PREFIX):
+                signals[name] = count
             else:
                 hashed = class_of(prediction)
                 sums[name if hashed is None else named_by(name, names[hashed])] = count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
-    return SliceCounts(cells, failed, sums, delays, latencies)
+    totals = {names[signal]: total for signal, total in totals_by_signal(signals).items()}
+    return SliceCounts(cells, failed, sums, delays, latencies, totals)

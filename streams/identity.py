@@ -42,6 +42,7 @@ __all__ = [
     "segment_name",
     "shard_of",
     "shards_of",
+    "signal_hash",
 ]
 
 HASH_BYTES = 8
@@ -95,6 +96,11 @@ def model_version_hash(model: str, version: str) -> bytes:
 def class_hash(text: str) -> bytes:
     """The 8 bytes of a class name."""
     return _hash(b"class", text)
+
+
+def signal_hash(name: str) -> bytes:
+    """The 8 bytes of the name of a signal."""
+    return _hash(b"signal", name)
 
 
 def items_hash(items: Sequence[bytes]) -> bytes:

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 
 from streams.explanation.terms import ExplainTerms
+from streams.signals.reference import SignalTerms
 
 __all__ = ["DEFAULT_BETA", "DEFAULT_K", "LabelPolicy", "MonitoredModel", "Task"]
 
@@ -55,7 +56,8 @@ class MonitoredModel:
 
     `base_window_ms` divides every report window; `label_horizon_ms` is how long after its prediction a label still
     counts, `allowed_skew_ms` how long before it. `beta` is the weight of recall in `fbeta`, `at_k` how many items of a
-    ranking count. `references` are figures by name that alert rules compare with.
+    ranking count. `references` are figures by name that alert rules compare with. `signals` says what is known of the
+    signals that predictions tell.
     """
 
     name: str
@@ -73,4 +75,5 @@ class MonitoredModel:
     segments: tuple[str, ...] = ()
     cross: tuple[tuple[str, ...], ...] = ()
     references: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    signals: SignalTerms = dataclasses.field(default_factory=SignalTerms)
     explanation: ExplainTerms | None = None

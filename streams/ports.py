@@ -284,6 +284,12 @@ class ReportStore(Protocol):
     async def forget(self, model_version: bytes, keys: Sequence[bytes]) -> None:
         """Drop reports that need not be kept any longer."""
 
+    async def reference(self, model_version: bytes, name: str) -> bytes | None:
+        """What figures of a model version are compared with, as it was kept; None if nothing is."""
+
+    async def keep_reference(self, model_version: bytes, name: str, content: bytes) -> bytes:
+        """Keep a reference for good unless one of that name is kept, and return what is kept."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAlerts:

@@ -1,4 +1,4 @@
-"""What is published about one window: two reports for each slice, a message if one is news, and what to keep.
+"""What is published about one window: two or three reports for each slice, a message if one is news, and what to keep.
 
 A function of counts, watermark and what was published last; whoever computes it gets the same.
 """
@@ -6,7 +6,7 @@ A function of counts, watermark and what was published last; whoever computes it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,8 @@ from streams.monitored_model import MonitoredModel
 from streams.past_coverage import NO_PAST, PastCoverage
 from streams.ports import LastReport, OutgoingMessage
 from streams.reports import Report, ReportKey, SliceCounts, revise, window_report
+from streams.signals.reference import SignalReference
+from streams.signals.report import signals_report
 from streams.stability.service_report import stability_report
 
 __all__ = ["EvaluationSettings", "Revision", "Subject", "reports_of", "revision_of"]
@@ -64,7 +66,10 @@ class Subject:
     version: str
 
     def key(
-        self, window: ReportWindow, segment: Mapping[str, str], kind: Literal["quality", "stability"] = "quality"
+        self,
+        window: ReportWindow,
+        segment: Mapping[str, str],
+        kind: Literal["quality", "stability", "signals"] = "quality",
     ) -> ReportKey:
         """The key of the report on one slice of a window."""
         return ReportKey(
@@ -103,8 +108,11 @@ def reports_of(
     settings: EvaluationSettings,
     past: PastCoverage = NO_PAST,
     losses: Losses = NO_LOSSES,
+    told: Collection[bytes] = (),
+    reference: SignalReference | None = None,
 ) -> dict[bytes, Report]:
-    """The content of the reports on each slice that the model declares, on its quality and its stability, by Kafka key.
+    """The content of the reports on each slice that the model declares, on its quality, its stability and the signals
+    that it told or has to tell, by Kafka key.
 
     Args:
         window: the one that all slices are of.
@@ -114,6 +122,8 @@ def reports_of(
         settings: of intervals.
         past: of the model.
         losses: what input was lost.
+        told: keys of reports that have to be revised though their counts may be gone.
+        reference: what signals are compared with, once it is known.
     """
     expected = past.expected(
         window,
@@ -146,6 +156,18 @@ def reports_of(
                 config_hash=settings.config_hash,
                 missing=missing_predictions,
             )
+            key = subject.key(window, segment, "signals")
+            if counts.signals or subject.model.signals.names or (told and key.encode() in told):
+                reports[key.encode()] = signals_report(
+                    key,
+                    counts,
+                    subject.model,
+                    watermark_ms=watermark_ms,
+                    confidence_level=settings.confidence_level,
+                    config_hash=settings.config_hash,
+                    missing=missing_predictions,
+                    reference=reference,
+                )
     return reports
 
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import (
@@ -37,6 +38,7 @@ from streams.quality.multilabel import multilabel_class_figures, multilabel_figu
 from streams.quality.ranking import ranking_figures
 from streams.quality.regression import regression_figures
 from streams.quality.scores import binary_score_figures, multiclass_score_figures
+from streams.signals.sums import SignalTotals
 from streams.windows import is_settled, window_status
 
 __all__ = [
@@ -51,7 +53,7 @@ __all__ = [
     "window_report",
 ]
 
-Report: TypeAlias = WindowReport | StabilityReport
+Report: TypeAlias = WindowReport | StabilityReport | SignalsReport
 """Of any kind that is made from the counts of a window."""
 _Revised = TypeVar("_Revised", bound=Report)
 
@@ -66,7 +68,8 @@ class SliceCounts:
     `cells` counts predictions by (label, prediction), label None for those that have none; `failed` ones
     are not among them. `sums` are the fields of `streams.pair_sums.contribution` that the labelled ones add
     up to, none for a binary or multiclass model without scores. `delays` counts the labelled ones by the buckets
-    of `streams.pair_sums.delay`. `latencies` are sums of `streams.stability.latency_sums`.
+    of `streams.pair_sums.delay`. `latencies` are sums of `streams.stability.latency_sums`, `signals` what
+    `streams.signals.sums` says of each signal, by name.
     """
 
     cells: Mapping[Cell, int]
@@ -74,6 +77,7 @@ class SliceCounts:
     sums: Mapping[str, int] = dataclasses.field(default_factory=dict)
     delays: Mapping[int, int] = dataclasses.field(default_factory=dict)
     latencies: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    signals: Mapping[str, SignalTotals] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SliceCounts) -> SliceCounts:
         # Sums of values may be negative, which `Counter.__add__` would drop.
@@ -82,7 +86,11 @@ class SliceCounts:
         cells = Counter(self.cells) + Counter(other.cells)
         delays = Counter(self.delays) + Counter(other.delays)
         latencies = Counter(self.latencies) + Counter(other.latencies)
-        return SliceCounts(cells, self.failed + other.failed, sums, delays, latencies)
+        signals = {
+            name: self.signals.get(name, SignalTotals()) + other.signals.get(name, SignalTotals())
+            for name in {**self.signals, **other.signals}
+        }
+        return SliceCounts(cells, self.failed + other.failed, sums, delays, latencies, signals)
 
     @property
     def predictions(self) -> int:
@@ -99,7 +107,7 @@ class SliceCounts:
 class ReportKey:
     """What a report is about. Window times are in milliseconds, the size a whole number of seconds."""
 
-    kind: Literal["quality", "stability"] = "quality"
+    kind: Literal["quality", "stability", "signals"] = "quality"
     model: str
     model_version: str
     segment: Mapping[str, str] = dataclasses.field(hash=False)
@@ -253,7 +261,7 @@ def revise(
     """Return `report` ready to publish, or None if what was published last says the same.
 
     Args:
-        report: content, from `window_report` or `stability_report`.
+        report: content, from `window_report`, `stability_report` or `signals_report`.
         previous_revision: of the last report under this key; None if there was none.
         previous_event_id: likewise.
         now_ms: wall clock. Revisions follow it, so that one which was published and then forgotten is

@@ -20,7 +20,7 @@ from agents.settings import Settings
 from agents.show.drawing import Glyphs
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
-from agents.show.reading import KeptReport, model_versions, newest_reports, stability_reports
+from agents.show.reading import KeptReport, model_versions, newest_reports, signals_reports, stability_reports
 from agents.show.resources import resource_lines, resource_screen, resource_windows, watched_alone
 from agents.show.stability import Stability
 from agents.terminal_text import printable
@@ -60,7 +60,7 @@ def show(
     Segments are left out.
 
     The screen of a MODEL has latency and failures of the same windows beside its quality, and compares the latency with
-    that of its next version.
+    that of its next version, and the signals that predictions told in the newest window.
 
     JSON Lines are the same reports, as they were published.
     """
@@ -141,6 +141,7 @@ class _Show:
         size_seconds = reports[0].window.size_seconds
         stability = await self._read_stability(store, keys[chosen], size_seconds)
         compared = await self._read_stability(store, keys[others[0]], size_seconds) if others else ()
+        signals = await signals_reports(store, keys[chosen], most=WINDOWS_READ, size_seconds=size_seconds)
         view = ModelView(
             reports=reports,
             standing=standing_of(reports),
@@ -149,6 +150,7 @@ class _Show:
                 other_version=others[0] if others else "",
                 others=[each.report for each in compared],
             ),
+            signals=[each.report for each in signals],
             metric=self._metric,
             others=others,
             confidence_level=self._settings.confidence_level,
@@ -160,7 +162,9 @@ class _Show:
             shown = (*view.shown, view.standing.judged)
             windows = {report.window.start for report in shown}
             latencies = (each.value for each in stability if each.report.window.start in windows)
-            _print_values([*(each.value for each in kept if each.report in shown), *latencies, *resources.values])
+            told = (each.value for each in signals if each.report.window.start in windows)
+            of_quality = (each.value for each in kept if each.report in shown)
+            _print_values([*of_quality, *latencies, *told, *resources.values])
         else:
             glyphs = Glyphs.ascii() if self._console.options.ascii_only else Glyphs()
             self._print(model_screen(view, width=self._console.width, glyphs=glyphs))

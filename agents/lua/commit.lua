@@ -5,7 +5,7 @@
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
---       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows, latencies
+--       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows, latencies, signals
 -- Reply: nothing if the shard belongs to another ledger or to none; else
 --        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
@@ -62,7 +62,7 @@ store_definitions()
 local function read_part()
   local part = {}
   part.source, part.expected, part.next, part.high_ms, part.watermark_ms, part.raise_to_ms, part.rejected,
-    part.words, part.register, part.gap_to_ms, part.rows, part.latencies = arguments(12)
+    part.words, part.register, part.gap_to_ms, part.rows, part.latencies, part.signals = arguments(13)
   for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'words',
     'gap_to_ms'}) do
     part[name] = tonumber(part[name])
@@ -97,6 +97,25 @@ local function latency_of(part, at)
   return sub(part.latencies, word + 1, word + 6)
 end
 
+-- Signals are shapes (how many 4, then of each: how many names 1, name 8 ...), and a word for each row of predictions:
+-- its shape 4 (0: it tells nothing), value 4 ..., as many as the longest shape has names.
+local function read_shapes(part)
+  local shapes, at, longest = {}, 5, 0
+  for number = 1, (unpack_from('>I4', part.signals)) do
+    local past = at + 1 + 8 * byte(part.signals, at)
+    shapes[number] = sub(part.signals, at + 1, past - 1)
+    longest = math.max(longest, past - at - 1)
+    at = past
+  end
+  part.shapes, part.first_signal, part.signal_bytes = shapes, at, 4 + longest / 2
+end
+
+local function signals_of(part, at)
+  local word = part.first_signal + (at - 1) / part.row_bytes * part.signal_bytes
+  local names = part.shapes[unpack_from('>I4', part.signals, word)]
+  if names then return names, sub(part.signals, word + 4, word + 3 + #names / 2) end
+end
+
 local NO_ITEMS = 255
 
 -- Of all rows in the order of the parts; a part knows its first.
@@ -108,7 +127,9 @@ local function read_row_items(rows, at)
 end
 
 local function join_predictions(part, trusted_ms)
-  local rows, has_latencies = part.rows, part.latencies ~= ''
+  local rows, has_latencies, has_signals = part.rows, part.latencies ~= '', part.signals ~= ''
+  local tells = has_latencies or has_signals
+  if has_signals then read_shapes(part) end
   local number_of_key, waiting = part.first_key, 0
   for at = 1, #rows, part.row_bytes do
     local key = keys[number_of_key]
@@ -138,10 +159,13 @@ local function join_predictions(part, trusted_ms)
       if is_new then remember(key, time_ms + terms.horizon_ms) end
       is_admitted = is_new
     end
-    if has_latencies and is_admitted then
-      local word = latency_of(part, at)
-      if word ~= NOTHING then
-        log_latency(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 48, last_slice), word)
+    if tells and is_admitted then
+      local start_ms, slices = time_ms - time_ms % terms.base_window_ms, sub(rows, at + 48, last_slice)
+      local word = has_latencies and latency_of(part, at) or NOTHING
+      if word ~= NOTHING then log_latency(terms, start_ms, slices, word) end
+      if has_signals then
+        local names, values = signals_of(part, at)
+        if names then log_signals(terms, start_ms, names, slices, values) end
       end
     end
   end

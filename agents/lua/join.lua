@@ -11,7 +11,8 @@
 --   <shard>:reported           hash   model version -> watermark at which all its reports that were due are published
 --   <shard>:cells:<window>     hash   slice, label, prediction (3 x 8 bytes) -> count; slice and name of a sum -> sum
 --   <shard>:pairs:<window>     list   labelled predictions that are not in the sums yet
---   <shard>:latencies:<window> list   how long predictions took, and which ran out of time (see agents/latency_log.py)
+--   <shard>:latencies:<window> list   how long predictions took, which ran out of time, and their signals
+--                                     (see agents/latency_log.py)
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to
 --   <shard>:gaps               list   what was lost before it could be read
@@ -51,6 +52,7 @@ local HELD, OUT_OF_RANGE, DUPLICATE, CORRECTED, MATCHED = 0, 1, 2, 3, 4
 local IS_TAKEN_BACK, HAS_SCORE, HAS_HAPPENED = 1, 2, 4
 local RANK_UNIT = 16 -- the rank of a label's fate stands above the flags
 local CLASSES, NUMBERS, SETS, RANKS_OF_ITEMS = 0, 1, 2, 3 -- kinds of logged pairs
+local LATENCIES, SIGNALS = 0, 2 -- kinds of what predictions tell
 local SHAPE_BYTES = {[0] = 0, 0, 3, 1}
 
 -- What the call decides, kept apart until nothing can hold it back. An entry is a string as it is stored, '' where
@@ -241,6 +243,18 @@ local function log_latency(terms, start_ms, slices, word)
   words[#words + 1] = word
 end
 
+-- Likewise the values of its signals, by terms, window, names and slices.
+local function log_signals(terms, start_ms, names, slices, word)
+  if not terms.signals then terms.signals = {} end
+  local window = terms.signals[start_ms]
+  if not window then window = {}; terms.signals[start_ms] = window end
+  local named = window[names]
+  if not named then named = {}; window[names] = named end
+  local words = named[slices]
+  if not words then words = {}; named[slices] = words end
+  words[#words + 1] = word
+end
+
 local function event_of(terms, predicted)
   return terms.positive_class ~= ABSENT and terms.positive_class or predicted
 end
@@ -383,7 +397,15 @@ end
 local function fold_latencies(window, slices, words)
   local log = latency_logs[window]
   if not log then log = {}; latency_logs[window] = log end
-  log[#log + 1] = pack('>BBI4', 0, #slices / 8, #words) .. slices .. concat(words)
+  log[#log + 1] = pack('>BBI4', LATENCIES, #slices / 8, #words) .. slices .. concat(words)
+end
+
+local function fold_signals(window, names, words_of)
+  local log = latency_logs[window]
+  if not log then log = {}; latency_logs[window] = log end
+  for slices, words in pairs(words_of) do
+    log[#log + 1] = pack('>BBI4B', SIGNALS, #slices / 8, #words, #names / 8) .. slices .. names .. concat(words)
+  end
 end
 
 local function fold()
@@ -395,6 +417,10 @@ local function fold()
       terms.pairs[start_ms] = nil
       for slices, words in pairs(terms.latencies[start_ms] or {}) do fold_latencies(name, slices, words) end
       terms.latencies[start_ms] = nil
+      if terms.signals and terms.signals[start_ms] then
+        for names, words_of in pairs(terms.signals[start_ms]) do fold_signals(name, names, words_of) end
+        terms.signals[start_ms] = nil
+      end
       local finality_ms = start_ms + terms.base_window_ms + terms.horizon_ms
       if finality_ms > (finality[name] or 0) then finality[name] = finality_ms end
       terms.tally[start_ms] = nil

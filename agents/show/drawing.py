@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from agents.durations import duration_text
 from schemas.resource_report import ResourceReport
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.window_report import Metric, WindowReport
 from streams.quality.figure import UndefinedReason
@@ -61,6 +62,9 @@ REASONS = {
     UndefinedReason.NO_REQUESTS: "no prediction",
     UndefinedReason.WINDOW_OPEN: "window still open",
     UndefinedReason.INPUT_LOST: "input lost",
+    UndefinedReason.NO_VALUES: "no value sent",
+    UndefinedReason.SINGLE_VALUE: "one value only",
+    UndefinedReason.NO_REFERENCE: "no reference yet",
 }
 
 
@@ -159,7 +163,9 @@ def share(ratio: float | None) -> str:
     return f"{ratio:.0%}" if ratio in (0, 1) else f"{min(max(ratio, 0.001), 0.999):.1%}"
 
 
-def window_time(report: WindowReport | ResourceReport | StabilityReport, *, with_year: bool = True) -> str:
+def window_time(
+    report: WindowReport | ResourceReport | StabilityReport | SignalsReport, *, with_year: bool = True
+) -> str:
     """When a window began, UTC: the day, and the time of day if windows are shorter than days."""
     day, _, time = report.window.start.removesuffix("Z").partition("T")
     time = time.removesuffix(":00") if time.count(":") > 1 else time

@@ -12,8 +12,10 @@ from agents.durations import duration_text
 from agents.show.classes import class_lines
 from agents.show.confusion import confusion_lines
 from agents.show.drawing import STATES, STYLES, Glyphs, age, figure, number, reason, scale_of, share, window_time
+from agents.show.signals import signal_lines
 from agents.show.stability import NOT_KNOWN, Stability, stability_lines
 from agents.terminal_text import cell_len, fit, printable
+from schemas.signals_report import SignalsReport
 from schemas.times import parse_time_ms
 from schemas.window_report import CoverageExpected, LabelDelay, WindowReport
 from streams.standing import HALF, Standing, main_metric
@@ -31,13 +33,14 @@ INDENT = GAP = "  "
 class ModelView:
     """What the screen is about.
 
-    `reports` are of windows of one size, newest first, and `stability` of the same size. `metric` is the one asked for,
-    if any; `others` are further versions of the model.
+    `reports` are of windows of one size, newest first, `stability` and `signals` of the same size. `metric` is the one
+    asked for, if any; `others` are further versions of the model.
     """
 
     reports: Sequence[WindowReport]
     standing: Standing[WindowReport]
     stability: Stability = NOT_KNOWN
+    signals: Sequence[SignalsReport] = ()
     metric: str | None
     others: Sequence[str] = ()
     confidence_level: float
@@ -56,6 +59,7 @@ def model_screen(view: ModelView, *, width: int, glyphs: Glyphs) -> list[Text]:
         _title(view, width),
         _windows(view, width, glyphs),
         stability_lines(view.stability, view.shown, level=_level(view)),
+        signal_lines(view.signals, view.shown, width),
         [*_labels(judged, width), *_still_possible(judged, view.metric)],
         _classes(judged, width - len(INDENT)),
         _metrics(judged, width),

@@ -9,15 +9,16 @@ from typing import Generic, TypeVar
 import msgspec
 
 from agents.terminal_text import printable
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.errors import PermanentFailure
 from streams.ports import ReportStore, Shape, WindowQuery
 
-__all__ = ["KeptReport", "model_versions", "newest_reports", "stability_reports"]
+__all__ = ["KeptReport", "model_versions", "newest_reports", "signals_reports", "stability_reports"]
 
 
-Kind = TypeVar("Kind", WindowReport, StabilityReport)
+Kind = TypeVar("Kind", WindowReport, StabilityReport, SignalsReport)
 
 
 class KeptReport(msgspec.Struct, Generic[Kind], frozen=True):
@@ -60,6 +61,14 @@ async def stability_reports(
     """The reports on the stability of all predictions; as `newest_reports`."""
     query = WindowQuery(model_version=model_version, shape=Shape("stability", size_seconds), most=most)
     return await _find(store, query, StabilityReport)
+
+
+async def signals_reports(
+    store: ReportStore, model_version: bytes, *, most: int, size_seconds: int
+) -> Sequence[KeptReport[SignalsReport]]:
+    """The reports on the signals of all predictions; as `newest_reports`."""
+    query = WindowQuery(model_version=model_version, shape=Shape("signals", size_seconds), most=most)
+    return await _find(store, query, SignalsReport)
 
 
 async def _find(store: ReportStore, query: WindowQuery, kind: type[Kind]) -> Sequence[KeptReport[Kind]]:

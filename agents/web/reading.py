@@ -25,6 +25,7 @@ from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, related_key
 from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.ports import ReportStore, Shape, WindowQuery
+from streams.signals.definitions import SIGNAL_DEFINITIONS, figure_of
 from streams.standing import main_metric, standing_of, worst_segments_first
 
 __all__ = ["ReportReader", "SegmentsAsked", "WindowsAsked"]
@@ -268,9 +269,10 @@ _NONE = Metric(None, None, None, 0)
 
 def _meanings(report: AnyReport) -> Iterable[MetricMeaning]:
     for name in report.metrics:
-        known = METRIC_DEFINITIONS.get(name)
+        known, figure = METRIC_DEFINITIONS.get(name), figure_of(name)
         better = "unknown" if known is None else known.better.name.lower()
-        yield MetricMeaning(name, report.kind, "" if known is None else known.meaning, better)  # type: ignore[arg-type]
+        meaning = SIGNAL_DEFINITIONS[figure].meaning if figure else "" if known is None else known.meaning
+        yield MetricMeaning(name, report.kind, meaning, better)  # type: ignore[arg-type]
 
 
 def _chosen_size(shapes: Collection[Shape], asked: int | None) -> int | None:

@@ -10,10 +10,11 @@ from streams.alerting.silence import TRAFFIC_SILENCE
 from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
+from streams.signals.definitions import figure_of, range_of_figure
 from streams.stability.definitions import STABILITY_DEFINITIONS
 from streams.stability.resource_figures import RESOURCE_DEFINITIONS
 
-__all__ = ["RULE_METRICS", "known_metrics", "range_of", "tasks_of"]
+__all__ = ["RULE_METRICS", "is_metric", "known_metrics", "range_of", "tasks_of"]
 
 RULE_METRICS: Mapping[str, str] = {
     CLASS_OVERLAP: "Share of the classes of labels and predictions that both have: 0 when they mean different things.",
@@ -29,8 +30,17 @@ _LOSSES = frozenset({"log_loss", "mae", "rmse", "mape", "rmsle"})
 
 
 def known_metrics() -> Collection[str]:
-    """Every figure of every kind of report, and those that only rules have."""
+    """Every figure that has one name, of every kind of report, and those that only rules have."""
     return (*METRIC_DEFINITIONS, *RULE_METRICS)
+
+
+def is_metric(name: str) -> bool:
+    """Whether a rule may name it.
+
+    >>> is_metric("accuracy"), is_metric("signal.margin.p95"), is_metric("signal.margin")
+    (True, True, False)
+    """
+    return name in known_metrics() or figure_of(name) is not None
 
 
 def tasks_of(metric: str) -> Collection[Task]:
@@ -46,6 +56,8 @@ def range_of(metric: str) -> tuple[float, float]:
     >>> range_of("accuracy"), range_of("mae"), range_of("latency_p99_ms")
     ((0.0, 1.0), (0.0, inf), (0.0, inf))
     """
+    if figure := figure_of(metric):
+        return range_of_figure(figure)
     if metric in _SHARES_OF_REQUESTS:
         return 0.0, 1.0
     if metric in RESOURCE_DEFINITIONS and metric in _SIGNED:

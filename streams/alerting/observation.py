@@ -15,6 +15,7 @@ import msgspec
 from schemas.times import parse_time_ms
 from schemas.window_report import Confusion, CoverageExpected, Metric, Window
 from streams.alerting.rules import Series
+from streams.signals.definitions import UNDEFINED_SHARE, figure_of
 from streams.windows import WindowStatus
 
 __all__ = ["CLASS_OVERLAP", "LABEL_ARRIVAL", "JudgedReport", "Observation", "Trials", "observe", "read_report"]
@@ -151,7 +152,7 @@ def observe(report: JudgedReport, metric: str) -> Observation | None:
 def _trials(metric: str, figure: Metric, metrics: Mapping[str, Metric]) -> Trials | None:
     if figure.value is None:
         return None
-    if metric in _SHARES:
+    if metric in _SHARES or figure_of(metric) == UNDEFINED_SHARE:
         return Trials(round(figure.value * figure.n), figure.n, _given(figure.possible))
     if metric == "f1":
         return _f1_trials(figure, metrics)

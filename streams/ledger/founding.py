@@ -21,7 +21,7 @@ from streams.ledger.parts import Source
 
 __all__ = ["FORMAT", "Charter", "Start", "check_format", "decide_start"]
 
-FORMAT = 1
+FORMAT = 2
 """Of what the shards hold. One more whenever a worker of the version before would misread it; then
 `agents.ledger_start.MIGRATIONS` says how an older ledger gets there."""
 

@@ -210,12 +210,12 @@ def pack_items(items: Sequence[bytes] | None) -> bytes:
 class Part:
     """A run `[expected, next)` of one source, for one shard.
 
-    `rows` are packed, with room for `words` of 8 bytes at the end of each; `rejected` counts the dead-lettered
-    records of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the
-    run. `latencies` holds a word of `streams.stability.latency_words` for each row of predictions, or nothing where
-    none tells anything. `raise_to_ms` lifts the watermark of a partition that is idle. `register` is set when the
-    shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran out, or the log was
-    replaced) and that the next record read is of that time: what lies between is incomplete.
+    `rows` are packed, with room for `words` of 8 bytes at the end of each; `rejected` counts the dead-lettered records
+    of the run that belong to this shard. `high_ms` and `watermark_ms` are the source's after the run. `latencies` holds
+    a word of `streams.stability.latency_words` for each row of predictions, `signals` what `streams.signals.words`
+    packs of them; nothing where none tells anything. `raise_to_ms` lifts the watermark of a partition that is idle.
+    `register` is set when the shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran
+    out, or the log was replaced) and that the next record read is of that time: what lies between is incomplete.
     """
 
     source: Source
@@ -228,6 +228,7 @@ class Part:
     words: int = 0
     rows: bytes = b""
     latencies: bytes = b""
+    signals: bytes = b""
     register: bool = False
     gap_to_ms: int = NEVER_MS
 
@@ -306,6 +307,14 @@ class Definitions:
     names: Mapping[bytes, str] = dataclasses.field(default_factory=dict)
     terms: Mapping[bytes, bytes] = dataclasses.field(default_factory=dict)
     name_lists: Mapping[bytes, NameList] = dataclasses.field(default_factory=dict)
+
+    def joined(self, others: Definitions) -> Definitions:
+        """Both, of other groups of names."""
+        return Definitions(
+            {**self.names, **others.names},
+            {**self.terms, **others.terms},
+            {**self.name_lists, **others.name_lists},
+        )
 
 
 class Outcome(enum.Enum):

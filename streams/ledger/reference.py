@@ -12,6 +12,8 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from streams.errors import PermanentFailure
 from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG, SUM
 from streams.ledger.agreements import Agreement
@@ -39,6 +41,9 @@ from streams.pair_sums.contribution import regression_contribution, score_contri
 from streams.pair_sums.delay import delay_name
 from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
 from streams.ports import Cell, ChangedWindow, WindowCells
+from streams.signals.buckets import kept_values
+from streams.signals.sums import SignalTotals
+from streams.signals.words import signals_of
 from streams.stability.latency_sums import sums_of_words
 from streams.stability.latency_words import NOTHING
 
@@ -201,17 +206,20 @@ class _Draft:
             entry = self.entry(row.key, self._watermark_ms)
             if join_prediction(entry, row, terms, self):
                 self.remember(row.key, row.time_ms + terms.horizon_ms)
-                self._count_latency(row, terms, part.latency_word(at))
+                # What was admitted is never taken back, and its repeats are not admitted.
+                word = part.latency_word(at)
+                if word != NOTHING:
+                    self._add_sums(row, terms, sums_of_words(word))
+                for signal, value in signals_of(part.signals, at).items():
+                    self._add_sums(row, terms, SignalTotals.of_values(kept_values(np.array([value]))).sums(signal))
         return count
 
-    def _count_latency(self, row: PredictionRow, terms: Terms, word: bytes) -> None:
-        """A prediction that was admitted is never taken back, and its repeats are not admitted."""
-        if word != NOTHING:
-            start_ms = row.time_ms // terms.base_window_ms * terms.base_window_ms
-            sums = self._cells[terms.counted_as, start_ms]
-            for name, increment in sums_of_words(word).items():
-                for piece in (EVERYTHING, *row.slices):
-                    sums[piece, SUM, name.encode()] += increment
+    def _add_sums(self, row: PredictionRow, terms: Terms, increments: Mapping[str, int]) -> None:
+        start_ms = row.time_ms // terms.base_window_ms * terms.base_window_ms
+        sums = self._cells[terms.counted_as, start_ms]
+        for name, increment in increments.items():
+            for piece in (EVERYTHING, *row.slices):
+                sums[piece, SUM, name.encode()] += increment
 
     def _join_labels(self, part: Part, watermark_ms: int) -> int:
         count = 0

@@ -31,17 +31,20 @@ class UndefinedReason(enum.StrEnum):
     NO_REQUESTS = "no_requests"
     WINDOW_OPEN = "window_open"
     INPUT_LOST = "input_lost"
+    NO_VALUES = "no_values"
+    SINGLE_VALUE = "single_value"
+    NO_REFERENCE = "no_reference"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """A metric of one slice and window.
 
-    Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and
-    `undefined` says why; only a quantile of few latencies has a value without `high`. `n` is how many labelled
-    predictions (of figures about latency and failures: how many predictions) the figure rests on, the denominator of
-    a proportion. `possible` is the smallest and largest value that the missing labels leave possible, None
-    where that is not computed. `bracket` holds the value that the scores or latencies themselves have, where bins
+    Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and `undefined` says
+    why; only a quantile of few latencies or values has a value without `high` or `low`. `n` is how many labelled
+    predictions (of figures about latency, failures and signals: how many predictions) the figure rests on, the
+    denominator of a proportion. `possible` is the smallest and largest value that the missing labels leave possible,
+    None where that is not computed. `bracket` holds the value that the scores or latencies themselves have, where bins
     tell it only up to their width; `low` and `high` lie around it. `classes_left_out` are those for which a macro or
     weighted average has no term.
     """

@@ -14,22 +14,20 @@ Missing labels change nothing here, so `possible` is the value itself.
 from __future__ import annotations
 
 import bisect
-import functools
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from scipy import special
 
 from streams.quality.figure import Bounds, Figure, UndefinedReason
 from streams.quality.mean_intervals import size_interval
+from streams.quality.rank_limits import rank_limits
 from streams.stability.definitions import QUANTILES
 from streams.stability.latency_buckets import FIRSTS_MS, LASTS_MS, MIDDLES_MS, NS_PER_MS
 from streams.stability.latency_sums import LatencyTotals
 
 __all__ = ["latency_figures"]
 
-_SHARES = np.array([thousandths / 1000 for thousandths in QUANTILES.values()])
+_SHARES = tuple(thousandths / 1000 for thousandths in QUANTILES.values())
 _SQUARES = np.square(MIDDLES_MS)
 
 
@@ -64,7 +62,7 @@ def latency_figures(totals: LatencyTotals, *, confidence_level: float) -> dict[s
 def _quantile_figures(buckets: Sequence[int], seen: Sequence[int], *, confidence_level: float) -> dict[str, Figure]:
     """Of the buckets in use, of which `seen` tells how many latencies lie in each or below."""
     n = seen[-1]
-    lowest, highest = _rank_limits(n, confidence_level=confidence_level)
+    lowest, highest = rank_limits(n, _SHARES, confidence_level=confidence_level)
     figures = {}
     for (name, thousandths), low, high in zip(QUANTILES.items(), lowest, highest, strict=True):
         # The smallest rank that is at least this share of n.
@@ -82,23 +80,3 @@ def _quantile_figures(buckets: Sequence[int], seen: Sequence[int], *, confidence
 
 def _limits_ms(bucket: int) -> Bounds:
     return FIRSTS_MS[bucket], LASTS_MS[bucket]
-
-
-@functools.lru_cache(maxsize=4096)
-def _rank_limits(n: int, *, confidence_level: float) -> tuple[Sequence[int], Sequence[int]]:
-    """Of each quantile the ranks, from 1, between which it lies; 0 or n + 1 where no latency bounds it.
-
-    Remembered, because it is half of the work, and most slices of most windows have one of a few hundred numbers.
-
-    Source: H. A. David and H. N. Nagaraja, Order Statistics, 7.1.
-    """
-    tail = (1.0 - confidence_level) / 2.0
-    return _binomial_quantiles(tail, n).tolist(), (_binomial_quantiles(1.0 - tail, n) + 1).tolist()
-
-
-def _binomial_quantiles(share: float, n: int) -> npt.NDArray[np.int64]:
-    """Of each quantile the smallest count of smaller latencies whose distribution function reaches `share`."""
-    found = np.ceil(special.bdtrik(share, n, _SHARES))
-    before = np.maximum(found - 1.0, 0.0)
-    limits: npt.NDArray[np.int64] = np.where(special.bdtr(before, n, _SHARES) >= share, before, found).astype(np.int64)
-    return limits

@@ -99,7 +99,7 @@ def counted(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Pr
         prediction("b", "ok"),
         prediction("c", "fraud"),
         prediction("d", "fraud", status="error"),
-        prediction("e", "ok", model="other", segment={}),
+        prediction("e", "ok", model="other", segment={}, signals={"margin": -0.5, "norm": None}),
         b"{",
     ]
     labels: list[bytes | None] = [label("a", "ok"), label("b", "fraud"), label("b", "ok"), label("x", "ok")]
@@ -263,6 +263,10 @@ def test_one_model_is_shown_on_one_screen_of_plain_text(counted: Prompt) -> None
     assert ("stability", hour["window"]) == (stability["kind"], stability["window"])
     assert [3600, 300] == [report["window"]["size_seconds"] for report in (hour, minutes)]
     assert [{}, {}] == [report["segment"] for report in (hour, minutes)]
+    [*_, signals] = counted.records("show", "other", "--json")
+    assert ("signals", {"margin": 1}) == (signals["kind"], signals["values"])
+    assert -0.5 == signals["metrics"]["signal.margin.mean"]["value"]
+    assert "\nmargin  1         0%" in counted.run("show", "other").stdout
 
 
 def test_terminal_without_these_characters_gets_others(counted: Prompt) -> None:

@@ -24,6 +24,7 @@ from streams.identity import (
     registry_group,
     request_key,
     segment_hash,
+    signal_hash,
 )
 from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
@@ -43,6 +44,8 @@ from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.contribution import regression_contribution, score_contribution
 from streams.pair_sums.delay import delay_name
 from streams.ports import Ledger
+from streams.signals.buckets import kept_values
+from streams.signals.sums import SignalTotals
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import NOTHING, TIMED_OUT, latency_words
 from tests.support.ledger_writer import (
@@ -284,6 +287,40 @@ async def test_a_time_out_is_counted_once_apart_from_other_failures(writer: Writ
     await writer.predict("t", "", failed=True)
     assert {"wo": 1} == await writer.latencies()
     assert await writer.cells() == {(FAILED, ABSENT): 3}
+
+
+def totals(*values: float) -> SignalTotals:
+    return SignalTotals.of_values(kept_values(np.array(values)))
+
+
+async def test_signals_are_counted_at_once_in_everything_and_in_each_slice(writer: Writer) -> None:
+    german, young = segment_hash({"country": "DE"}), segment_hash({"age": "young"})
+    norm, margin = signal_hash("norm"), signal_hash("margin")
+    await writer.predict("r", "a", slices=[german, young], signals={"norm": 3.0, "margin": -0.25})
+    await writer.predict("s", "a", slices=[german], signals={"margin": 0.0}, latency=word(12.3))
+    await writer.predict("t", "a", slices=[german], signals={"norm": math.nan, "margin": 1e-30})
+    await writer.predict("u", "a", slices=[young])
+    for piece in (EVERYTHING, german):
+        assert {norm: totals(3.0), margin: totals(-0.25, 0.0, 1e-30)} == await writer.signals(piece=piece)
+    assert {norm: totals(3.0), margin: totals(-0.25)} == await writer.signals(piece=young)
+    assert LatencyTotals.of_words(word(12.3)).sums() == await writer.latencies()
+
+
+async def test_values_that_cancel_out_leave_no_sum_behind(writer: Writer) -> None:
+    for request_id, value in (("r", 2.5), ("s", -2.5)):
+        await writer.predict(request_id, "a", signals={"margin": value})
+    assert {signal_hash("margin"): totals(2.5, -2.5)} == await writer.signals()
+    assert not any(name.endswith(":s") for name in await writer.sums())
+
+
+async def test_repeated_conflicting_and_late_predictions_labels_and_corrections_add_no_signal(writer: Writer) -> None:
+    await writer.predict("r", "a", signals={"norm": 3.0})
+    await writer.predict("r", "a", signals={"norm": 4.0})
+    await writer.predict("r", "b", signals={"norm": 5.0})
+    await writer.predict("s", "a", arrival_ms=NOON_MS + HOUR_MS + 1, signals={"norm": 6.0})
+    await writer.label("r", "a")
+    await writer.label("r", "b", at_ms=NOON_MS + 1)
+    assert {signal_hash("norm"): totals(3.0)} == await writer.signals()
 
 
 BINARY = dataclasses.replace(MODEL, task=Task.BINARY, positive_class="a")

@@ -13,8 +13,11 @@ from agents import latency_log as latency_log_module
 from agents import redis_ledger as redis_ledger_module
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
+from streams.identity import signal_hash
+from streams.ledger.join import MAX_LABELS
 from streams.ledger.reference import ReferenceLedger
 from streams.monitored_model import MonitoredModel
+from streams.stability.latency_words import NOTHING
 from tests.support.histories import (
     LABEL_HOLD_MS,
     UNIT_MS,
@@ -24,10 +27,12 @@ from tests.support.histories import (
     draw_models,
     kept_labels,
 )
+from tests.support.ledger_writer import Writer
 from tests.support.redis_shards import RestorableRedis
 from tests.support.world import EVERY_TROUBLE, FOREVER_MS, Restorable, RestorableReference, World
 
 SHARDS = 2
+ANY_LATENCY = bytes.fromhex("000000bbaee0")
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
     log_bytes: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether logged pairs and latencies are put into the sums never, at times or whenever they are read."""
+    """Whether logged pairs, latencies and signals are put into the sums never, at times or whenever they are read."""
     for seed in range(4):
         monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", log_bytes)
         monkeypatch.setattr(latency_log_module, "LONG_BYTES", log_bytes)
@@ -84,3 +89,21 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
             read = await asyncio.gather(*(ledger.cells(shard, windows) for _ in range(4)))
             read.append(await ledger.cells(shard, windows))
             assert [await reference.cells(shard, windows)] * 5 == read
+
+
+async def test_signals_need_no_command_beyond_those_of_latencies(client: Redis) -> None:
+    calls = []
+    for prefix, signals in (("without", None), ("with", {"margin": 0.5, "norm": -3.0})):
+        ledger = redis_ledger(client, prefix=prefix, max_labels=MAX_LABELS)
+        writer = Writer(ledger)
+        await writer.start()
+        await writer.predict("first", "a", latency=NOTHING)
+        await client.config_resetstat()
+        for number in range(5):
+            await writer.predict(f"r{number}", "a", latency=ANY_LATENCY, signals=signals)
+            await writer.label(f"r{number}", "b")
+        stats = await client.info("commandstats")
+        calls.append({name: each["calls"] for name, each in stats.items()})
+        told = await writer.signals()
+        assert {signal_hash(name): 5 for name in signals or {}} == {name: each.n for name, each in told.items()}
+    assert calls[0] == calls[1]

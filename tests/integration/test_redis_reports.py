@@ -245,3 +245,12 @@ async def test_reports_that_are_about_no_model_are_found_but_neither_listed_nor_
     query = WindowQuery(model_version=bytes(8), shape=Shape("system", 300), most=9, of_segments=True)
     assert [[of_worker]] == await store.find([query])
     assert ({}, before) == (await store.model_versions(), await store.changes())
+
+
+async def test_reference_that_was_kept_first_stands_for_good(store: ReportStore) -> None:
+    assert await store.reference(FRAUD, "signals 1 2") is None
+    assert b"first" == await store.keep_reference(FRAUD, "signals 1 2", b"first")
+    assert b"first" == await store.keep_reference(FRAUD, "signals 1 2", b"second")
+    assert b"first" == await store.reference(FRAUD, "signals 1 2")
+    assert b"other" == await store.keep_reference(FRAUD, "signals 1 3", b"other")
+    assert await store.reference(CHURN, "signals 1 2") is None

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.latency_log import logged_latencies, packed_latencies
+from agents.latency_log import packed_sums, told_sums
 from streams.identity import EVERYTHING
 from streams.stability.definitions import QUANTILES
 from streams.stability.latency_buckets import FIRSTS_MS, LARGEST_NS, LASTS_MS, MIDDLES_MS, NS_PER_MS, buckets_of
@@ -77,9 +77,9 @@ def test_a_log_says_the_same_however_often_its_beginning_was_summed_up(
         each = b"".join(
             words[place : place + WORD_BYTES] for place in range(at * WORD_BYTES, len(words), (parts + 1) * WORD_BYTES)
         )
-        log = packed_latencies(logged_latencies(log)) + logged(each, names)
+        log = packed_sums(told_sums(log)) + logged(each, names)
     expected_of = dict.fromkeys((EVERYTHING, *(bytes([1 + at]) * 8 for at in range(slices))), expected)
-    assert expected_of == logged_latencies(log)
+    assert expected_of == told_sums(log)
 
 
 @given(st.integers(0, LARGEST_NS))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.evaluator import Evaluator
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.identity import (
@@ -21,6 +22,7 @@ from streams.identity import (
     segment_hash,
     segment_name,
     shard_of,
+    signal_hash,
 )
 from streams.ledger.parts import (
     Definitions,
@@ -38,6 +40,7 @@ from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 from streams.ports import Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings
+from tests.support.ledger_writer import packed_signals
 from tests.support.publishing import FakeClock, FakePublisher, FakeReports
 
 __all__ = ["CLASSES", "FRAUD", "NOON_MS", "EvaluatedWorld", "quality_reports"]
@@ -92,6 +95,7 @@ class EvaluatedWorld:
         self._port: Ledger = self.other or self.ledger
         self._offsets = {(shard, source): 0 for shard in range(self.shards) for source in _SOURCES}
         self._ids = map(str, itertools.count())
+        self._signal_names: set[str] = set()
 
     async def start(self) -> EvaluatedWorld:
         """Create the ledger."""
@@ -140,6 +144,7 @@ class EvaluatedWorld:
         failed: bool = False,
         request_id: str | None = None,
         latency: bytes = b"",
+        signals: Mapping[str, float] | None = None,
     ) -> str:
         """One prediction, with a word of `streams.stability.latency_words`; returns its request id."""
         request_id = request_id or next(self._ids)
@@ -147,13 +152,16 @@ class EvaluatedWorld:
         terms = Terms.of(model, "3").hash
         row = PredictionRow(request_key(request_id), terms, at_ms, at_ms, class_hash(predicted), failed, slices)
         rows = pack_predictions([row], words=1)
-        await self._commit(request_id, _SOURCES[0], rows=rows, words=1, latencies=latency, country=country)
+        told = packed_signals(signals or {})
+        self._signal_names.update(signals or {})
+        part = Part(source=_SOURCES[0], expected=0, next=1, words=1, rows=rows, latencies=latency, signals=told)
+        await self._commit(request_id, part, country=country)
         return request_id
 
     async def label(self, request_id: str, label: str, *, at_ms: int) -> None:
         """One label for every model."""
         row = LabelRow(request_key(request_id), at_ms, at_ms, class_hash(label))
-        await self._commit(request_id, _SOURCES[1], rows=pack_labels([row]), words=0)
+        await self._commit(request_id, Part(source=_SOURCES[1], expected=0, next=1, rows=pack_labels([row])))
 
     async def advance(self, watermark_ms: int) -> None:
         """Raise the watermark of every source in every shard."""
@@ -178,6 +186,10 @@ class EvaluatedWorld:
         """All that was published about stability, in order."""
         return _reports(self.publisher.sent, "stability", StabilityReport)
 
+    def signals_reports(self) -> list[SignalsReport]:
+        """All that was published about signals, in order."""
+        return _reports(self.publisher.sent, "signals", SignalsReport)
+
     def newest(self, *, size_ms: int = 5 * MINUTE_MS, segment: Mapping[str, str] | None = None) -> WindowReport:
         """What a reader of the topic ends at, who keeps the highest revision: of the first window of a size."""
         found = [
@@ -189,33 +201,20 @@ class EvaluatedWorld:
         # Of equal revisions the later one counts, as on the topic.
         return max((each for each in reversed(found) if each.window.start == first), key=lambda each: each.revision)
 
-    async def _commit(
-        self,
-        request_id: str,
-        source: Source,
-        *,
-        rows: bytes,
-        words: int,
-        latencies: bytes = b"",
-        country: str | None = None,
-    ) -> None:
+    async def _commit(self, request_id: str, record: Part, *, country: str | None = None) -> None:
+        """One record of a source, wherever that stands."""
         home = shard_of(request_key(request_id), shards=self.shards)
         for shard in range(self.shards):
-            expected = self._offsets[shard, source]
-            part = Part(
-                source=source,
-                expected=expected,
-                next=expected + 1,
-                words=words,
-                rows=rows if shard == home else b"",
-                latencies=latencies if shard == home else b"",
-            )
+            expected = self._offsets[shard, record.source]
+            content = record if shard == home else Part(source=record.source, expected=0, next=0)
+            part = dataclasses.replace(content, expected=expected, next=expected + 1)
             reply = await self._port.commit(shard, [part], self._definitions(country), forget_limit=1000)
             assert reply.parts[0].stored == expected + 1
-            self._offsets[shard, source] = expected + 1
+            self._offsets[shard, record.source] = expected + 1
 
     def _definitions(self, country: str | None) -> Definitions:
         names = {class_hash(name): name for name in CLASSES}
+        names |= {signal_hash(name): name for name in self._signal_names}
         if country is not None:
             names[segment_hash({"country": country})] = segment_name({"country": country})
         names |= {model_version_hash(m.name, "3"): model_version_name(m.name, "3") for m in self.models}

@@ -8,17 +8,22 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import numpy as np
 
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.times import format_time
 from schemas.window_report import WindowReport
 from streams.monitored_model import HOUR_MS, MonitoredModel
 from streams.quality.confusion import Cell
 from streams.reports import ReportKey, SliceCounts, window_report
+from streams.signals.buckets import kept_values
+from streams.signals.reference import SignalTerms
+from streams.signals.report import signals_report
+from streams.signals.sums import SignalTotals
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import latency_words
 from streams.stability.service_report import stability_report
 
-__all__ = ["NOON_MS", "NOW_MS", "binary_cells", "report_on", "stability_on"]
+__all__ = ["NOON_MS", "NOW_MS", "binary_cells", "report_on", "signals_on", "stability_on"]
 
 NOON_MS = 1_795_435_200_000
 """2026-11-23T12:00:00Z"""
@@ -93,6 +98,28 @@ def stability_on(
         ),
         SliceCounts({(None, "ok"): answered}, failed, latencies=LatencyTotals.of_words(words).sums()),
         MonitoredModel(name="fraud"),
+        watermark_ms=NOW_MS,
+        confidence_level=0.95,
+        config_hash="",
+    )
+
+
+def signals_on(told: Mapping[str, Sequence[float]], *, answered: int, start_ms: int = NOON_MS) -> SignalsReport:
+    """The report on the signals of one hour of `fraud`, which is expected to tell its `entropy`."""
+    return signals_report(
+        ReportKey(
+            kind="signals",
+            model="fraud",
+            model_version="3",
+            segment={},
+            window_start_ms=start_ms,
+            window_size_ms=HOUR_MS,
+        ),
+        SliceCounts(
+            {(None, "ok"): answered},
+            signals={name: SignalTotals.of_values(kept_values(np.array(values))) for name, values in told.items()},
+        ),
+        MonitoredModel(name="fraud", signals=SignalTerms(("entropy",))),
         watermark_ms=NOW_MS,
         confidence_level=0.95,
         config_hash="",

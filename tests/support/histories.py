@@ -19,7 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from streams.identity import ABSENT, OTHER, class_hash, items_hash, model_hash, request_key, segment_hash, shard_of
+from streams.identity import (
+    ABSENT,
+    OTHER,
+    class_hash,
+    items_hash,
+    model_hash,
+    request_key,
+    segment_hash,
+    shard_of,
+    signal_hash,
+)
 from streams.ledger.item_lists import compared_sets, ranks_of, set_of
 from streams.ledger.join import MAX_LABELS, MAX_LABELS_OF_RANKINGS
 from streams.ledger.parts import (
@@ -37,6 +47,9 @@ from streams.ledger.terms import Terms
 from streams.monitored_model import LabelPolicy, MonitoredModel, Task
 from streams.pair_sums.delay import delay_name
 from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
+from streams.signals.buckets import kept_values
+from streams.signals.sums import SignalTotals
+from streams.signals.words import pack_signals, word_type
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.latency_words import NOTHING, latency_words
 
@@ -73,6 +86,8 @@ LATENESS_MS = 5 * UNIT_MS
 LABEL_HOLD_MS = 6 * UNIT_MS
 WINDOW_MS = 9 * UNIT_MS
 CLASSES = ("x", "y", "z")
+SIGNALS = {"A": ("norm", "margin"), "B": ("margin",)}
+"""What predictions of each model report of their state."""
 ALIAS = "why"
 """What some models call `y`."""
 SLICES = 2
@@ -116,7 +131,7 @@ Delays = collections.Counter[tuple[str, str, str]]
 """Model, window start, name of the bucket -> labels."""
 
 Latencies = collections.Counter[tuple[str, str, str]]
-"""Model, window start, name of the sum -> sum."""
+"""Model, window start, name of the sum -> sum; of signals likewise."""
 
 
 def draw_models(rng: random.Random) -> dict[str, MonitoredModel]:
@@ -285,12 +300,15 @@ class LabelledList:
 
 @dataclasses.dataclass(slots=True)
 class Expected:
-    """What must become of a log: cells, delays, latencies and labelled lists of each request id, and the fates of all
-    predictions."""
+    """What must become of a log: cells, delays, latencies, signals and labelled lists of each request id, and the fates
+    of all predictions."""
 
     cells: dict[str, Cells] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     delays: dict[str, Delays] = dataclasses.field(default_factory=lambda: collections.defaultdict(collections.Counter))
     latencies: dict[str, Latencies] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(collections.Counter)
+    )
+    signals: dict[str, Latencies] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(collections.Counter)
     )
     lists: dict[str, list[LabelledList]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
@@ -323,10 +341,7 @@ def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected
         model, (time_ms, predicted, _) = models[name], copies[0]
         expected.fates["duplicate_prediction"] += len(copies) - 1
         window = str(time_ms // model.base_window_ms * model.base_window_ms)
-        word = drawn_latency(request_id, failed=failed)
-        if word != NOTHING:
-            for sum_name, total in LatencyTotals.of_words(word).sums().items():
-                expected.latencies[request_id][name, window, sum_name] += total
+        _expect_what_is_told(expected, request_id, name, window, failed=failed)
         if failed:
             expected.fates["failed"] += 1
             expected.cells[request_id][name, window, "failed", ""] += 1
@@ -343,6 +358,17 @@ def expected_outcome(models: Mapping[str, MonitoredModel], log: Log) -> Expected
             named = tuple(model.class_aliases.get(each, each) for each in predicted)
             expected.lists[request_id].append(LabelledList(model, window, named, label))
     return expected
+
+
+def _expect_what_is_told(expected: Expected, request_id: str, model: str, window: str, *, failed: bool) -> None:
+    """What a prediction tells whatever its label is."""
+    word = drawn_latency(request_id, failed=failed)
+    if word != NOTHING:
+        for name, total in LatencyTotals.of_words(word).sums().items():
+            expected.latencies[request_id][model, window, name] += total
+    for signal, value in drawn_signals(request_id, model, failed=failed).items():
+        for name, total in SignalTotals.of_values(kept_values(np.array([value]))).sums(signal).items():
+            expected.signals[request_id][model, window, name] += total
 
 
 def _matching(
@@ -430,6 +456,16 @@ def drawn_latency(request_id: str, *, failed: bool) -> bytes:
     return latency_words(latencies_ms, np.array([failed])).tobytes()
 
 
+def drawn_signals(request_id: str, model: str, *, failed: bool) -> Mapping[bytes, float]:
+    """What predictions tell of their signals, most of them some, some of them nothing; repeats agree."""
+    digest = hashlib.blake2b(f"{request_id} {model}".encode(), digest_size=8).digest()
+    if failed or digest[0] % 3 == 0:
+        return {}
+    values = [0.0 if byte < 8 else (byte - 100) / 7 for byte in digest[1:]]
+    named = zip(SIGNALS[model], values, digest[4:], strict=False)
+    return {signal_hash(name): value for name, value, chance in named if chance % 4}
+
+
 class Packer:
     """Turns runs of a log into parts and the definitions that go with them."""
 
@@ -452,6 +488,7 @@ class Packer:
         """The rows of one shard in `[expected, next_offset)`."""
         records, running = self.log[source], self._highs[source]
         predictions, latencies, labels, rejected = [], b"", [], 0
+        signals: list[tuple[str, Mapping[bytes, float]]] = []
         for offset in range(expected, next_offset):
             record = records[offset]
             if record is None:
@@ -471,6 +508,8 @@ class Packer:
             else:
                 predictions.append(self._prediction(key, record, arrival_ms))
                 latencies += drawn_latency(record.request_id, failed=record.failed)
+                told = drawn_signals(record.request_id, record.model, failed=record.failed)
+                signals.append((record.model, told))
         is_labels = source.role is Role.LABELS
         words = self._list_words + (self._list_words > 0 if is_labels else SLICES + 1)
         return Part(
@@ -483,6 +522,7 @@ class Packer:
             words=words,
             rows=pack_labels(labels, words=words) if is_labels else pack_predictions(predictions, words=words),
             latencies=b"" if set(latencies) <= set(NOTHING) else latencies,
+            signals=_packed_signals(signals),
             register=register,
         )
 
@@ -509,3 +549,14 @@ class Packer:
             score,
             items if is_list else None,
         )
+
+
+def _packed_signals(told: list[tuple[str, Mapping[bytes, float]]]) -> bytes:
+    """Of each prediction its model and what it tells."""
+    shapes = {model: tuple(map(signal_hash, names)) for model, names in SIGNALS.items()}
+    words = np.zeros(len(told), dtype=word_type(max(map(len, shapes.values()))))
+    for word, (model, values) in zip(words, told, strict=True):
+        if values:
+            word["shape"] = 1 + list(shapes).index(model)
+            word["values"][: len(shapes[model])] = [values.get(name, math.nan) for name in shapes[model]]
+    return pack_signals(list(shapes.values()), words)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from streams.identity import (
     ABSENT,
@@ -15,6 +17,7 @@ from streams.identity import (
     model_version_hash,
     registry_group,
     request_key,
+    signal_hash,
 )
 from streams.ledger.item_lists import set_of
 from streams.ledger.parts import (
@@ -34,6 +37,9 @@ from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
 from streams.pair_sums.delay import DELAY_PREFIX
 from streams.ports import Ledger
+from streams.signals.buckets import kept_values
+from streams.signals.sums import SignalTotals, totals_by_signal
+from streams.signals.words import pack_signals, word_type
 from streams.stability.latency_sums import LATENCY_PREFIX
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "PREDICTIONS",
     "SECOND_MS",
     "Writer",
+    "packed_signals",
     "pair",
 ]
 
@@ -99,6 +106,7 @@ class Writer:
         slices: Sequence[bytes] = (),
         value: float | None = None,
         latency: bytes = b"",
+        signals: Mapping[str, float] | None = None,
         items: Sequence[str] | None = None,
     ) -> None:
         """One prediction; with `items`, a list."""
@@ -119,7 +127,15 @@ class Writer:
         expected = self.offsets[PREDICTIONS]
         words = 3 + (0 if hashes is None else 1 + len(hashes))
         rows = pack_predictions([row], words=words)
-        part = Part(source=PREDICTIONS, expected=expected, next=expected + 1, words=words, rows=rows, latencies=latency)
+        part = Part(
+            source=PREDICTIONS,
+            expected=expected,
+            next=expected + 1,
+            words=words,
+            rows=rows,
+            latencies=latency,
+            signals=packed_signals(signals or {}),
+        )
         reply = await self.send(part)
         assert reply.parts[0].outcome is Outcome.APPLIED
 
@@ -172,6 +188,10 @@ class Writer:
         sums = await self._sums(model, piece)
         return {name: total for name, total in sums.items() if name.startswith(LATENCY_PREFIX)}
 
+    async def signals(self, model: MonitoredModel = MODEL, *, piece: bytes = EVERYTHING) -> dict[bytes, SignalTotals]:
+        """What predictions told of the model's state, by hash of the signal."""
+        return totals_by_signal(await self._sums(model, piece))
+
     async def _sums(self, model: MonitoredModel, piece: bytes) -> dict[str, int]:
         start_ms = NOON_MS // model.base_window_ms * model.base_window_ms
         (counts,) = await self.ledger.cells(0, [(model_version_hash(model.name, "1"), start_ms)])
@@ -181,6 +201,14 @@ class Writer:
         """Those that are not zero."""
         fates = await self.ledger.fates(0)
         return {name: count for name, count in fates.items() if count and not name.endswith(":read")}
+
+
+def packed_signals(signals: Mapping[str, float]) -> bytes:
+    """What one prediction tells."""
+    word = np.zeros(1, dtype=word_type(len(signals)))
+    word["shape"] = 1 if signals else 0
+    word["values"] = kept_values(np.array([*signals.values()], dtype=np.float64))
+    return pack_signals([tuple(map(signal_hash, signals))], word)
 
 
 def pair(label: str, predicted: str) -> tuple[bytes, bytes]:

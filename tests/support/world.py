@@ -36,6 +36,7 @@ from streams.ledger.parts import CommitReply, Definitions, NameList, Outcome, Pa
 from streams.ledger.reference import ReferenceLedger
 from streams.pair_sums.delay import DELAY_PREFIX
 from streams.ports import Ledger
+from streams.signals.sums import SIGNAL_PREFIX
 from streams.stability.latency_sums import LATENCY_PREFIX
 from tests.support.histories import (
     ALIAS,
@@ -68,6 +69,8 @@ EVERY_FAULT = frozenset({"crash", "zombie", "lost reply", "rollback"})
 EVERY_TROUBLE = EVERY_FAULT | {"idle", "added", "together", "forget"}
 """Faults, and what is no fault but comes at awkward moments."""
 FAR_FUTURE_MS = 4_000_000_000_000
+_OF_PREDICTIONS = (DELAY_PREFIX, LATENCY_PREFIX, SIGNAL_PREFIX)
+"""How the names of sums begin that need no lists."""
 FOREVER_MS = 10**13
 """Windows kept for so long are never dropped."""
 
@@ -389,13 +392,15 @@ class SideBySide:
             cells = await _cells_by_slice(each.ledger, models)
             delays = await _sums_by_slice(each.ledger, models, lambda name: name.startswith(DELAY_PREFIX))
             latencies = await _sums_by_slice(each.ledger, models, lambda name: name.startswith(LATENCY_PREFIX))
-            sums = await _sums_by_slice(each.ledger, lists, lambda name: name[0] not in (DELAY_PREFIX, LATENCY_PREFIX))
+            signals = await _sums_by_slice(each.ledger, models, lambda name: name.startswith(SIGNAL_PREFIX))
+            sums = await _sums_by_slice(each.ledger, lists, lambda name: name[0] not in _OF_PREDICTIONS)
             for request_id in ids - exempt:
                 admitted = self._admitted(shard_of(request_key(request_id), shards=self.shards))
                 wanted = beyond_limits(expected.cells[request_id], admitted)
                 assert wanted == cells.get(request_slice(request_id), {}), request_id
                 assert expected.delays[request_id] == delays.get(request_slice(request_id), {}), request_id
                 assert expected.latencies[request_id] == latencies.get(request_slice(request_id), {}), request_id
+                assert expected.signals[request_id] == signals.get(request_slice(request_id), {}), request_id
                 of_lists = expected_sums(expected.lists[request_id], admitted)
                 assert of_lists == sums.get(request_slice(request_id), {}), request_id
             for request_id in self._exempt - free:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agents.name_registry import NameLimits, NameRegistry
+from agents.name_registry import NameLimits, NameRegistry, signals_group
 from agents.outages import Outages
 from agents.packing import PackedRun, Packer, PackingSettings
 from agents.record_batch import Envelope, RecordBatch
 from schemas.codec import class_name, class_names, read_label, read_prediction, regression_value
 from schemas.errors import Reason, Rejected
-from streams.identity import ABSENT, class_hash, items_hash, model_hash, request_key, segment_hash, shard_of
-from streams.ledger.parts import LabelRow, PredictionRow, Role, Source, pack_labels, pack_predictions
+from streams.identity import (
+    ABSENT,
+    OTHER,
+    class_hash,
+    items_hash,
+    model_hash,
+    request_key,
+    segment_hash,
+    shard_of,
+    signal_hash,
+)
+from streams.ledger.parts import LabelRow, NameList, PredictionRow, Role, Source, pack_labels, pack_predictions
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
+from streams.signals.reference import SignalTerms
+from streams.signals.words import signals_of
 from streams.stability.latency_words import latency_words
 from tests.support.publishing import FakeClock
 
@@ -194,9 +208,18 @@ def label_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple
     return row, label.event_time_ms
 
 
-async def packed(values: list[bytes | None], timestamps_ms: list[int], role: Role, *, start: int = BASE) -> PackedRun:
+async def packed(
+    values: Sequence[bytes | None],
+    timestamps_ms: list[int],
+    role: Role,
+    *,
+    start: int = BASE,
+    settings: PackingSettings | None = None,
+    limits: NameLimits | None = None,
+) -> PackedRun:
     ledger = ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
-    packer = Packer(NameRegistry(ledger, Outages(FakeClock(NOW_MS)), limits=NameLimits()), SETTINGS)
+    registry = NameRegistry(ledger, Outages(FakeClock(NOW_MS)), limits=limits or NameLimits())
+    packer = Packer(registry, settings or SETTINGS)
     batch = RecordBatch(
         topic="t",
         partition=0,
@@ -263,3 +286,78 @@ async def test_what_stands_before_the_wanted_offset_is_left_out() -> None:
     assert [BASE + 3] == [offset for offset, _ in run.dead_letters]
     [(_, letter)] = run.dead_letters
     assert (b"nonsense", Reason.MALFORMED_JSON.encode()) == (letter.value, dict(letter.headers)["latelabel-reason"])
+
+
+def signals_told(value: bytes | None, times: dict[str, int]) -> dict[bytes, float]:
+    prediction = read_prediction(value, **times)
+    if prediction.status != "ok":
+        return {}
+    told = {name: float(np.float32(each)) for name, each in prediction.signals.items() if abs(each) < 3.5e38}
+    return {signal_hash(name): each for name, each in told.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_signals_stand_beside_the_rows_of_each_shard(seed: int) -> None:
+    rng = random.Random(seed)
+    values = [with_signals(drawn(rng, Role.PREDICTIONS), rng) for _ in range(200)]
+    run = await packed(values, [NOW_MS] * len(values), Role.PREDICTIONS)
+    times = {"timestamp_ms": NOW_MS, "now_ms": NOW_MS, "max_future_skew_ms": SKEW_MS}
+    told = [signals_told(values[offset - BASE], times) for offset in run.run.offsets.tolist()]
+    assert any(told)
+    assert {signal_hash("norm"): "norm", signal_hash("é"): "é"}.items() <= run.definitions.names.items()
+    for until in (BASE + len(values), BASE + 100):
+        shortened = run.until(until)
+        for shard in range(SHARDS):
+            places = np.flatnonzero(shortened.run.shards == shard).tolist()
+            found = [
+                dict(signals_of(part.signals, row))
+                for part in shortened.parts(shard, start=BASE, max_rows=7)
+                for row in range(len(part.rows) // part.row_bytes)
+            ]
+            assert [told[at] for at in places] == found
+
+
+def with_signals(value: bytes | None, rng: random.Random) -> bytes | None:
+    """A record with signals of one, two or no name, if it is one."""
+    if value is None or not value.startswith(b"{") or value == b"{":
+        return value
+    signals = {name: rng.choice([None, 0, -1.5, 0.1, 1e300]) for name in rng.sample(["norm", "margin", "é"], 2)}
+    return json.dumps(json.loads(value) | {"signals": rng.choice([signals, signals, {}, None])}).encode()
+
+
+async def test_names_of_signals_beyond_the_limit_are_counted_and_declared_ones_come_first() -> None:
+    models = {"m": MonitoredModel(name="m", signals=SignalTerms(("late",)))}
+    settings = dataclasses.replace(SETTINGS, model=models.__getitem__)
+    told = [
+        {"early": 1.0, "second": 2.0, "__own__": 3.0, "": 4.0, "x" * 129: 5.0, "n": None},
+        {"late": 6.0},
+        {"second": 7.0},
+        None,
+    ]
+    values = [
+        json.dumps({"request_id": f"r{number}", "model": "m", "prediction": "ok", "signals": signals}).encode()
+        for number, signals in enumerate(told)
+    ]
+    limits = NameLimits(signals=2)
+    run = await packed(values, [NOW_MS] * 4, Role.PREDICTIONS, settings=settings, limits=limits)
+    late, early = signal_hash("late"), signal_hash("early")
+    assert {late: "late", early: "early"}.items() <= run.definitions.names.items()
+    assert NameList((late, early), full=True) == run.definitions.name_lists[signals_group("m")]
+    found = {
+        offset - BASE: dict(signals_of(part.signals, row))
+        for shard in range(SHARDS)
+        for part in run.parts(shard, start=BASE, max_rows=10)
+        for row, offset in enumerate(run.run.offsets[run.run.shards == shard].tolist())
+    }
+    assert {0: {early: 1.0, OTHER: 4.0}, 1: {late: 6.0}, 2: {OTHER: 1.0}, 3: {}} == found
+
+
+async def test_batch_of_which_nothing_tells_a_signal_has_no_words_and_asks_nothing() -> None:
+    values = [
+        json.dumps({"request_id": "r", "model": "plain", "prediction": "ok", "status": status, "signals": signals})
+        for status, signals in (("ok", None), (None, {}), ("error", {"margin": 0.5}))
+    ]
+    run = await packed([value.encode() for value in values], [NOW_MS] * 3, Role.PREDICTIONS)
+    assert run.signals is None
+    assert signals_group("plain") not in run.definitions.name_lists
+    assert {b""} == {part.signals for shard in range(SHARDS) for part in run.parts(shard, start=BASE, max_rows=2)}

@@ -7,6 +7,7 @@ import io
 import itertools
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from agents.show.reading import model_versions, newest_reports
 from agents.show.stability import NOT_KNOWN, Stability
 from agents.terminal_text import cell_len
 from schemas.codec import encode
+from schemas.signals_report import SignalsReport
 from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metric, WindowReport, report_key
 from streams.errors import PermanentFailure
 from streams.identity import model_version_hash, model_version_name
@@ -28,7 +30,7 @@ from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel, Task
 from streams.pair_sums.lists import ranking_contribution
 from streams.ports import LastReport
 from streams.standing import standing_of, worst_first
-from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on, stability_on
+from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on, signals_on, stability_on
 from tests.support.pair_sums import sums_of_numbers, sums_of_sets
 from tests.support.publishing import FakeReports
 
@@ -68,11 +70,13 @@ def screen(
     metric: str | None = None,
     others: tuple[str, ...] = (),
     stability: Stability = NOT_KNOWN,
+    signals: Sequence[SignalsReport] = (),
 ) -> list[Text]:
     view = ModelView(
         reports=reports,
         standing=standing_of(reports),
         stability=stability,
+        signals=signals,
         metric=metric,
         others=others,
         confidence_level=0.95,
@@ -499,3 +503,28 @@ def _last(report: WindowReport) -> LastReport:
         window_seconds=report.window.size_seconds, window_start_ms=_start(report),
     )  # fmt: skip
     return LastReport(key=key, value=encode(report), revision=1, published_ms=0, watermark_ms=0, due_ms=0)
+
+
+SIGNALS_PART = """ of the 1h from 11-23 13:00
+Signal    n  Undefined     p05  Median    p95   Mean    Std  PSI
+entropy   0       100%       -       -      -      -      -    -
+margin   96       4.0%  -0.879  -0.020  0.879  0.000  0.566    -
+7 values of signals beyond limits.signals are left out"""
+
+
+def test_signals_of_the_newest_window_stand_beside_quality() -> None:
+    told = [index / 50 - 0.96 for index in range(97)]
+    told.remove(0.0)
+    newest = signals_on({"margin": told, "__other__": [3.0, 4.0]}, answered=100, start_ms=NOON_MS + HOUR_MS)
+    lines = plain(screen(*fraud_reports(), signals=[newest, signals_on({"old": [1.0]}, answered=1)]))
+    assert SIGNALS_PART == lines.partition("\n\nsignals")[2].partition("\n\n")[0]
+
+
+def test_model_that_tells_no_signal_has_none_to_show() -> None:
+    assert "signals of" not in plain(screen(*fraud_reports(), signals=[]))
+
+
+def test_long_names_of_signals_are_cut_to_the_width() -> None:
+    report = signals_on({"attention_entropy_" * 7: [0.5]}, answered=1, start_ms=NOON_MS + HOUR_MS)
+    lines = plain(screen(*fraud_reports(), signals=[report])).splitlines()
+    assert max(map(cell_len, lines)) <= 80

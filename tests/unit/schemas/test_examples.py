@@ -12,6 +12,7 @@ from schemas.alert import read_alert
 from schemas.codec import decode_resource_samples, encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
 from schemas.resource_report import ResourceReport
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
@@ -31,7 +32,12 @@ def read_resource_sample(value: bytes | None, *, timestamp_ms: int, now_ms: int,
 
 READERS = {"predictions": read_prediction, "labels": read_label, "resource-samples": read_resource_sample}
 RECORDS = ("predictions", "labels")
-REPORTS = {"quality": WindowReport, "stability": StabilityReport, "resources": ResourceReport}
+REPORTS = {
+    "quality": WindowReport,
+    "stability": StabilityReport,
+    "signals": SignalsReport,
+    "resources": ResourceReport,
+}
 
 
 def examples(topic: str, kind: str) -> list[Path]:

@@ -1,0 +1,1 @@
+"""What models report of their internal state: counted, summed up, compared."""

@@ -1,0 +1,85 @@
+"""What each metric of a report of kind `signals` is, and how it is called: `signal.NAME.p95`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = [
+    "PSI",
+    "QUANTILES",
+    "SIGNAL_DEFINITIONS",
+    "UNDEFINED_SHARE",
+    "SignalDefinition",
+    "figure_of",
+    "metric_of",
+    "range_of_figure",
+]
+
+PREFIX = "signal."
+UNDEFINED_SHARE = "undefined_share"
+PSI = "psi"
+
+QUANTILES: Mapping[str, int] = MappingProxyType({"p01": 10, "p05": 50, "p50": 500, "p95": 950, "p99": 990})
+"""In thousandths, so that ranks are whole numbers."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalDefinition:
+    """One figure of a signal, of a model of any task; `interval` names the method."""
+
+    meaning: str
+    interval: str
+
+
+SIGNAL_DEFINITIONS: Mapping[str, SignalDefinition] = MappingProxyType(
+    {
+        **{
+            name: SignalDefinition(
+                f"Value that {thousandths / 10:g} % of the values did not exceed, within 0.8 %; of predictions with"
+                " status `ok` that tell the signal.",
+                "binomial ranks",
+            )
+            for name, thousandths in QUANTILES.items()
+        },
+        "mean": SignalDefinition("Mean of the same values, exact.", "Student's"),
+        "std": SignalDefinition("Standard deviation of the same values.", "normal, of its logarithm"),
+        UNDEFINED_SHARE: SignalDefinition(
+            "Share of the answered predictions that do not tell the signal: missing, null or not finite.", "Wilson"
+        ),
+        PSI: SignalDefinition(
+            "Population stability index against `signals.reference`, where the model has one: 0 where the values are"
+            " distributed alike, above 0.25 where much has changed.",
+            "noncentral chi-squared, or normal where that is wider",
+        ),
+    }
+)
+"""By what stands behind the name of the signal."""
+
+
+def metric_of(signal: str, figure: str) -> str:
+    """The name of a metric.
+
+    >>> metric_of("margin", "p95")
+    'signal.margin.p95'
+    """
+    return f"{PREFIX}{signal}.{figure}"
+
+
+def figure_of(metric: str) -> str | None:
+    """Which figure of a signal a metric is; None if it is none.
+
+    >>> figure_of("signal.layer.3.norm.p95"), figure_of("signal.margin.p42"), figure_of("accuracy")
+    ('p95', None, None)
+    """
+    head, _, figure = metric.rpartition(".")
+    return figure if head.startswith(PREFIX) and head != PREFIX and figure in SIGNAL_DEFINITIONS else None
+
+
+def range_of_figure(figure: str) -> tuple[float, float]:
+    """The smallest and largest value that a figure can have."""
+    if figure == UNDEFINED_SHARE:
+        return 0.0, 1.0
+    return (0.0 if figure in ("std", PSI) else -math.inf), math.inf
