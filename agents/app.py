@@ -18,6 +18,7 @@ from agents.alert_rule_files import load_rules
 from agents.app_explaining import build_asking, build_sampler
 from agents.app_metrics import all_metrics
 from agents.app_resources import build_resource_watch
+from agents.app_system import build_system_watch
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
@@ -48,6 +49,7 @@ from agents.redis_ledger import RedisLedger
 from agents.redis_reports import RedisReports
 from agents.redis_resources import RedisResources
 from agents.redis_stops import RedisStops
+from agents.redis_workers import RedisWorkers
 from agents.reloading import Reloading
 from agents.resource_watch import ResourceWatch
 from agents.settings import Settings, config_hash
@@ -114,7 +116,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             server = _web_server(
                 reloading, clock, ledger, reports, alerts, worker=lambda: worker, watch=watch, asking=asking
             )
-            await stack.enter_async_context(server)
+            port = await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)
@@ -138,6 +140,9 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
         if until_caught_up:
             ends = {source: bounds.end for source, bounds in (await log.all_bounds()).items()}
         else:
+            numbers = RedisWorkers(redis, **place, clock=clock)
+            system = build_system_watch(settings, clock, publisher, numbers, reports, worker, port=port)
+            await stack.enter_async_context(system.running())
             await stack.enter_async_context(watch.running())
             await stack.enter_async_context(asking.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)

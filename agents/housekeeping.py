@@ -46,6 +46,10 @@ class Seen:
     states: Sequence[ShardState]
     ends: Mapping[Source, int]
 
+    def lag(self, source: Source) -> int:
+        """Offsets from what every shard has counted of a partition to its end."""
+        return max(self.ends.get(source, 0) - applied_to(source, self.states), 0)
+
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Housekeeping:

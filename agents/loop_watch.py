@@ -1,7 +1,8 @@
 """Ends a process that is stuck: at once, because what is stuck may never stop, and without harm, because whoever
 continues does so from what is stored.
 
-`LoopWatch` notices what nothing in the event loop could notice: that the loop does not turn any more.
+`LoopWatch` notices what nothing in the event loop could notice: that the loop does not turn any more. `LoopLag` tells
+of one that turns late.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import contextlib
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import NoReturn
 
-__all__ = ["LoopWatch", "end_process"]
+__all__ = ["LAG_KEPT_SECONDS", "LoopLag", "LoopWatch", "end_process"]
 
 _log = logging.getLogger(__name__)
 
+LAG_KEPT_SECONDS = 60.0
 TICK_SECONDS = 1.0
 EXIT_CODE = 1
 
@@ -25,6 +28,30 @@ def end_process(reason: str) -> NoReturn:
     """Say why, and exit; to be started again by whoever supervises the worker."""
     _log.critical("Ending, so that the worker is started again: %s", reason)
     os._exit(EXIT_CODE)
+
+
+class LoopLag:
+    """How late the event loop came to what was due, over the last minute.
+
+    >>> lag = LoopLag()
+    >>> for now_seconds, late_seconds in ((1.0, 0.25), (2.0, 0.5), (62.5, 0.125)):
+    ...     lag.note(late_seconds, now_seconds=now_seconds)
+    >>> lag.longest(since_seconds=0.0), lag.longest(since_seconds=100.0)
+    (0.125, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self._noted: deque[tuple[float, float]] = deque()
+
+    def note(self, late_seconds: float, *, now_seconds: float) -> None:
+        """Something was due so many seconds ago; time is monotonic."""
+        self._noted.append((now_seconds, late_seconds))
+        while self._noted[0][0] < now_seconds - LAG_KEPT_SECONDS:
+            self._noted.popleft()
+
+    def longest(self, *, since_seconds: float) -> float:
+        """The longest delay noted since then; 0 without any."""
+        return max((late for at, late in self._noted if at >= since_seconds), default=0.0)
 
 
 class LoopWatch:

@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
 from agents.housekeeping import Housekeeping, Seen, close_ledger, is_caught_up
 from agents.intake import Intake
-from agents.loop_watch import LoopWatch, end_process
+from agents.loop_watch import LoopLag, LoopWatch, end_process
 from agents.outages import LOG_SECONDS, Outages
 from streams.dead_letter_limits import Stop
 from streams.errors import PermanentFailure, TemporaryFailure
@@ -100,6 +100,7 @@ class Worker:
     beyond_ms: int
     watchdog: Watchdog
     loop_watch: LoopWatch
+    loop_lag: LoopLag = dataclasses.field(default_factory=LoopLag)
     _evaluating: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     _alerting: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     _reported: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
@@ -169,13 +170,16 @@ class Worker:
         looked_at = None
         while True:
             self.loop_watch.beat()
+            due_seconds = self.clock.monotonic_seconds() + WATCH_SECONDS
             await asyncio.sleep(WATCH_SECONDS)
+            now_seconds = self.clock.monotonic_seconds()
+            self.loop_lag.note(max(0.0, now_seconds - due_seconds), now_seconds=now_seconds)
             if self.outages.is_on:
                 self.watchdog.forgive()
             elif self.house.seen is not None and self.house.seen is not looked_at:
                 # A look that has ended says that Redis and the broker answer.
                 looked_at = self.house.seen
-                complaint = self.watchdog.observe(self._signs(looked_at), now_seconds=self.clock.monotonic_seconds())
+                complaint = self.watchdog.observe(self._signs(looked_at), now_seconds=now_seconds)
                 if complaint is not None:
                     end_process(complaint)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agents.exposition import Kind, Metric
-from agents.housekeeping import Housekeeping, Seen
+from agents.housekeeping import Housekeeping
 from agents.intake import Intake
 from agents.outages import Outages
 from agents.reloading import Reloading
-from streams.ledger.idleness import applied_to
+from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.parts import Role, Source
 
 __all__ = ["worker_metrics"]
@@ -94,7 +94,7 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reload
         "latelabel_lag_offsets",
         Kind.GAUGE,
         "From what every shard has counted of an owned partition to its end, as last looked at; 0 until then.",
-        {_labels(source): 0 if seen is None else _lag(source, seen) for source in owned},
+        {_labels(source): 0 if seen is None else seen.lag(source) for source in owned},
     )
     now_seconds = house.clock.monotonic_seconds()
     yield Metric(
@@ -102,6 +102,19 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reload
         Kind.GAUGE,
         "How long the oldest record of an owned partition that some shard has not counted waits, at the least.",
         {_labels(source): house.ages.age_seconds(source, now_seconds=now_seconds) for source in owned},
+    )
+    fates = house.conservation.fates
+    yield Metric(
+        "latelabel_waiting_predictions",
+        Kind.GAUGE,
+        "Predictions of the whole ledger that wait for a label, as last added up; the same at every worker.",
+        fates.get(f"{Role.PREDICTIONS}:{PredictionFate.WAITING}", 0),
+    )
+    yield Metric(
+        "latelabel_held_labels",
+        Kind.GAUGE,
+        "Labels of the whole ledger that no prediction has come for yet; the same at every worker.",
+        fates.get(f"{Role.LABELS}:{LabelFate.HELD}", 0),
     )
     memory = house.memory
     yield Metric(
@@ -116,10 +129,6 @@ def worker_metrics(intake: Intake, house: Housekeeping, outages: Outages, reload
         "Its maxmemory, or the machine's memory where it has none; 0 until known.",
         0 if memory is None else memory.limit_bytes,
     )
-
-
-def _lag(source: Source, seen: Seen) -> int:
-    return max(seen.ends.get(source, 0) - applied_to(source, seen.states), 0)
 
 
 def _labels(source: Source) -> tuple[tuple[str, str], ...]:

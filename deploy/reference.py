@@ -23,6 +23,7 @@ from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.signals.definitions import SIGNAL_DEFINITIONS, metric_of
 from streams.stability.resource_figures import RESOURCE_REASONS
 from streams.stability.resource_series import SAMPLE_FATES
+from streams.stability.system_figures import SYSTEM_REASONS
 
 __all__ = ["EXPORTED", "PAGE", "with_tables"]
 
@@ -87,6 +88,7 @@ def _signals() -> str:
 EXPORTED = {
     "agents/worker_metrics.py": "worker",
     "agents/alert_metrics.py": "worker",
+    "agents/process_metrics.py": "worker",
     "agents/resource_metrics.py": "worker",
     "agents/explain_asking.py": "worker",
     "agents/alert_forwarding.py": "alerts forward",
@@ -124,7 +126,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "metrics": _metrics,
     "signals": _signals,
     "undefined": lambda: _meanings(
-        "`undefined`", {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items())}
+        "`undefined`",
+        {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items(), *SYSTEM_REASONS.items())},
     ),
     "sample-fates": lambda: _meanings("Sample", {str(fate): text for fate, text in SAMPLE_FATES.items()}),
     "explain-failures": lambda: _meanings("`failure`", {str(reason): text for reason, text in FAILURES.items()}),

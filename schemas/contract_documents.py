@@ -27,6 +27,7 @@ from schemas.resource_report import ResourceReport
 from schemas.resource_sample import SentResourceSample
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
+from schemas.system_report import SystemReport
 from schemas.topics import TOPICS, Topic
 from schemas.window_report import WindowReport
 
@@ -43,13 +44,16 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "stability_report": StabilityReport,
     "signals_report": SignalsReport,
     "resource_report": ResourceReport,
+    "system_report": SystemReport,
     "alert": Alert,
     "explain_request": ExplainRequest,
     "explanation": Explanation,
 }
 """By `schemas.topics.Topic.schema`, and by kind where there are several. Values of other topics are described in words
 only."""
-KINDS: Mapping[str, Sequence[str]] = {"report": ("report", "stability_report", "signals_report", "resource_report")}
+KINDS: Mapping[str, Sequence[str]] = {
+    "report": ("report", "stability_report", "signals_report", "resource_report", "system_report")
+}
 """What a topic has beside each other, told apart by `kind`; other topics have one kind of values."""
 SHOWN_EXAMPLES = {
     "prediction": "full.json",
@@ -59,6 +63,7 @@ SHOWN_EXAMPLES = {
     "stability_report": "stability.json",
     "signals_report": "signals.json",
     "resource_report": "resources.json",
+    "system_report": "system.json",
     "alert": "firing.json",
     "explain_request": "full.json",
     "explanation": "tabular.json",

@@ -160,6 +160,24 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "undefined": "Why a metric has no value.",
             **_REPORT_END,
         },
+        "SystemReport": {
+            **_REPORT_HEAD,
+            **_REPORT_IDENTITY,
+            "model": "Empty: the report is about the monitor itself.",
+            "model_version": "Empty.",
+            "segment": "The worker by its number, which whoever replaces it takes over.",
+            "window": "When it looked, by wall time.",
+            "status": "open: it goes on looking. final: the window is over.",
+            "samples": "How often the worker looked at itself in this window.",
+            "address": "Where it answers, host and port.",
+            "program_version": "What runs there.",
+            "fates": "By topic, of the whole ledger: records read, and what became of them, as of the last look.",
+            "violations": "What does not add up, by shard; empty if every record has exactly one fate.",
+            "metrics": "Figures by name, observed, so that low and high are the value itself; an undefined one has null"
+            " as value.",
+            "undefined": "Why a metric has no value.",
+            **_REPORT_END,
+        },
         "Memory": {
             "state": "How it has grown since the process was started.",
             "bytes": "What the limit is held against; null if no sample tells.",
@@ -170,7 +188,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "low": "Lower end of the interval for the sampling of the labelled.",
             "high": "Upper end of it.",
             "n": "Labelled predictions that the figure rests on; of stability and signals, predictions; of resources,"
-            " samples or blocks of time.",
+            " samples or blocks of time; of the monitor itself, looks or records.",
             "possible": "Lowest and highest value that the missing labels can still make of it.",
             "bracket": "Lowest and highest value that scores in bins, or latencies and values in buckets, leave open.",
             "classes_left_out": "Classes for which the average has no term.",

@@ -14,7 +14,8 @@ import click
 from agents.demo.configuration import write_configuration
 from agents.demo.leak import run_leak_demo, write_leak_configuration
 from agents.demo.processes import CommandFailed
-from agents.demo.run import Demo, DemoFailed, run_demo
+from agents.demo.record_files import write_record_files
+from agents.demo.run import Demo, DemoFailed, predictions_of, run_demo
 from agents.settings import KafkaSettings, environment, load_settings
 from schemas.topics import TOPICS
 
@@ -43,13 +44,25 @@ CHECKOUT_DATA = Path(__file__).resolve().parents[2] / "deploy" / "demo"
     help="Keep configuration, logs, counts and reports in this folder.",
 )
 @click.option("--leak", is_flag=True, help="Instead: serve a model that leaks, under a probe, until the alert comes.")
+@click.option(
+    "--records",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Instead: write the records and their configuration to this folder, for `latelabel backtest`.",
+)
 @click.option("--look", is_flag=True, help="Keep the page at the end, until Ctrl+C.")
-def demo(speed: float, days: int | None, data: Path, keep: Path | None, leak: bool, look: bool) -> None:
+def demo(
+    speed: float, days: int | None, data: Path, keep: Path | None, leak: bool, records: Path | None, look: bool
+) -> None:
     """Judge real flights as they land, and recount every figure.
 
     Needs a Kafka and a Redis of its own, named by LATELABEL_KAFKA__BROKERS and LATELABEL_REDIS__URL;
-    `make demo` starts both. Any latelabel.yaml of yours is left alone.
+    `make demo` starts both. Any latelabel.yaml of yours is left alone. With --records it needs neither.
     """
+    if records is not None:
+        records.mkdir(parents=True, exist_ok=True)
+        click.echo("Learning from the flights of January and February, New York, 2013 …", err=True)
+        write_record_files(predictions_of(data / "flights.csv.xz", records, days=days), records)
+        return
     folder = keep or Path(tempfile.mkdtemp(prefix="latelabel-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     worth_a_look = keep is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
 import click
 from rich.console import Console
@@ -23,6 +23,7 @@ from agents.show.model import ModelView, model_screen
 from agents.show.reading import KeptReport, model_versions, newest_reports, signals_reports, stability_reports
 from agents.show.resources import resource_lines, resource_screen, resource_windows, watched_alone
 from agents.show.stability import Stability
+from agents.show.system import no_workers_screen, system_reports, system_screen
 from agents.terminal_text import printable
 from schemas.stability_report import StabilityReport
 from schemas.window_report import Metric, WindowReport
@@ -42,6 +43,7 @@ NAMES_SHOWN = 20
 @click.option("--model-version", metavar="VERSION", help="Of MODEL (default: the one with the newest window).")
 @click.option("--metric", metavar="NAME", help="What to judge by (default: accuracy, or mae).")
 @click.option("--window", "window_ms", type=Duration(), metavar="SIZE", help="Size of windows (default: the largest).")
+@click.option("--system", is_flag=True, help="Show the monitor itself: the books, Redis, and each worker.")
 @format_option
 @click.pass_obj
 def show(
@@ -50,6 +52,7 @@ def show(
     model_version: str | None,
     metric: str | None,
     window_ms: int | None,
+    system: bool,
     output: str,
 ) -> None:
     """Show all models, worst first, or one MODEL on one screen.
@@ -62,12 +65,18 @@ def show(
     The screen of a MODEL has latency and failures of the same windows beside its quality, and compares the latency with
     that of its next version, and the signals that predictions told in the newest window.
 
+    With --system the screen is about the monitor: whether every record has exactly one fate, how full Redis is, and how
+    each worker does.
+
     JSON Lines are the same reports, as they were published.
     """
+    if system and (model is not None or metric is not None):
+        raise click.UsageError("--system is about the workers, so it takes no MODEL and no --metric.")
     if model is None and model_version is not None:
         raise click.UsageError("--model-version needs a MODEL.")
     settings = invocation.settings()
-    asyncio.run(_Show(settings, metric, window_ms, output).run(model, model_version))
+    asked = _Show(settings, metric, window_ms, output)
+    asyncio.run(asked.run_system() if system else asked.run(model, model_version))
 
 
 class _Show:
@@ -81,13 +90,34 @@ class _Show:
         self._console = Console(highlight=False, soft_wrap=True)
 
     async def run(self, model: str | None, model_version: str | None) -> None:
-        redis = self._settings.redis
-        async with contextlib.aclosing(connect(redis.url)) as client:
-            store = RedisReports(client, address=redis.address, prefix=redis.prefix)
+        async with self._store() as store:
             if model is None:
                 await self._fleet(store)
             else:
                 await self._model(store, model, model_version)
+
+    async def run_system(self) -> None:
+        async with self._store() as store:
+            reports = await system_reports(store, size_seconds=self._size_seconds)
+        if self._output == OutputFormat.JSONL:
+            _print_values(reports.values)
+        elif not reports.by_worker:
+            self._print(no_workers_screen())
+        else:
+            self._print(
+                system_screen(
+                    reports,
+                    now_ms=SystemClock().now_ms(),
+                    interval_ms=self._settings.evaluation_interval_ms,
+                    width=self._console.width,
+                )
+            )
+
+    @contextlib.asynccontextmanager
+    async def _store(self) -> AsyncIterator[ReportStore]:
+        redis = self._settings.redis
+        async with contextlib.aclosing(connect(redis.url)) as client:
+            yield RedisReports(client, address=redis.address, prefix=redis.prefix)
 
     async def _fleet(self, store: ReportStore) -> None:
         values: dict[str, bytes] = {}

@@ -7,9 +7,10 @@ import contextlib
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import click
+import msgspec
 
 from agents.commands.command_line import Invocation
 from agents.commands.output import Duration
@@ -17,6 +18,17 @@ from agents.settings import Settings
 from agents.topic_tail import TopicTail
 
 __all__ = ["tail"]
+
+KINDS = ("quality", "stability", "signals", "attribution", "resources", "system")
+
+
+class _Kind(msgspec.Struct):
+    """The part of a report that says what it is about."""
+
+    kind: str
+
+
+_read_kind = msgspec.json.Decoder(_Kind).decode
 
 
 @click.command()
@@ -30,20 +42,35 @@ __all__ = ["tail"]
     help="Begin with the oldest record that Kafka keeps, or with what comes next.",
 )
 @click.option("--max", "most", type=click.IntRange(min=1), metavar="N", help="End after N values.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    metavar="KIND",
+    help="Of metrics, reports of this kind only.",
+)
 @click.option("--timeout", "timeout_ms", type=Duration(), metavar="S", help="End after S seconds, or a duration as 5m.")
 @click.pass_obj
-def tail(invocation: Invocation, what: str, start: str, most: int | None, timeout_ms: int | None) -> None:
+def tail(
+    invocation: Invocation, what: str, start: str, most: int | None, kinds: tuple[str, ...], timeout_ms: int | None
+) -> None:
     """Print reports, alerts or explanations as they are published.
 
     One JSON object per line, byte for byte as on the topic, until interrupted. Reads all partitions and belongs to no
-    consumer group.
+    consumer group. Of metrics, --kind takes one kind of reports, more than once for several: quality, stability,
+    signals, attribution, resources or system.
     """
+    if kinds and what != "metrics":
+        raise click.UsageError("--kind is about metrics; alerts and explanations are of one kind.")
     settings = invocation.settings()
     invocation.log_by(settings)
-    asyncio.run(_tail(settings, what, start=start, most=most, timeout_ms=timeout_ms))
+    asyncio.run(_tail(settings, what, start=start, most=most, kinds=kinds, timeout_ms=timeout_ms))
 
 
-async def _tail(settings: Settings, what: str, *, start: str, most: int | None, timeout_ms: int | None) -> None:
+async def _tail(
+    settings: Settings, what: str, *, start: str, most: int | None, kinds: Collection[str], timeout_ms: int | None
+) -> None:
     with contextlib.suppress(TimeoutError), _ended_by_sigterm():
         async with (
             TopicTail(settings.kafka, settings.kafka.topic(what), from_beginning=start == "beginning") as topic,
@@ -51,7 +78,7 @@ async def _tail(settings: Settings, what: str, *, start: str, most: int | None, 
         ):
             if start == "now":
                 click.echo(f"Waiting for what comes on {settings.kafka.topic(what)}; Ctrl-C ends.", err=True)
-            await _print(topic, most)
+            await _print(topic, most, kinds)
 
 
 @contextlib.contextmanager
@@ -74,15 +101,21 @@ def _ended_by_sigterm() -> Iterator[None]:
         task.uncancel()
 
 
-async def _print(topic: TopicTail, most: int | None) -> None:
+async def _print(topic: TopicTail, most: int | None, kinds: Collection[str]) -> None:
     wanted = sys.maxsize if most is None else most
     async for values in topic.batches():
-        taken = values[:wanted]
+        taken = [value for value in values if not kinds or _kind(value) in kinds][:wanted]
         sys.stdout.buffer.writelines(value + b"\n" for value in taken)
         sys.stdout.buffer.flush()
         wanted -= len(taken)
         if not wanted or _reader_is_gone():
             return
+
+
+def _kind(value: bytes) -> str | None:
+    with contextlib.suppress(msgspec.DecodeError):
+        return _read_kind(value).kind
+    return None
 
 
 def _reader_is_gone() -> bool:

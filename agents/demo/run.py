@@ -36,7 +36,7 @@ from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.reports import Report
 
-__all__ = ["Demo", "DemoFailed", "cancelled_by_signals", "check_kafka_is_unused", "run_demo"]
+__all__ = ["Demo", "DemoFailed", "cancelled_by_signals", "check_kafka_is_unused", "predictions_of", "run_demo"]
 
 
 DECODERS: Mapping[str, Callable[[bytes], Report]] = {
@@ -95,7 +95,7 @@ async def run_demo(demo: Demo) -> bool:
         async with commands.running("worker") as worker:
             print(f"A worker judges and serves its page at {demo.page}", flush=True)
             print("Learning from the flights of January and February, New York, 2013 …", flush=True)
-            predictions = await asyncio.to_thread(_predictions, demo)
+            predictions = await asyncio.to_thread(predictions_of, demo.flights, demo.folder, days=demo.days)
             standing = Standing()
             screen = open_screen(standing, days=len({prediction.flight.day for prediction in predictions}))
             screen.say(f"Replaying {len(predictions):,} flights. A worker judges the predictions as the flights land.")
@@ -186,15 +186,21 @@ async def check_kafka_is_unused(demo: Demo) -> None:
         )
 
 
-def _predictions(demo: Demo) -> list[Prediction]:
-    """Learn, predict, keep what is replayed, and write it down for the recount."""
-    predictions = learn_and_predict(read_flights(demo.flights), demo.folder / MODEL_FILE)
+def predictions_of(flights: Path, folder: Path, *, days: int | None) -> list[Prediction]:
+    """Learn, predict, keep what is replayed, and write it down for the recount.
+
+    Args:
+        flights: the extract.
+        folder: where the model and the predictions are written.
+        days: how many to keep; None for all there are.
+    """
+    predictions = learn_and_predict(read_flights(flights), folder / MODEL_FILE)
     # The data ends at midnight in New York, when the last UTC day has only begun: it is no day to judge.
     end = predictions[-1].flight.day
-    if demo.days is not None:
-        end = min(end, predictions[0].flight.day + timedelta(days=demo.days))
+    if days is not None:
+        end = min(end, predictions[0].flight.day + timedelta(days=days))
     predictions = [prediction for prediction in predictions if prediction.flight.day < end]
-    with (demo.folder / "predictions.csv").open("w", newline="") as file:
+    with (folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("scheduled_departure", "carrier", "flight", "origin", "prediction"))
         for flight, answer in ((prediction.flight, prediction.prediction) for prediction in predictions):

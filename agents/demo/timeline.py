@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agents.demo.classifier import MODEL, MODEL_VERSION, NEGATIVE, POSITIVE, Prediction, features
 
-__all__ = ["Message", "Timeline"]
+__all__ = ["LABELS", "PREDICTIONS", "Message", "Timeline"]
 
 PREDICTIONS = "predictions"
 LABELS = "labels"

@@ -46,7 +46,7 @@ WHY: Mapping[Reason, str] = {
     Reason.FINE: "the newest window is fine",
     Reason.TOO_LITTLE: "too few samples, or labels, to judge",
     Reason.NOTHING_YET: "no window has had the figure yet",
-    Reason.SILENCE: "the model is silent for far longer than is usual",
+    Reason.SILENCE: "nothing has come for far longer than is usual",
     Reason.RULE_GONE: "no rule file has this rule for this model any more",
     Reason.EXPIRED: "it was resolved long enough ago",
     Reason.ALWAYS: "it always fires, as long as there is a monitor",

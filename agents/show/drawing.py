@@ -9,23 +9,28 @@ A bar shows where a figure is and may be, on a scale that all bars of a screen h
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from agents.durations import duration_text
+from agents.terminal_text import fit
 from schemas.resource_report import ResourceReport
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
+from schemas.system_report import SystemReport
 from schemas.window_report import Metric, WindowReport
 from streams.quality.figure import UndefinedReason
 from streams.windows import WindowStatus
 
 __all__ = [
+    "GAP",
     "REASONS",
     "STATES",
     "STYLES",
     "Glyphs",
     "Scale",
     "age",
+    "byte_size",
+    "column_line",
     "figure",
     "number",
     "reason",
@@ -34,6 +39,9 @@ __all__ = [
     "window_time",
 ]
 
+GAP = "  "
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+THOUSAND = 1000.0
 SECOND_MS = 1000
 DAY_SECONDS = 86_400
 
@@ -164,7 +172,7 @@ def share(ratio: float | None) -> str:
 
 
 def window_time(
-    report: WindowReport | ResourceReport | StabilityReport | SignalsReport, *, with_year: bool = True
+    report: WindowReport | ResourceReport | StabilityReport | SignalsReport | SystemReport, *, with_year: bool = True
 ) -> str:
     """When a window began, UTC: the day, and the time of day if windows are shorter than days."""
     day, _, time = report.window.start.removesuffix("Z").partition("T")
@@ -185,3 +193,28 @@ def age(milliseconds: int) -> str:
         if milliseconds >= unit_ms:
             return f"{duration_text(milliseconds - milliseconds % unit_ms)} ago"
     raise AssertionError("unreachable")
+
+
+def column_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Numbers to the right, the first and the last cell to the left."""
+    last = len(cells) - 1
+    placed = (
+        fit(cell, cell_width, right=0 < at < last)
+        for at, (cell, cell_width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return GAP.join(placed).rstrip()
+
+
+def byte_size(size_bytes: float | None) -> str:
+    """Bytes in three digits or so.
+
+    >>> byte_size(812_646_400), byte_size(999), byte_size(None)
+    ('813 MB', '999 B', '-')
+    """
+    if size_bytes is None:
+        return "-"
+    unit = 0
+    while abs(size_bytes) >= THOUSAND - 0.5 and unit < len(_UNITS) - 1:
+        size_bytes /= THOUSAND
+        unit += 1
+    return f"{size_bytes:.3g} {_UNITS[unit]}"

@@ -8,7 +8,7 @@ import msgspec
 from rich.text import Text
 
 from agents.durations import duration_text
-from agents.show.drawing import age, share, window_time
+from agents.show.drawing import GAP, age, byte_size, column_line, share, window_time
 from agents.terminal_text import cell_len, fit, printable
 from schemas.resource_report import ResourceReport
 from schemas.times import parse_time_ms
@@ -19,13 +19,11 @@ __all__ = ["ResourceWindows", "resource_lines", "resource_screen", "resource_win
 
 TARGETS_SHOWN = 5
 WINDOWS_SHOWN = 10
-INDENT = GAP = "  "
+INDENT = "  "
 MOST_READ = 200
 """Reports: ten windows of twenty targets."""
 _HEADS = ("Cores", "max", "Memory", "Limit", "Throttle", "Starts", "Kills", "Memory is")
 _STATES = {"warming_up": "warming up", "suspected_leak": "leak?"}
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-THOUSAND = 1000.0
 
 
 class ResourceWindows(msgspec.Struct, frozen=True):
@@ -78,9 +76,9 @@ def resource_lines(windows: ResourceWindows, width: int) -> Iterator[Text]:
         rows = [_row(report) for report in reports]
         heads = (f"{size} from", *_HEADS)
         widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
-        yield Text(_line(heads, widths), style="bold")
+        yield Text(column_line(heads, widths), style="bold")
         for row, report in zip(rows, reports, strict=True):
-            line = Text(_line(row, widths))
+            line = Text(column_line(row, widths))
             if _is_bad(report):
                 line.stylize("bold red")
             yield line
@@ -126,23 +124,13 @@ def _row(report: ResourceReport) -> tuple[str, ...]:
         window_time(report, with_year=False),
         cores("cpu_cores_mean"),
         cores("cpu_cores_max"),
-        _size(memory),
+        byte_size(memory),
         share(values.get("memory_limit_ratio")),
         share(values.get("cpu_throttled_ratio")),
         f"{values.get('restarts') or 0:.0f}",
         f"{values.get('oom_kills') or 0:.0f}",
         "-" if report.memory is None else _STATES.get(report.memory.state, report.memory.state),
     )
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Numbers to the right, the first and the last cell to the left."""
-    last = len(cells) - 1
-    placed = (
-        fit(cell, cell_width, right=0 < at < last)
-        for at, (cell, cell_width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return GAP.join(placed).rstrip()
 
 
 def _is_bad(report: ResourceReport) -> bool:
@@ -156,26 +144,11 @@ def _outlook(report: ResourceReport) -> Iterator[Text]:
     growth = report.metrics.get("memory_growth_bytes_per_hour")
     if report.memory is None or report.memory.state != "suspected_leak" or growth is None or growth.value is None:
         return
-    text = f"{INDENT}suspected leak: {_size(growth.value)} an hour"
+    text = f"{INDENT}suspected leak: {byte_size(growth.value)} an hour"
     if left is not None and None not in (left.value, left.low, left.high):
         value, low, high = (duration_text(int(each or 0) * 1000) for each in (left.value, left.low, left.high))
         text += f", full in {value} [{low}, {high}]"
     yield Text(text, style="bold red")
-
-
-def _size(size_bytes: float | None) -> str:
-    """Bytes in three digits or so.
-
-    >>> _size(812_646_400), _size(999), _size(None)
-    ('813 MB', '999 B', '-')
-    """
-    if size_bytes is None:
-        return "-"
-    unit = 0
-    while abs(size_bytes) >= THOUSAND - 0.5 and unit < len(_UNITS) - 1:
-        size_bytes /= THOUSAND
-        unit += 1
-    return f"{size_bytes:.3g} {_UNITS[unit]}"
 
 
 def _read(key: bytes, value: bytes) -> ResourceReport:

@@ -73,7 +73,7 @@ class Reason(enum.StrEnum):
     NOTHING_YET = "nothing_yet"
     """No window has had the figure."""
     SILENCE = "silence"
-    """The model has been silent for far longer than is usual."""
+    """The model, or what is observed, has been silent for far longer than is usual."""
     RULE_GONE = "rule_gone"
     """No rule file has this rule any more, or not for this model."""
     EXPIRED = "expired"

@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping
 
 from streams.alerting.observation import CLASS_OVERLAP, LABEL_ARRIVAL
 from streams.alerting.silence import TRAFFIC_SILENCE
-from streams.metric_definitions import METRIC_DEFINITIONS
+from streams.metric_definitions import METRIC_DEFINITIONS, OBSERVED_METRICS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
 from streams.signals.definitions import figure_of, range_of_figure
 from streams.stability.definitions import STABILITY_DEFINITIONS
-from streams.stability.resource_figures import RESOURCE_DEFINITIONS
 
 __all__ = ["RULE_METRICS", "is_metric", "known_metrics", "range_of", "tasks_of"]
 
@@ -60,9 +59,9 @@ def range_of(metric: str) -> tuple[float, float]:
         return range_of_figure(figure)
     if metric in _SHARES_OF_REQUESTS:
         return 0.0, 1.0
-    if metric in RESOURCE_DEFINITIONS and metric in _SIGNED:
+    if metric in _SIGNED:
         return -math.inf, math.inf
-    if metric in _LOSSES or metric in STABILITY_DEFINITIONS or metric in RESOURCE_DEFINITIONS:
+    if metric in _LOSSES or metric in STABILITY_DEFINITIONS or metric in OBSERVED_METRICS:
         return 0.0, math.inf
     if metric in _CORRELATIONS:
         return -1.0, 1.0

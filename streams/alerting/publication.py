@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import re
 import uuid
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from schemas.alert import Alert
 from schemas.codec import cloud_event_headers, encode
@@ -45,7 +45,7 @@ _WHY = {
     Reason.LATE_BREACH: "Found late: labels that came later broke windows that newer ones have followed.",
     Reason.RECOVERED: "Newer windows are fine.",
     Reason.REVISED: "Labels that came later have taken the breach back.",
-    Reason.SILENCE: "Nothing has come from the model for far longer than is usual, so nothing is known of it now.",
+    Reason.SILENCE: "Nothing has come for far longer than is usual, so nothing is known of it now.",
     Reason.RULE_GONE: "No rule file has this rule for this model any more.",
 }
 
@@ -111,14 +111,13 @@ def alert_message(
         settings: topic and sender.
     """
     labels = dict(record.labels)
-    model = quote(labels.get("model", ""), safe="")
     ends_ms = now_ms + ENDS_AFTER * settings.resend_ms if notice.ends_ms is None else notice.ends_ms
     alert = Alert(
         labels=labels,
         annotations=alert_annotations(record, notice, rule),
         starts_at=format_time(notice.starts_ms),
         ends_at=format_time(max(ends_ms, notice.starts_ms)),
-        generator_url=f"{settings.address}/models/{model}?alert={quote(record.alert)}",
+        generator_url=f"{settings.address}/?{_page(labels)}",
         status="firing" if notice.ends_ms is None else "resolved",
         fingerprint=fingerprint(labels),
         name=record.alert,
@@ -130,6 +129,14 @@ def alert_message(
     identity = uuid.uuid5(NAMESPACE, alert.fingerprint + hashlib.sha256(value).hexdigest())
     headers = cloud_event_headers("alert", event_id=str(identity), source=settings.source, time_ms=now_ms)
     return OutgoingMessage(topic=settings.topic, key=key, value=value, headers=headers)
+
+
+def _page(labels: Mapping[str, str]) -> str:
+    """Which page shows what the alert is about: its model, or the monitor itself."""
+    if "model" not in labels:
+        return "view=system"
+    named = {"model": labels["model"], "version": labels.get("model_version", "")}
+    return urlencode({name: value for name, value in named.items() if value})
 
 
 def alert_annotations(record: AlertRecord, notice: Notice, rule: AlertRule | None) -> dict[str, str]:
@@ -164,7 +171,7 @@ def _summary(record: AlertRecord, notice: Notice, rule: AlertRule) -> str:
     window, when = notice.window, rule.when
     assert window is not None, "a rule has said it"
     labels = record.labels
-    who = " ".join(filter(None, (labels.get("model", ""), labels.get("model_version", ""))))
+    who = " ".join(filter(None, (labels.get("model", ""), labels.get("model_version", "")))) or "the monitor"
     slices = "".join(f", {name} {value}" for name, value in record.series.segment) if record.series else ""
     op = str(when.op) if notice.ends_ms is None else _NOT[when.op]
     return f"{when.metric} of {who}{slices}: {_number(window.value)} {op} {_number(window.threshold)} over {window.n}"

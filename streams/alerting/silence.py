@@ -32,7 +32,7 @@ SILENT_AFTER = 5.0
 KEPT_STARTS = 50
 PULSE_KIND = "quality"
 """Of the reports whose windows tell whether a model is silent: those about its predictions."""
-OBSERVED_KINDS = frozenset({"resources"})
+OBSERVED_KINDS = frozenset({"resources", "system"})
 """Of the reports whose segments, targets and workers, come and go by themselves: each has a pulse of its own."""
 
 

@@ -129,7 +129,8 @@ async def in_a_backtest(settings: Settings, records: Sequence[Record]) -> set[Ep
 
 
 def reports_of(installation: Installation) -> int:
-    return len(read_topic(installation.brokers, installation.topics["metrics"]))
+    records = read_topic(installation.brokers, installation.topics["metrics"])
+    return sum((key or b"").startswith(b'["quality",') for key, _ in records)
 
 
 def has_more_reports(installation: Installation, before: int) -> bool:

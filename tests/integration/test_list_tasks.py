@@ -171,7 +171,11 @@ def test_final_reports_of_sets_and_rankings_are_what_scikit_learn_counts(install
         produce(installation.brokers, installation.topics[role], values, partitions=installation.partitions)
     with worker(installation) as process:
         metrics = installation.topics["metrics"]
-        wait_until(lambda: bool(read_topic(installation.brokers, metrics)), what="a first report", seconds=60)
+        wait_until(
+            lambda: any(key and key.startswith(b'["quality",') for key, _ in read_topic(installation.brokers, metrics)),
+            what="a first report",
+            seconds=60,
+        )
         process.send_signal(signal.SIGKILL)
     with worker(installation, "--until-caught-up", "--close") as process:
         code, log = finish(process, seconds=200)

@@ -18,8 +18,11 @@ from agents.alert_forwarding import forwarder_metrics
 from agents.alert_metrics import alert_metrics
 from agents.alert_rule_files import load_rules
 from agents.clock import SystemClock
+from agents.conservation_watch import ConservationWatch
 from agents.exposition import Metric, expose
 from agents.intake_tally import IntakeTally
+from agents.loop_watch import LoopLag
+from agents.process_metrics import process_metrics
 from agents.settings import Settings
 from agents.worker_metrics import worker_metrics
 from streams.alerting.firing import firing
@@ -50,7 +53,7 @@ def metrics_before_the_first_look() -> list[Metric]:
     intake = SimpleNamespace(partitions=partitions, held_bytes=0, paused=frozenset, tally=IntakeTally())
     house = SimpleNamespace(
         writers=[],
-        conservation=SimpleNamespace(checks=0, failures=0),
+        conservation=ConservationWatch(cast("Any", None)),
         seen=None,
         ages=BacklogAges(),
         memory=None,
@@ -59,11 +62,12 @@ def metrics_before_the_first_look() -> list[Metric]:
     outages = SimpleNamespace(is_on=False)
     reloading = SimpleNamespace(succeeded=True, succeeded_ms=1_795_442_591_000)
     told = worker_metrics(*cast("Any", (intake, house, outages, reloading)))
-    return [*told, *alert_metrics(firing(RULES_IN_USE, ()))]
+    of_process = process_metrics(LoopLag(), rebalances=0, now_seconds=0.0)
+    return [*told, *of_process, *alert_metrics(firing(RULES_IN_USE, ()))]
 
 
 def named(text: str) -> set[str]:
-    return set(re.findall(r"latelabel_\w+", text))
+    return set(re.findall(r"\b(?:latelabel|process)_\w+", text))
 
 
 def test_every_series_is_there_from_the_start_at_zero() -> None:
@@ -79,6 +83,8 @@ def test_every_series_is_there_from_the_start_at_zero() -> None:
     ):
         series = cast("dict[object, float]", values.pop(f"latelabel_{labelled}"))
         assert [0, 0] == list(series.values())
+    for process in ("resident_memory_bytes", "cpu_seconds_total", "start_time_seconds"):
+        assert cast("float", values.pop(f"process_{process}")) > 0
     by_rule = cast("dict[object, float]", values.pop("latelabel_alerts_firing"))
     assert {(("alertname", "Watchdog"), ("severity", "none")): 0} | {
         (("alertname", rule.alert), ("severity", rule.labels["severity"])): 0 for rule in RULES_IN_USE

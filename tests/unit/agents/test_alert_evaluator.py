@@ -51,6 +51,7 @@ async def test_final_window_that_breaks_the_rule_fires_an_alert_as_alertmanager_
     assert fingerprint(labels) == alert.fingerprint
     assert format_time(world.clock_ms) == alert.starts_at
     assert format_time(world.clock_ms + 4 * MINUTE_MS) == alert.ends_at
+    assert "http://monitor:6066/?model=fraud&version=3" == alert.generator_url
     given = {name: alert.annotations[name] for name in ("value", "threshold", "samples", "coverage", "runbook_url")}
     assert given == {
         "value": "0.1",

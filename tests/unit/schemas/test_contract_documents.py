@@ -79,7 +79,12 @@ def test_documents_are_what_the_structs_say() -> None:
 @pytest.mark.parametrize(("topic", "path"), examples("valid"))
 def test_valid_example_is_valid_by_its_schema(topic: str, path: Path) -> None:
     value = json.loads(path.read_bytes())
-    of_kind = {"stability": "stability_report", "signals": "signals_report", "resources": "resource_report"}
+    of_kind = {
+        "stability": "stability_report",
+        "signals": "signals_report",
+        "resources": "resource_report",
+        "system": "system_report",
+    }
     name = of_kind.get(value["kind"]) if topic == "model-metrics" else None
     validator(name or SCHEMA_OF[topic]).validate(value)
 

@@ -14,6 +14,7 @@ from schemas.errors import Reason, Rejected
 from schemas.resource_report import ResourceReport
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
+from schemas.system_report import SystemReport
 from schemas.topics import TOPICS
 from schemas.window_report import WindowReport, event_id, report_key
 from streams.alerting.fingerprint import fingerprint
@@ -37,6 +38,7 @@ REPORTS = {
     "stability": StabilityReport,
     "signals": SignalsReport,
     "resources": ResourceReport,
+    "system": SystemReport,
 }
 
 
