@@ -16,6 +16,7 @@ import pytest
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer, free_port
+from streams.ledger.founding import FORMAT
 from tests.support.topics import read_topic
 from tests.support.traffic import Traffic, draw_traffic, produce
 from tests.support.waiting import wait_until
@@ -162,12 +163,12 @@ async def test_ledger_of_an_older_version_is_taken_over_while_its_worker_still_r
             installation.send(second)
             sent = sum(len(drawn.predictions) + len(drawn.labels) for drawn in (first, second))
             await waiting(lambda: asyncio.run(installation.records_read()) == sent, "everything to be counted")
-            assert b"1" == client.hget(installation.charter, "format")
+            assert FORMAT == int(client.hget(installation.charter, "format") or 0)
             for process in (old, new):
                 process.send_signal(signal.SIGTERM)
             logs = [finish(process) for process in (old, new)]
     assert [0, 0] == [code for code, _ in logs], logs
-    assert "Brought the ledger from format 0 to 1" in logs[1][1]
+    assert f"Brought the ledger from format 0 to {FORMAT}" in logs[1][1]
     expected = dict(first.cells)
     for cell, count in second.cells.items():
         expected[cell] = expected.get(cell, 0) + count
@@ -178,11 +179,12 @@ async def test_ledger_of_a_newer_version_is_refused_and_workers_that_run_stop(in
     installation.configure("")
     with worker(installation) as running, Redis.from_url(installation.redis_url) as client:
         await waiting(lambda: client.hexists(installation.charter, "models"), "the ledger")
-        client.hset(installation.charter, "format", 2)
+        client.hset(installation.charter, "format", FORMAT + 1)
         stopped = await asyncio.to_thread(finish, running)
     for code, log in (stopped, ended(installation)):
         assert 1 == code
-        assert re.search("the ledger has format 2, this version of Latelabel knows formats up to 1", log), log
+        told = f"the ledger has format {FORMAT + 1}, this version of Latelabel knows formats up to {FORMAT}"
+        assert re.search(told, log), log
 
 
 async def waiting(condition: Any, what: str) -> None:
