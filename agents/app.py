@@ -15,15 +15,15 @@ from aiokafka.errors import IllegalStateError
 
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
+from agents.app_attributions import build_attribution_reading
+from agents.app_beside import Beside, all_metrics
 from agents.app_explaining import build_asking, build_sampler
-from agents.app_metrics import all_metrics
 from agents.app_resources import build_resource_watch
 from agents.app_system import build_system_watch
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
-from agents.explain_asking import ExplainAsking
 from agents.explain_sampler import ExplainSampler
 from agents.exposition import Metric
 from agents.faust_app import FaustApp, build_faust_app
@@ -43,6 +43,7 @@ from agents.publisher import KafkaPublisher
 from agents.read_ahead import ReadAheadWatch
 from agents.record_batch import RecordBatch
 from agents.redis_alerts import RedisAlerts
+from agents.redis_attributions import RedisAttributions
 from agents.redis_connection import RedisClient, connect, redis_failures
 from agents.redis_facts import RedisFacts, redis_facts
 from agents.redis_ledger import RedisLedger
@@ -51,7 +52,6 @@ from agents.redis_resources import RedisResources
 from agents.redis_stops import RedisStops
 from agents.redis_workers import RedisWorkers
 from agents.reloading import Reloading
-from agents.resource_watch import ResourceWatch
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.store_memory import StoreMemory
@@ -108,14 +108,16 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     worker: Worker | None = None
     sampler = build_sampler(settings, topics, clock)
     asking = build_asking(settings, sampler, redis, clock, share=lambda: _share(worker, log))
-    watch = build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports)
+    beside = Beside(
+        build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports),
+        build_attribution_reading(reloading, clock, publisher, RedisAttributions(redis, **place), reports),
+        asking,
+    )
 
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
             alerts = RedisAlerts(redis, **place)
-            server = _web_server(
-                reloading, clock, ledger, reports, alerts, worker=lambda: worker, watch=watch, asking=asking
-            )
+            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker, beside=beside)
             port = await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
@@ -143,8 +145,8 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             numbers = RedisWorkers(redis, **place, clock=clock)
             system = build_system_watch(settings, clock, publisher, numbers, reports, worker, port=port)
             await stack.enter_async_context(system.running())
-            await stack.enter_async_context(watch.running())
-            await stack.enter_async_context(asking.running())
+            for running in beside.running():
+                await stack.enter_async_context(running)
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
 
@@ -157,8 +159,7 @@ def _web_server(
     alerts: AlertStore,
     *,
     worker: Callable[[], Worker | None],
-    watch: ResourceWatch,
-    asking: ExplainAsking,
+    beside: Beside,
 ) -> AbstractAsyncContextManager[int]:
     """Page, API, health and metrics; they answer before there is a worker."""
     settings = reloading.settings
@@ -169,7 +170,7 @@ def _web_server(
 
     def metrics() -> Iterator[Metric]:
         running = worker()
-        return iter(()) if running is None else all_metrics(running, reloading, watch, asking)
+        return iter(()) if running is None else all_metrics(running, reloading, beside)
 
     def ends() -> Mapping[Source, int]:
         running = worker()

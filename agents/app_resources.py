@@ -9,8 +9,8 @@ from agents.redis_reports import RedisReports
 from agents.redis_resources import RedisResources
 from agents.reloading import Reloading
 from agents.resource_intake import IntakeSettings, ResourceIntake, ResourcePorts
-from agents.resource_watch import ResourceWatch
 from agents.settings import config_hash
+from agents.side_reading import SideReading
 from agents.worker import CLIENT_ID
 from streams.monitored_model import MonitoredModel
 from streams.ports import Clock, Publisher
@@ -21,7 +21,7 @@ __all__ = ["build_resource_watch"]
 
 def build_resource_watch(
     reloading: Reloading, clock: Clock, publisher: Publisher, store: RedisResources, reports: RedisReports
-) -> ResourceWatch:
+) -> SideReading[ResourceIntake]:
     """What reads resource samples beside the counting, ready to be run."""
     settings = reloading.settings
     topic = settings.kafka.topic("resource_samples")
@@ -52,10 +52,11 @@ def build_resource_watch(
             return await topics.has(topic)
 
     # Outages of its own: what holds up samples must not excuse the ledger from its watchdog.
-    return ResourceWatch(
+    return SideReading(
         intake,
         Outages(clock),
-        group=settings.kafka.group,
+        group=f"{settings.kafka.group}-resources",
+        what="resources are watched",
         client_id=CLIENT_ID,
         topic=topic,
         connection=lambda: connection_options(settings.kafka),

@@ -64,7 +64,7 @@ class RedisResources:
         self._prefix = prefix
         self._targets = f"{{{prefix}}}:resources:targets"
         self._offsets = f"{{{prefix}}}:resources:offsets"
-        self._save = RedisScript("resources_save")
+        self._save = RedisScript("state_save")
 
     async def targets(self) -> Mapping[bytes, TargetLine]:
         """All targets that may have a state, by key."""

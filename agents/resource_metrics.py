@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agents.exposition import Kind, Metric
-from agents.resource_watch import ResourceWatch
+from agents.resource_intake import ResourceIntake
+from agents.side_reading import SideReading
 from streams.stability.resource_series import SampleFate
 
 __all__ = ["resource_metrics"]
 
 
-def resource_metrics(watch: ResourceWatch) -> Iterator[Metric]:
+def resource_metrics(watch: SideReading[ResourceIntake]) -> Iterator[Metric]:
     """All of them, as they stand now; each is there from the first time on."""
     yield Metric(
         "latelabel_resource_samples_total",

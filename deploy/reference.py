@@ -18,6 +18,8 @@ from agents.show.drawing import REASONS
 from schemas.errors import MEANINGS
 from schemas.explanation import FAILURES, NOTES
 from schemas.topics import TOPICS
+from streams.explanation.attribution_definitions import ATTRIBUTION_REASONS
+from streams.explanation.attribution_sample import EXPLANATION_FATES
 from streams.ledger.fates import LABEL_MEANINGS, PREDICTION_MEANINGS
 from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.signals.definitions import SIGNAL_DEFINITIONS, metric_of
@@ -91,6 +93,7 @@ EXPORTED = {
     "agents/process_metrics.py": "worker",
     "agents/resource_metrics.py": "worker",
     "agents/explain_asking.py": "worker",
+    "agents/attribution_metrics.py": "worker",
     "agents/alert_forwarding.py": "alerts forward",
     "agents/explainer/service.py": "explainer",
 }
@@ -127,9 +130,16 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "signals": _signals,
     "undefined": lambda: _meanings(
         "`undefined`",
-        {str(reason): text for reason, text in (*REASONS.items(), *RESOURCE_REASONS.items(), *SYSTEM_REASONS.items())},
+        {
+            str(reason): text
+            for reasons in (REASONS, RESOURCE_REASONS, SYSTEM_REASONS, ATTRIBUTION_REASONS)
+            for reason, text in reasons.items()
+        },
     ),
     "sample-fates": lambda: _meanings("Sample", {str(fate): text for fate, text in SAMPLE_FATES.items()}),
+    "explanation-fates": lambda: _meanings(
+        "Explanation", {str(fate): text for fate, text in EXPLANATION_FATES.items()}
+    ),
     "explain-failures": lambda: _meanings("`failure`", {str(reason): text for reason, text in FAILURES.items()}),
     "explain-notes": lambda: _meanings("`notes`", {str(note): text for note, text in NOTES.items()}),
     "exported": _exported,

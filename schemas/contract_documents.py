@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from schemas.alert import Alert
+from schemas.attribution_report import AttributionReport
 from schemas.codec import cloud_event_headers
 from schemas.dead_letter import HEADER_PREFIX
 from schemas.errors import Reason
@@ -45,6 +46,7 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
     "signals_report": SignalsReport,
     "resource_report": ResourceReport,
     "system_report": SystemReport,
+    "attribution_report": AttributionReport,
     "alert": Alert,
     "explain_request": ExplainRequest,
     "explanation": Explanation,
@@ -52,7 +54,14 @@ VALUES: Mapping[str, type[msgspec.Struct]] = {
 """By `schemas.topics.Topic.schema`, and by kind where there are several. Values of other topics are described in words
 only."""
 KINDS: Mapping[str, Sequence[str]] = {
-    "report": ("report", "stability_report", "signals_report", "resource_report", "system_report")
+    "report": (
+        "report",
+        "stability_report",
+        "signals_report",
+        "resource_report",
+        "system_report",
+        "attribution_report",
+    )
 }
 """What a topic has beside each other, told apart by `kind`; other topics have one kind of values."""
 SHOWN_EXAMPLES = {
@@ -64,6 +73,7 @@ SHOWN_EXAMPLES = {
     "signals_report": "signals.json",
     "resource_report": "resources.json",
     "system_report": "system.json",
+    "attribution_report": "attribution.json",
     "alert": "firing.json",
     "explain_request": "full.json",
     "explanation": "tabular.json",

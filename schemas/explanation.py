@@ -170,6 +170,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     instance: int
     model: str
     model_version: str
+    event_time: str | None = None
     source: Source
     reason: WhyAsked
     rate: float

@@ -98,7 +98,7 @@ _ALL = (
         key="request_id",
         schema="explanation",
         producers=("explainer",),
-        consumers=("tail", "users"),
+        consumers=("worker", "tail", "users"),
     ),
     Topic(
         role="dead_letters",

@@ -1,10 +1,11 @@
-"""The metrics of all reports: on quality, on stability, on resources, and on the monitor itself."""
+"""The metrics of all reports: on quality, on stability, on resources, on the monitor itself, and on attribution."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from streams.explanation.attribution_definitions import ATTRIBUTION_DEFINITIONS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS, Better, Definition
 from streams.stability.definitions import STABILITY_DEFINITIONS
@@ -36,6 +37,7 @@ METRIC_DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             )
             for name, each in SYSTEM_DEFINITIONS.items()
         },
+        **ATTRIBUTION_DEFINITIONS,
     }
 )
 """By name; no two kinds of reports have a name in common."""

@@ -21,11 +21,15 @@ from agents.explainer.search import FoundPrediction, find_labels, find_predictio
 from agents.explainer.workshop import Workshop
 from agents.settings import Settings
 from schemas.classes import class_name
+from schemas.codec import read_features
 from schemas.errors import Rejected
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.explanation import Explanation
 from schemas.label import Label
+from schemas.prediction import Prediction
 from streams.errors import PermanentFailure
+from streams.explanation.refusal import Refused
+from streams.explanation.terms import ExplainTerms, InputKind
 from streams.monitored_model import DAY_MS
 
 __all__ = ["explain"]
@@ -61,7 +65,9 @@ def explain(
     """
     settings = invocation.settings()
     invocation.log_by(settings)
-    explanation = asyncio.run(_explain(settings, request_id, instance=instance, model=model, since_ms=since_ms))
+    explanation, prediction = asyncio.run(
+        _explain(settings, request_id, instance=instance, model=model, since_ms=since_ms)
+    )
     if output == OutputFormat.JSONL:
         sys.stdout.buffer.write(orjson.dumps(msgspec.to_builtins(explanation), option=orjson.OPT_APPEND_NEWLINE))
     else:
@@ -69,13 +75,14 @@ def explain(
     if picture is not None:
         from agents.explainer.picture import page_of
 
-        picture.write_text(page_of(explanation))
+        terms = settings.model(prediction.model).explanation
+        picture.write_text(page_of(explanation, image=_image(prediction, terms)))
     return FAILED if explanation.failure else 0
 
 
 async def _explain(
     settings: Settings, request_id: str, *, instance: int | None, model: str | None, since_ms: int
-) -> Explanation:
+) -> tuple[Explanation, Prediction]:
     clock = SystemClock()
     begin_ms = clock.now_ms() - since_ms if since_ms else 0
     topics = {role: settings.kafka.topic(role) for role in ("predictions", "labels")}
@@ -90,7 +97,21 @@ async def _explain(
         stack.push_async_callback(child.stop)
         request = _request(chosen, _label(labels, chosen, settings))
         (explanation,) = await Workshop(settings, log, child, clock).explain([request])
-    return explanation
+    return explanation, chosen.prediction
+
+
+def _image(prediction: Prediction, terms: ExplainTerms | None) -> bytes | None:
+    """The image that was explained, if it is one and may be told."""
+    if terms is None or terms.input is not InputKind.IMAGE:
+        return None
+    from agents.explainer.media_subject import png_of
+
+    (name,) = terms.features
+    if name in terms.hashed or (terms.shown is not None and name not in terms.shown):
+        return None
+    with contextlib.suppress(Refused, Rejected):
+        return png_of(name, read_features(prediction).get(name))
+    return None
 
 
 def _chosen(

@@ -17,6 +17,7 @@ from agents.commands.output import Duration, OutputFormat, format_option, print_
 from agents.redis_connection import connect
 from agents.redis_reports import RedisReports
 from agents.settings import Settings
+from agents.show.attributions import attribution_lines, attribution_window
 from agents.show.drawing import Glyphs
 from agents.show.fleet import empty_screen, fleet_screen
 from agents.show.model import ModelView, model_screen
@@ -63,7 +64,8 @@ def show(
     Segments are left out.
 
     The screen of a MODEL has latency and failures of the same windows beside its quality, and compares the latency with
-    that of its next version, and the signals that predictions told in the newest window.
+    that of its next version, and the signals that predictions told in the newest window. Where predictions are
+    explained, it also tells what decided those that were wrong, and those in general.
 
     With --system the screen is about the monitor: whether every record has exactly one fate, how full Redis is, and how
     each worker does.
@@ -188,18 +190,22 @@ class _Show:
         )
         starts = [report.window.start for report in view.shown]
         resources = await resource_windows(store, keys[chosen], size_seconds=size_seconds, starts=starts)
+        decided = await attribution_window(store, keys[chosen], size_seconds=size_seconds)
         if self._output == OutputFormat.JSONL:
             shown = (*view.shown, view.standing.judged)
             windows = {report.window.start for report in shown}
             latencies = (each.value for each in stability if each.report.window.start in windows)
             told = (each.value for each in signals if each.report.window.start in windows)
             of_quality = (each.value for each in kept if each.report in shown)
-            _print_values([*of_quality, *latencies, *told, *resources.values])
+            decisions = () if decided is None else (decided.value,)
+            _print_values([*of_quality, *latencies, *told, *resources.values, *decisions])
         else:
             glyphs = Glyphs.ascii() if self._console.options.ascii_only else Glyphs()
             self._print(model_screen(view, width=self._console.width, glyphs=glyphs))
             if resources.by_target:
                 self._print([Text(""), *resource_lines(resources, self._console.width)])
+            if decided is not None:
+                self._print([Text(""), *attribution_lines(decided.report, self._console.width)])
 
     async def _resources_alone(self, store: ReportStore, keys: Mapping[str, bytes], version: str | None) -> bool:
         """Show what a model takes that has answered nothing yet. False if there is nothing to show either."""

@@ -79,3 +79,5 @@ def _fit(found: Fit, answer: float) -> Iterator[str]:
             f"Fit (R²) {r2}; {found.stability:.0%} of these features would be named by other neighbours too;"
             f" {found.samples:,} neighbours, pool {found.pool_id}."
         )
+    elif found.r2 is not None:
+        yield f"Fit (R²) {r2}; {found.samples:,} neighbours."

@@ -21,11 +21,11 @@ from agents.explainer.answers import Answers, version_notes
 from agents.explainer.jobs import Item, Subject
 from agents.explainer.predictors import Inputs, Predictor
 from agents.explainer.stopwatch import TimedPredictor, timed_outcomes
-from schemas.explanation import Attribution, ExplainFailure, Fit
+from schemas.explanation import Attribution, ExplainFailure, Fit, Note
 from streams.explanation.outcome import Outcome
 from streams.explanation.refusal import Refused
 
-__all__ = ["ImageSubject", "TextSubject"]
+__all__ = ["ImageSubject", "TextSubject", "png_of"]
 
 MOST_WORDS = 20_000
 MOST_CELLS = 20_000_000
@@ -34,6 +34,10 @@ LEAST_SAMPLES = 200
 MOST_PIXELS = 1_000_000
 IMAGE_SAMPLES = 1000
 """At most: each is a whole image for the model."""
+FLAT_LEVELS = 2.0
+"""Of 255: super-pixels whose pixels differ less from their mean look the same behind it."""
+NO_WEIGHT = 1e-9
+"""Weights below are rounding: whatever is taken out, the model answers the same."""
 
 Ask = Callable[[Any], npt.NDArray[np.float64]]
 
@@ -70,6 +74,8 @@ class _MediaSubject(abc.ABC):
 
     def _outcome(self, item: Item, answers: Answers, attributions: list[Attribution], fit: Fit) -> Outcome:
         column = answers.column_of(item.predicted, 0)
+        is_constant = all(abs(each.weight) < NO_WEIGHT for each in attributions)
+        constant = [Note.CONSTANT_ANSWER] if is_constant else []
         return Outcome(
             explained_class=answers.classes[column] if answers.classes else None,
             answer=float(answers.outputs[0, column]),
@@ -77,7 +83,7 @@ class _MediaSubject(abc.ABC):
             answered_version=self._predictor.version,
             attributions=tuple(attributions),
             fit=fit,
-            notes=(*answers.notes(0, column, item), *version_notes(self._subject, self._predictor)),
+            notes=(*answers.notes(0, column, item), *version_notes(self._subject, self._predictor), *constant),
         )
 
     @staticmethod
@@ -142,12 +148,17 @@ class ImageSubject(_MediaSubject):
 
     def _explained(self, item: Item) -> Outcome:
         from lime.lime_image import LimeImageExplainer
+        from lime.wrappers.scikit_image import SegmentationAlgorithm
 
         image = _image(self._feature, item.features.get(self._feature))
         seed = _seed(image.tobytes())
         samples = min(self._subject.terms.samples, IMAGE_SAMPLES)
         answers = self._answers(image[None])
         column = answers.column_of(item.predicted, 0)
+        # As stock `lime` does it by itself.
+        segments = SegmentationAlgorithm("quickshift", kernel_size=4, max_dist=200, ratio=0.2, random_seed=seed % 1000)(
+            image
+        )
         explained = LimeImageExplainer(random_state=seed, feature_selection="highest_weights").explain_instance(
             image,
             lambda images: self._answers(np.asarray(images, dtype=np.uint8)).outputs,
@@ -156,6 +167,8 @@ class ImageSubject(_MediaSubject):
             num_features=self._subject.terms.most_features,
             num_samples=samples,
             batch_size=32,
+            hide_color=_hiding_color(image, segments),
+            segmentation_fn=lambda _: segments,
             random_seed=seed % 1000,
         )
         attributions = []
@@ -180,6 +193,18 @@ def _seed(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest())
 
 
+def png_of(name: str, value: Any) -> bytes:
+    """The image that is explained, as a file.
+
+    Raises: Refused if the feature of this name holds none.
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(_image(name, value)).save(file, "PNG")
+    return file.getvalue()
+
+
 def _image(name: str, value: Any) -> npt.NDArray[np.uint8]:
     """An image file in base64, or numbers from 0 to 255 by row and column, grey or of three colours.
 
@@ -201,6 +226,22 @@ def _image(name: str, value: Any) -> npt.NDArray[np.uint8]:
     if pixels > MOST_PIXELS:
         raise Refused(ExplainFailure.TOO_LARGE, f"an image of {pixels} pixels; up to {MOST_PIXELS} are explained")
     return np.clip(image[..., :3], 0, 255).astype(np.uint8)
+
+
+def _hiding_color(image: npt.NDArray[np.uint8], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+    """What stands in for super-pixels that are taken out; None for the mean colour of each.
+
+    Drawings and writing consist of flat areas, which their own mean would not hide: there it is the image's median,
+    which is mostly the background.
+    """
+    differences = [
+        np.abs(image[segments == segment] - image[segments == segment].mean(axis=0)).sum()
+        for segment in np.unique(segments)
+    ]
+    if sum(differences) / image.size >= FLAT_LEVELS:
+        return None
+    median: npt.NDArray[np.uint8] = np.median(image.reshape(-1, 3), axis=0).astype(np.uint8)
+    return median
 
 
 def _decoded(value: str) -> npt.NDArray[np.float64]:

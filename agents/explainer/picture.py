@@ -5,6 +5,7 @@ Everything that came from outside is escaped, and the page runs no script.
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,10 +29,14 @@ svg text{font:13px system-ui,sans-serif;fill:#1a202c}table{border-collapse:colla
 @media(prefers-color-scheme:dark){body{background:#1a202c;color:#e2e8f0}.dim{color:#a0aec0}svg text{fill:#e2e8f0}}"""
 
 
-def page_of(explanation: Explanation) -> str:
-    """The page."""
+def page_of(explanation: Explanation, *, image: bytes | None = None) -> str:
+    """The page.
+
+    Args:
+        image: what was explained, as a PNG file, to lie under its super-pixels.
+    """
     title = html.escape(f"{explanation.model}: {explanation.request_id}")
-    body = "\n".join(_body(explanation))
+    body = "\n".join(_body(explanation, image))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline';"
@@ -39,7 +44,7 @@ def page_of(explanation: Explanation) -> str:
     )
 
 
-def _body(explanation: Explanation) -> Iterator[str]:
+def _body(explanation: Explanation, image: bytes | None) -> Iterator[str]:
     source = explanation.source
     version = f"version {explanation.model_version}, " if explanation.model_version else ""
     where = f"{version}{source.topic}/{source.partition}@{source.offset}, {explanation.produced_at}"
@@ -56,7 +61,7 @@ def _body(explanation: Explanation) -> Iterator[str]:
     if any(each.span is not UNSET for each in attributions) and isinstance(text, str):
         yield f'<p style="white-space:pre-wrap">{_marked(text, attributions)}</p>'
     if any(each.box is not UNSET for each in attributions):
-        yield _boxes(attributions)
+        yield _boxes(attributions, image)
     if attributions:
         yield _bars(attributions)
     yield from _trust(explanation)
@@ -112,12 +117,18 @@ def _marked(text: str, attributions: Sequence[Attribution]) -> str:
     return "".join([*parts, html.escape(text[at:])])
 
 
-def _boxes(attributions: Sequence[Attribution]) -> str:
-    """Where the super-pixels are, as boxes around them."""
+def _boxes(attributions: Sequence[Attribution], image: bytes | None) -> str:
+    """Where the super-pixels are, as boxes around them, over the image if it is there."""
     boxes = [(each.box, each) for each in attributions if each.box is not UNSET]
     width, height = max(box[2] for box, _ in boxes), max(box[3] for box, _ in boxes)
+    if image is not None:
+        # Of a PNG file, big-endian: its header chunk begins after 16 bytes. Source: PNG specification, 11.2.1.
+        width, height = (int.from_bytes(image[at : at + 4]) for at in (16, 20))
     largest = max(abs(each.weight) for _, each in boxes) or 1.0
     parts = [f'<svg role="img" aria-label="super-pixels" viewBox="0 0 {width} {height}" width="{min(4 * width, 600)}">']
+    if image is not None:
+        data = base64.b64encode(image).decode()
+        parts.append(f'<image href="data:image/png;base64,{data}" width="{width}" height="{height}"/>')
     for (left, top, right, bottom), each in boxes:
         color = FOR if each.weight > 0 else AGAINST
         parts.append(

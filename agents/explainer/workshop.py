@@ -55,6 +55,7 @@ class Workshop:
         """
         outcomes: list[Outcome | None] = [None] * len(requests)
         inputs: list[Mapping[str, Any] | None] = [None] * len(requests)
+        times_ms: list[int | None] = [None] * len(requests)
         asked = list(requests)
         terms = self._settings.model(requests[0].model).explanation
         ready: dict[int, Item] = {}
@@ -63,6 +64,7 @@ class Workshop:
                 if terms is None:
                     raise _not_configured(request)
                 prediction = await self._log.prediction(request)
+                times_ms[at] = prediction.event_time_ms
                 asked[at] = self._with_class(request, prediction)
                 inputs[at] = features = read_features(prediction)
                 predicted = asked[at].predicted
@@ -79,8 +81,8 @@ class Workshop:
                 outcomes[at] = outcome
         now_ms = self._clock.now_ms()
         return [
-            explanation_of(request, outcome, features=features, terms=terms, now_ms=now_ms)
-            for request, outcome, features in zip(asked, outcomes, inputs, strict=True)
+            explanation_of(request, outcome, features=features, event_time_ms=event_time_ms, terms=terms, now_ms=now_ms)
+            for request, outcome, features, event_time_ms in zip(asked, outcomes, inputs, times_ms, strict=True)
             if outcome is not None
         ]
 

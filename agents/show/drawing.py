@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from agents.durations import duration_text
 from agents.terminal_text import fit
+from schemas.attribution_report import AttributionReport
 from schemas.resource_report import ResourceReport
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
@@ -172,7 +173,9 @@ def share(ratio: float | None) -> str:
 
 
 def window_time(
-    report: WindowReport | ResourceReport | StabilityReport | SignalsReport | SystemReport, *, with_year: bool = True
+    report: WindowReport | ResourceReport | StabilityReport | SignalsReport | SystemReport | AttributionReport,
+    *,
+    with_year: bool = True,
 ) -> str:
     """When a window began, UTC: the day, and the time of day if windows are shorter than days."""
     day, _, time = report.window.start.removesuffix("Z").partition("T")

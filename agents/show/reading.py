@@ -9,16 +9,24 @@ from typing import Generic, TypeVar
 import msgspec
 
 from agents.terminal_text import printable
+from schemas.attribution_report import AttributionReport
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.errors import PermanentFailure
 from streams.ports import ReportStore, Shape, WindowQuery
 
-__all__ = ["KeptReport", "model_versions", "newest_reports", "signals_reports", "stability_reports"]
+__all__ = [
+    "KeptReport",
+    "attribution_reports",
+    "model_versions",
+    "newest_reports",
+    "signals_reports",
+    "stability_reports",
+]
 
 
-Kind = TypeVar("Kind", WindowReport, StabilityReport, SignalsReport)
+Kind = TypeVar("Kind", WindowReport, StabilityReport, SignalsReport, AttributionReport)
 
 
 class KeptReport(msgspec.Struct, Generic[Kind], frozen=True):
@@ -69,6 +77,14 @@ async def signals_reports(
     """The reports on the signals of all predictions; as `newest_reports`."""
     query = WindowQuery(model_version=model_version, shape=Shape("signals", size_seconds), most=most)
     return await _find(store, query, SignalsReport)
+
+
+async def attribution_reports(
+    store: ReportStore, model_version: bytes, *, most: int, size_seconds: int
+) -> Sequence[KeptReport[AttributionReport]]:
+    """The reports on what decided; as `newest_reports`."""
+    query = WindowQuery(model_version=model_version, shape=Shape("attribution", size_seconds), most=most)
+    return await _find(store, query, AttributionReport)
 
 
 async def _find(store: ReportStore, query: WindowQuery, kind: type[Kind]) -> Sequence[KeptReport[Kind]]:

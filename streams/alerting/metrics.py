@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from streams.alerting.observation import CLASS_OVERLAP, LABEL_ARRIVAL
 from streams.alerting.silence import TRAFFIC_SILENCE
+from streams.explanation.attribution_definitions import ATTRIBUTION_DEFINITIONS, RANK_CORRELATION
 from streams.metric_definitions import METRIC_DEFINITIONS, OBSERVED_METRICS
 from streams.monitored_model import Task
 from streams.quality.definitions import DEFINITIONS
@@ -22,7 +23,7 @@ RULE_METRICS: Mapping[str, str] = {
 }
 """Figures that no report has, with what they are."""
 
-_CORRELATIONS = frozenset({"mcc", "cohen_kappa"})
+_CORRELATIONS = frozenset({"mcc", "cohen_kappa", RANK_CORRELATION})
 _SHARES_OF_REQUESTS = frozenset({"error_rate", "timeout_rate"})
 _SIGNED = frozenset({"memory_growth_bytes_per_hour", "gpu_temperature_celsius"})
 _LOSSES = frozenset({"log_loss", "mae", "rmse", "mape", "rmsle"})
@@ -65,6 +66,8 @@ def range_of(metric: str) -> tuple[float, float]:
         return 0.0, math.inf
     if metric in _CORRELATIONS:
         return -1.0, 1.0
+    if metric in ATTRIBUTION_DEFINITIONS:
+        return 0.0, 1.0
     if metric == "r2":
         return -math.inf, 1.0
     is_of_classes = metric in DEFINITIONS and Task.REGRESSION not in DEFINITIONS[metric].tasks

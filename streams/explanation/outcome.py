@@ -52,6 +52,7 @@ def explanation_of(
     outcome: Outcome,
     *,
     features: Mapping[str, Any] | None,
+    event_time_ms: int | None,
     terms: ExplainTerms | None,
     now_ms: int,
 ) -> Explanation:
@@ -59,6 +60,7 @@ def explanation_of(
 
     Args:
         features: of the prediction; None if it could not be read.
+        event_time_ms: of the prediction; None if it could not be read.
         terms: of the model; None if it is not explained.
     """
     explanation = Explanation(
@@ -66,6 +68,7 @@ def explanation_of(
         instance=request.instance,
         model=request.model,
         model_version=request.model_version,
+        event_time=None if event_time_ms is None else format_time(event_time_ms),
         source=Source(request.topic, request.partition, request.offset),
         reason=request.reason,
         rate=request.rate,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ class Pool:
     draws: Draws
     outputs: Array
     pool_id: str
-    _codes: npt.NDArray[np.int32]
+    _codes: npt.NDArray[np.signedinteger[Any]]
     _scaled: Mapping[int, Array]
     _likeness: Array
     _repeats: Repeats
@@ -51,12 +52,15 @@ class Pool:
             for at, (feature, column) in enumerate(zip(draws.features, draws.columns, strict=True))
             if isinstance(feature, Numbers) and not feature.edges
         }
+        # Each explanation compares them all; in bytes they are compared four times as fast.
+        most_codes = max(len(feature.shares) for feature in draws.features)
+        code_type: type[np.signedinteger[Any]] = np.int8 if most_codes <= np.iinfo(np.int8).max else np.int32
         differing = np.arange(len(draws.features), -1.0, -1.0)
         return cls(
             draws=draws,
             outputs=outputs,
             pool_id=digest.hexdigest()[:16],
-            _codes=np.ascontiguousarray(draws.codes.T),
+            _codes=np.ascontiguousarray(draws.codes.T, dtype=code_type),
             _scaled=scaled,
             _likeness=_kernel(differing, len(draws.features)),
             _repeats=Repeats.drawn(draws.seed),
@@ -74,7 +78,9 @@ class Pool:
         Raises: Refused if a value is not of its feature's type.
         """
         features = self.draws.features
-        own_codes = np.array([feature.code(value) for feature, value in zip(features, row, strict=True)])
+        own_codes = np.array(
+            [feature.code(value) for feature, value in zip(features, row, strict=True)], dtype=self._codes.dtype
+        )
         same = self._codes == own_codes[:, None]
         design = np.empty((len(features) + 2, same.shape[1]))
         design[0] = 1.0
@@ -88,7 +94,7 @@ class Pool:
                 centre[1 + at] = _scaled_value(features[at], row[at])
             kernel = _kernel(((design[1:-1] - centre[1:-1, None]) ** 2).sum(axis=0), len(features))
         else:
-            kernel = self._likeness[np.count_nonzero(same, axis=0)]
+            kernel = self._likeness[same.view(np.uint8).sum(axis=0, dtype=np.uint16)]
         return fit_locally(design, kernel, centre, self._repeats, most_features=most_features)
 
     def unseen(self, row: Sequence[Value]) -> tuple[str, ...]:

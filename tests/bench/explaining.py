@@ -21,6 +21,7 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from streams.explanation.features import learn
 from streams.explanation.neighbourhood import draw
@@ -53,7 +54,13 @@ class Agreement:
 
 
 def explaining(services: Services) -> Iterator[Figure]:
-    """Cost in processor time of this process, then agreement."""
+    """Cost in processor time of this process, then agreement; of one thread, as explanations are made."""
+    with threadpool_limits(1):
+        yield from _costs(services)
+    yield from _agreement(services)
+
+
+def _costs(services: Services) -> Iterator[Figure]:
     values, labels = load_breast_cancer(return_X_y=True)
     model = RandomForestClassifier(100, random_state=0).fit(values, labels)
     features = learn(_rows(values), names=_names(values))
@@ -78,6 +85,9 @@ def explaining(services: Services) -> Iterator[Figure]:
     for row in values[:STOCK_EXPLANATIONS]:
         stock.explain_instance(row, model.predict_proba, num_features=TOP, num_samples=SAMPLES)
     yield Figure("the same by stock lime", (STOCK_EXPLANATIONS / (time.process_time() - began),), "/s")
+
+
+def _agreement(services: Services) -> Iterator[Figure]:
     found = agreement(instances=max(2, round(INSTANCES * services.scale)), seeds=max(10, round(SEEDS * services.scale)))
     yield Figure("weights against stock lime: root mean square of z-scores", (found.rms,), "", 1.2)
     yield Figure("weights against stock lime: the same, from below", (found.rms,), "", 0.8, operator.ge)

@@ -92,6 +92,8 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         assert 0 == process.wait(15)
     good = by_id["r150", "cards"]
     assert ("wrong", 0.5, "fraud", None) == (good["reason"], good["rate"], good["label"], good["failure"])
+    assert good["event_time"] < good["produced_at"]
+    assert None is by_id["r100000", "cards"]["event_time"]
     assert "amount" == good["attributions"][0]["feature"]
     reasons = {name: each["failure"]["reason"] for (name, _), each in by_id.items() if each["failure"]}
     assert {

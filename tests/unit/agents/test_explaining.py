@@ -147,6 +147,24 @@ def test_half_of_an_image_that_decided_is_found(as_file: bool) -> None:
     assert bottom <= 32
 
 
+def test_drawing_of_flat_areas_is_hidden_behind_its_background_and_not_behind_itself() -> None:
+    pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+    pixels[12:28, 12:28] = 255
+    outcome = image(pixels.tolist())
+    first = outcome.attributions[0]
+    assert isinstance(first.box, tuple)
+    left, top, right, bottom = first.box
+    assert first.weight > 0.01
+    assert max(left, 12) < min(right, 28)
+    assert max(top, 12) < min(bottom, 28)
+
+
+def test_image_and_text_that_the_model_always_answers_the_same_say_so() -> None:
+    blank = image(np.zeros((30, 30), dtype=np.uint8).tolist())
+    assert Note.CONSTANT_ANSWER in blank.notes
+    assert Note.CONSTANT_ANSWER not in image(png(picture(48, 32))).notes
+
+
 def test_image_of_four_megapixels_is_refused_before_it_is_unpacked() -> None:
     outcome = image(png(np.zeros((2000, 2000, 3), dtype=np.uint8)))
     assert ExplainFailure.TOO_LARGE == outcome.failure

@@ -84,6 +84,7 @@ def test_valid_example_is_valid_by_its_schema(topic: str, path: Path) -> None:
         "signals": "signals_report",
         "resources": "resource_report",
         "system": "system_report",
+        "attribution": "attribution_report",
     }
     name = of_kind.get(value["kind"]) if topic == "model-metrics" else None
     validator(name or SCHEMA_OF[topic]).validate(value)

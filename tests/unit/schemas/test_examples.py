@@ -9,6 +9,7 @@ import pytest
 
 import schemas
 from schemas.alert import read_alert
+from schemas.attribution_report import AttributionReport
 from schemas.codec import decode_resource_samples, encode, read_label, read_prediction
 from schemas.errors import Reason, Rejected
 from schemas.resource_report import ResourceReport
@@ -39,6 +40,7 @@ REPORTS = {
     "signals": SignalsReport,
     "resources": ResourceReport,
     "system": SystemReport,
+    "attribution": AttributionReport,
 }
 
 

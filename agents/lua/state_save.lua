@@ -1,4 +1,4 @@
--- Keep what is known of one target, if it is still what the writer has read.
+-- Keep a state, if what is stored is still what the writer has read.
 --
 -- KEYS: state (string: revision in 8 bytes, then packed)
 -- ARGV: expected revision, milliseconds to keep it for, new state

@@ -1,8 +1,8 @@
-"""Reading resource samples beside the counting of predictions, so that neither can disturb the other.
+"""Reading another topic beside the counting of predictions, so that neither can disturb the other.
 
-A Faust app of its own: another consumer group, `<kafka.group>-resources`, another thread, other keys in Redis. Whatever
-ends it (a topic that is not there, a right that is missing, a mistake of ours) is told, and tried again after a minute;
-the worker goes on counting.
+A Faust app of its own: another consumer group, such as `<kafka.group>-resources`, another thread, other keys in Redis.
+Whatever ends it (a topic that is not there, a right that is missing, a mistake of ours) is told, and tried again after
+a minute; the worker goes on counting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -19,15 +19,14 @@ from aiokafka.errors import IllegalStateError
 from agents.faust_app import FaustApp, build_faust_app
 from agents.outages import Outages
 from agents.record_batch import RecordBatch
-from agents.resource_intake import ResourceIntake
 from streams.errors import LatelabelError
 
-__all__ = ["ResourceWatch"]
+__all__ = ["SideIntake", "SideReading"]
 
 _log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 2.0
-"""A crash costs reading so much again; shorter writes every target's state more often."""
+"""A crash costs reading so much again; shorter writes every state more often."""
 AGAIN_SECONDS = 60.0
 STOP_SECONDS = 5.0
 WATCH_SECONDS = 0.2
@@ -35,10 +34,34 @@ WATCH_SECONDS = 0.2
 TopicExists = Callable[[], Awaitable[bool]]
 
 
-class ResourceWatch:
+class SideIntake(Protocol):
+    """Takes in what is read; every method may raise `TemporaryFailure`, and is called again then."""
+
+    async def assign(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """Own exactly these partitions. Returns the offset wanted next of those that were read before."""
+
+    def expect(self, offsets: Mapping[int, int]) -> None:
+        """Told where reading of these partitions begins, or goes on behind what was lost."""
+
+    async def give_up(self) -> None:
+        """Own nothing: somebody else may have the partitions already."""
+
+    async def take_in(self, batch: RecordBatch, acknowledge: Callable[[], None]) -> None:
+        """Take a batch, and call `acknowledge` once it is kept."""
+
+    async def flush(self) -> None:
+        """Keep and publish what is due."""
+
+
+Taken = TypeVar("Taken", bound=SideIntake)
+
+
+class SideReading(Generic[Taken]):
     """Runs until it is cancelled.
 
     Args:
+        group: its name.
+        what: for the log, what is done with what is read, such as `resources are watched`.
         connection: makes aiokafka's arguments for brokers and security.
         exists: whether the topic does.
         flush_seconds: between two rounds of reports, if shorter than `FLUSH_SECONDS`.
@@ -46,10 +69,11 @@ class ResourceWatch:
 
     def __init__(
         self,
-        intake: ResourceIntake,
+        intake: Taken,
         outages: Outages,
         *,
         group: str,
+        what: str,
         client_id: str,
         topic: str,
         connection: Callable[[], Mapping[str, Any]],
@@ -58,7 +82,8 @@ class ResourceWatch:
     ) -> None:
         self._intake = intake
         self._outages = outages
-        self._group = f"{group}-resources"
+        self._group = group
+        self._what = what
         self._client_id = client_id
         self._topic = topic
         self._connection = connection
@@ -67,7 +92,7 @@ class ResourceWatch:
         self.is_reading = False
 
     @property
-    def intake(self) -> ResourceIntake:
+    def intake(self) -> Taken:
         """What it reads into."""
         return self._intake
 
@@ -92,15 +117,14 @@ class ResourceWatch:
                 elif told is None:
                     told = f"no topic {self._topic}"
                     _log.info(
-                        "No resources are watched: there is no topic %s; `latelabel topics create` makes it",
-                        self._topic,
+                        "No %s: there is no topic %s; `latelabel topics create` makes it", self._what, self._topic
                     )
             except LatelabelError as failure:
                 if told != str(failure):
                     told = str(failure)
-                    _log.error("No resources are watched, and it is tried again every minute: %s", failure)
+                    _log.error("No %s, and it is tried again every minute: %s", self._what, failure)
             except Exception:  # noqa: BLE001  (counting must go on, whatever this is)
-                _log.exception("No resources are watched for a minute, because of an error that nobody expects")
+                _log.exception("No %s for a minute, because of an error that nobody expects", self._what)
             finally:
                 self.is_reading = False
             await asyncio.sleep(AGAIN_SECONDS)
