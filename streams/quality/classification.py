@@ -18,7 +18,6 @@ that equals it stay exact; every other figure is undefined then (`class_overflow
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -290,14 +289,11 @@ def _mean_of_proportions(matrix: ConfusionMatrix, sizes: Sequence[int], confiden
 
     Given the sizes, the shares of different classes rest on different predictions: they are independent.
     """
-    shares = [matrix.counts[index][index] / size for index, size in enumerate(sizes) if size]
-    wilson = functools.partial(intervals.wilson_interval, confidence_level=confidence_level)
-    interval = intervals.macro_interval(
-        shares, [wilson(share, size) for share, size in zip(shares, filter(None, sizes), strict=True)]
-    )
-    return Figure.of(
-        math.fsum(shares) / len(shares), interval, n=matrix.labelled, classes_left_out=_without(matrix, sizes)
-    )
+    hits = [matrix.counts[index][index] for index, size in enumerate(sizes) if size]
+    defined = [size for size in sizes if size]
+    mean = math.fsum(count / size for count, size in zip(hits, defined, strict=True)) / len(defined)
+    interval = intervals.mean_share_interval(hits, defined, confidence_level=confidence_level)
+    return Figure.of(mean, interval, n=matrix.labelled, classes_left_out=_without(matrix, sizes))
 
 
 def _f1_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:

@@ -45,6 +45,8 @@ _AVERAGED = (Task.MULTICLASS, Task.MULTILABEL)
 WILSON = "Wilson"
 EFFECTIVE = "Wilson at the effective sample size"
 MOVER = "MOVER of Wilson's per class"
+MEANED = {"precision": EFFECTIVE, "recall": EFFECTIVE, "f1": MOVER}
+"""Of averages over classes."""
 GAMMA = "gamma"
 OF_SETS = "multilabel: as predictions vary"
 
@@ -57,7 +59,7 @@ _AVERAGES = {
 DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
     {
         "accuracy": Definition("Share of predictions that equal their label.", _ANY_CLASSES, WILSON),
-        "balanced_accuracy": Definition("Mean recall of the classes that have labels.", _ANY_CLASSES, MOVER),
+        "balanced_accuracy": Definition("Mean recall of the classes that have labels.", _ANY_CLASSES, EFFECTIVE),
         "mcc": Definition("Matthews' correlation of prediction and label, -1 to 1.", _ANY_CLASSES, EFFECTIVE),
         "cohen_kappa": Definition("Agreement beyond that of chance, -1 to 1.", _ANY_CLASSES, EFFECTIVE),
         "precision": Definition("Of those predicted positive, the share that is.", _BINARY, WILSON),
@@ -68,7 +70,9 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             "As F1, recall weighing `beta` times as much, twice unless the model says otherwise.", _BINARY, EFFECTIVE
         ),
         **{
-            f"{name}_macro": Definition(f"{meaning}; plain mean of the classes.", _AVERAGED, f"{MOVER}; {OF_SETS}")
+            f"{name}_macro": Definition(
+                f"{meaning}; plain mean of the classes.", _AVERAGED, f"{MEANED[name]}; {OF_SETS}"
+            )
             for name, meaning in _AVERAGES.items()
         },
         **{
@@ -90,13 +94,15 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
         "roc_auc": Definition(
             "Chance that a positive has a higher score than a negative.", _BINARY, "DeLong's variance, Wilson"
         ),
-        "average_precision": Definition("Mean precision over the recall that scores reach.", _BINARY, WILSON),
+        "average_precision": Definition(
+            "Mean precision over the recall that scores reach.", _BINARY, "delta method on its log odds"
+        ),
         "log_loss": Definition("Mean negative logarithm of the probability of the label.", _BINARY, GAMMA, Better.LESS),
         "brier": Definition("Mean squared distance of score and outcome.", _BINARY, EFFECTIVE, Better.LESS),
         "expected_calibration_error": Definition(
             "Mean distance of score and frequency over ten equal tenths of the scores.",
             _ANY_CLASSES,
-            "normal, down to what noise adds",
+            "what noise leaves possible, inverted",
             Better.LESS,
         ),
         "mae": Definition("Mean absolute error.", _REGRESSION, GAMMA, Better.LESS),

@@ -8,8 +8,9 @@
 - **Differences** (bias): Student's interval.
 
 The spread is taken with one pseudo-observation as far from the mean as the mean is from 0, or as the size that
-knowing nothing would have, where there is one; so a few observations that are equal do not pass for
-certainty. A mean of errors that are all 0 has no scale to judge by: its interval is [0, 0].
+knowing nothing would have, where there is one; of shares with half of one. So a few observations that are equal do
+not pass for certainty. Where a spread is known from the sample alone, the quantiles are Student's. A mean of errors
+that are all 0 has no scale to judge by: its interval is [0, 0].
 
 Coverage of the nominal 95 % by simulation at n = 100, repeated by the tests: 93-97 % for `mae`, `mape` and
 `bias`, 92-98 % for `rmse` and `r2` where neither errors nor labels have long tails. Long tails cost them up to
@@ -69,11 +70,13 @@ def size_interval(
 
     >>> low, high = size_interval(1.0, 3.0, n=30, confidence_level=0.95)
     >>> round(low, 2), round(high, 2)
-    (0.64, 1.8)
+    (0.62, 1.85)
     """
     z = normal_quantile(confidence_level)
     if mean == 0.0:
         return 0.0, z * ignorance / n
+    if not least_squared_cv:
+        z = student_quantile(n - 1, confidence_level=confidence_level)
     # In units of the mean, so that sizes whose squares vanish have an interval too.
     squared_cv = max(mean_square / mean / mean - 1.0, least_squared_cv, 0.0)
     variance = (squared_cv + max(1.0, abs(ignorance / mean - 1.0)) ** 2 / n) / n
@@ -90,13 +93,13 @@ def share_interval(mean: float, mean_square: float, *, n: int, confidence_level:
 
     >>> low, high = share_interval(0.5, 0.3, n=100, confidence_level=0.95)
     >>> round(low, 3), round(high, 3)
-    (0.455, 0.545)
+    (0.456, 0.544)
     """
     shrunk = (n * mean + 0.5) / (n + 1.0)
     spread = mean_square - mean * mean
-    # The pseudo-observation is 0 or 1, as the mean would have it, or varies as if anywhere between. Where all shares
-    # are equal, and would pass for certainty, it does lie anywhere.
-    unseen = max(shrunk * (1.0 - shrunk), ANYWHERE)
+    # Half a pseudo-observation is 0 or 1, as the mean would have it, or varies as if anywhere between. Where all shares
+    # are equal, and would pass for certainty, a whole one does lie anywhere.
+    unseen = max(shrunk * (1.0 - shrunk), ANYWHERE) / 2.0
     if spread <= ROUNDING:
         unseen = (mean - 0.5) ** 2 + ANYWHERE
     variance = max(0.0, spread) + unseen / n

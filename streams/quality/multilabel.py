@@ -9,8 +9,8 @@ Predictions vary, not single classes of them, so intervals rest on how much pred
 - `subset_accuracy`: Wilson's. `hamming_loss`, a mean of shares: Wilson's at the effective sample size.
 - micro averages, ratios of sums over predictions: Wilson's at the effective sample size that the delta method says,
   with one pseudo-observation.
-- macro averages: MOVER of the classes' own Wilson limits, widened by as much as the micro average varies more than
-  independent classes would.
+- macro averages: as of multiclass models, Wilson's at the effective sample size of precision and recall and MOVER of
+  F1, with as many fewer observations as the micro average varies more than independent classes would.
 
     >>> sums = {"n": 1, "F=a": 1, "I=b": 1, "FF": 1, "FP": 2, "FL": 1, "PP": 4, "PL": 2, "LL": 1}
     >>> figures = multilabel_figures(sums, class_names=(), unlabelled=0, confidence_level=0.95)
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.window_report import ClassFigures
 from streams.quality import bounds, intervals
@@ -202,27 +202,31 @@ class _Ratio:
         if not defined:
             return Figure.missing(self.undefined, n=sets.n)
         values = [above / below for above, below in defined.values()]
-        limits = [self._limits(sets.classes[name], sets.confidence_level) for name in defined]
-        low, high = intervals.macro_interval(values, limits)
-        value, wider = math.fsum(values) / len(values), self._widening(sets)
+        value = math.fsum(values) / len(values)
         return Figure.of(
             value,
-            (max(0.0, value - wider * (value - low)), min(1.0, value + wider * (high - value))),
+            self._interval_of_mean(sets, value, values, defined),
             n=sets.n,
             classes_left_out=tuple(name for name in parts if name not in defined),
         )
 
-    def _limits(self, of: _Class, confidence_level: float) -> Bounds:
-        found, invented, missed = of
-        if self.weight == 2:
-            return intervals.f1_interval(
-                true_positive=found, errors=invented + missed, confidence_level=confidence_level
-            )
-        above, below = self.parts(of)
-        return intervals.wilson_interval(above / below, below, confidence_level=confidence_level)
+    def _interval_of_mean(
+        self, sets: _Sets, value: float, values: Sequence[float], defined: Mapping[str, tuple[int, int]]
+    ) -> Bounds:
+        excess = self._excess_variance(sets)
+        if self.weight == 1:
+            hits, sizes = ([part[side] / excess for part in defined.values()] for side in range(2))
+            return intervals.mean_share_interval(hits, sizes, confidence_level=sets.confidence_level)
+        limits = [
+            intervals.f1_interval(true_positive=found, errors=invented + missed, confidence_level=sets.confidence_level)
+            for found, invented, missed in map(sets.classes.__getitem__, defined)
+        ]
+        low, high = intervals.macro_interval(values, limits)
+        wider = math.sqrt(excess)
+        return max(0.0, value - wider * (value - low)), min(1.0, value + wider * (high - value))
 
-    def _widening(self, sets: _Sets) -> float:
-        """How much more the micro average varies than if all classes of all predictions were independent."""
+    def _excess_variance(self, sets: _Sets) -> float:
+        """How many times the variance of independent classes the micro average has; 1 at the least."""
         above, below = self.parts(sets.total())
         value = above / below
         if self.weight == 2:
@@ -230,7 +234,7 @@ class _Ratio:
             independent = value * (1.0 - value) * (2.0 - value) * below
         else:
             independent = value * (1.0 - value) * below
-        return math.sqrt(max(1.0, self._spread(sets, value) / independent)) if independent else 1.0
+        return max(1.0, self._spread(sets, value) / independent) if independent else 1.0
 
 
 _RATIOS: Mapping[str, _Ratio] = {

@@ -6,7 +6,8 @@ prints the table that `deploy/guides/intervals.md` keeps. Windows of n labels ar
 known, and p says how hard it is:
 
 - counts: a model of two classes, and one of three, that is right with probability p whatever the class;
-- scores: labels that are positive with probability p, and calibrated scores that tell them apart fairly well;
+- scores: labels that are positive with probability p, and calibrated scores that tell them apart fairly well. The truth
+  is that of the scores themselves, which the figures see in bins;
 - numbers: labels and errors of a normal shape, where p does not matter;
 - sets: of five classes, each of which is right with probability p; half of the predictions err three times as often as
   the others;
@@ -25,9 +26,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.pair_sums.contribution import regression_contribution
 from streams.pair_sums.lists import multilabel_contribution, ranking_contribution
+from streams.pair_sums.many import score_sums
 from streams.quality.classification import BINARY_METRICS, MULTICLASS_METRICS, binary_figures, multiclass_figures
 from streams.quality.confusion import ConfusionMatrix
 from streams.quality.figure import Figure
@@ -43,8 +46,8 @@ PROBABILITIES = (0.5, 0.9, 0.99)
 LEAST_EXPECTED = 10
 """Of one kind, below which no interval is promised to be right."""
 CONFIDENCE_LEVEL = 0.95
-PAIRS = 2_000
-"""Of a population of scores or numbers; its own figures are the truth."""
+PAIRS, SCORES = 2_000, 20_000
+"""Of a population of numbers, sets or rankings, and of one of scores; its own figures are the truth."""
 CLASSES, ITEMS = 5, 20
 """Of sets, and of rankings."""
 SEED = 20_261_125
@@ -73,7 +76,7 @@ class Row:
 class _Model:
     of: str
     metrics: Sequence[str]
-    truth: Mapping[str, Figure]
+    truth: Mapping[str, float]
     windows: _Windows
 
 
@@ -92,8 +95,8 @@ def _rows(model: _Model, n: int, p: float | None, windows: int) -> Iterator[Row]
     defined: Counter[str] = Counter()
     for figures in model.windows(np.random.default_rng(SEED), n, windows):
         for name in model.metrics:
-            figure, truth = figures[name], model.truth[name].value
-            if truth is not None and figure.low is not None and figure.high is not None:
+            figure, truth = figures[name], model.truth[name]
+            if figure.low is not None and figure.high is not None:
                 defined[name] += 1
                 held[name] += figure.low <= truth <= figure.high
     for name in model.metrics:
@@ -134,7 +137,11 @@ def _of_counts(
     def windows(generator: np.random.Generator, n: int, count: int) -> Iterator[Mapping[str, Figure]]:
         return map(figures, generator.multinomial(n, table.ravel(), size=count))
 
-    return _Model(of, metrics, figures((table * 10**12).round().astype(np.int64)), windows)
+    return _Model(of, metrics, _values(figures((table * 10**12).round().astype(np.int64))), windows)
+
+
+def _values(figures: Mapping[str, Figure]) -> Mapping[str, float]:
+    return {name: figure.value for name, figure in figures.items() if figure.value is not None}
 
 
 # Sums
@@ -142,19 +149,24 @@ def _of_counts(
 
 def _scores(p: float) -> _Model:
     generator = np.random.default_rng(SEED)
-    happened = np.arange(PAIRS) < round(PAIRS * p)
+    happened = np.arange(SCORES) < round(SCORES * p)
     separation = 1.5
-    evidence = generator.normal(0, 1, PAIRS) + separation * happened
+    evidence = generator.normal(0, 1, SCORES) + separation * happened
     log_odds = separation * evidence - separation**2 / 2 + np.log(p / (1 - p))
     scores = 1 / (1 + np.exp(-log_odds))
-    pairs = [
-        score_contribution(float(score), happened=bool(event)) for score, event in zip(scores, happened, strict=True)
-    ]
 
-    def figures(sums: Mapping[str, int]) -> Mapping[str, Figure]:
+    def figures(drawn: npt.NDArray[np.int64]) -> Mapping[str, Figure]:
+        sums = score_sums(scores[drawn], happened[drawn], np.ones(len(drawn), dtype=np.int64))
         return binary_score_figures(sums, labelled=1, positive_class="a", confidence_level=CONFIDENCE_LEVEL)
 
-    return _of_sums("scores", SCORE_METRICS, pairs, figures)
+    def windows(generator: np.random.Generator, n: int, count: int) -> Iterator[Mapping[str, Figure]]:
+        return (figures(generator.integers(0, SCORES, n)) for _ in range(count))
+
+    ranked = {
+        "roc_auc": float(roc_auc_score(happened, scores)),
+        "average_precision": float(average_precision_score(happened, scores)),
+    }
+    return _Model("scores", SCORE_METRICS, {**_values(figures(np.arange(SCORES))), **ranked}, windows)
 
 
 def _numbers() -> _Model:
@@ -229,7 +241,7 @@ def _of_sums(
         for _ in range(count):
             yield figures(sums_of(generator.multinomial(n, even)))
 
-    return _Model(of, metrics, figures(sums_of(np.ones(len(pairs), dtype=np.int64))), windows)
+    return _Model(of, metrics, _values(figures(sums_of(np.ones(len(pairs), dtype=np.int64)))), windows)
 
 
 # The table
