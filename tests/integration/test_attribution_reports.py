@@ -87,7 +87,7 @@ def explained(installation: Installation) -> tuple[int, int]:
     return wrong, base
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_explanations_reach_reports_once_each_whichever_worker_reads_them_or_dies(installation: Installation) -> None:
     predictions = [
         {
@@ -101,11 +101,11 @@ def test_explanations_reach_reports_once_each_whichever_worker_reads_them_or_die
     half = COUNT // 2
     with explainer(installation), worker(installation) as first, worker(installation) as second:
         send(installation, "explain_requests", requests[:half])
-        wait_until(lambda: explained(installation) == (half // 2, half // 2), what="the first half", seconds=120)
+        wait_until(lambda: explained(installation) == (half // 2, half // 2), what="the first half", seconds=240)
         first.send_signal(signal.SIGKILL)
         # What is known comes again, before and beside what is new.
         send(installation, "explain_requests", [*requests[:half], *requests[half:COUNT], *requests[: COUNT + 1]])
-        wait_until(lambda: explained(installation) == (half + 1, half), what="all explanations", seconds=120)
+        wait_until(lambda: explained(installation) == (half + 1, half), what="all explanations", seconds=240)
         shown = show(installation)
         second.send_signal(signal.SIGTERM)
         code, log = finish(second)
