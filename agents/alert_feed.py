@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from agents.kafka_connection import connection_options, kafka_failure, kafka_failures
+from agents.kafka_connection import connection_options, kafka_failure, kafka_failures, start_consumer
 from agents.kafka_greeting import greet
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
@@ -78,12 +78,7 @@ class AlertFeed:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
-        try:
-            async with kafka_failures(self._kafka.address):
-                await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
+        await start_consumer(consumer, self._kafka.address)
         self._consumer = consumer
         # Joining may take as long as other members need to answer, so it is not waited for here.
         consumer.subscribe([self._topic], listener=_Assignment(self))

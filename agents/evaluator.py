@@ -21,8 +21,9 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from agents.evaluation_round import EvaluationRound
 from agents.past_windows import PastWindows
 from agents.signal_references import SignalReferences
 from agents.window_counts import WindowCounts
@@ -33,17 +34,13 @@ from streams.evaluation import (
     is_final_published,
     may_revise,
     segment_of_key,
-    touched_windows,
     window_of_key,
 )
 from streams.ledger.parts import ShardState
 from streams.losses import NO_LOSSES, Losses, may_touch
-from streams.monitored_model import MonitoredModel
-from streams.past_coverage import PastCoverage
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
 from streams.publication import EvaluationSettings, Subject, reports_of, revision_of
 from streams.reports import Report, SliceCounts
-from streams.signals.reference import SignalReference
 
 __all__ = ["Evaluated", "EvaluationSettings", "Evaluator"]
 
@@ -61,31 +58,6 @@ class Evaluated:
 
     published: int
     pending: int
-
-
-@dataclasses.dataclass(slots=True)
-class _Round:
-    """What one evaluation has found, and how far it has come."""
-
-    watermark_ms: int
-    losses: Losses = NO_LOSSES
-    subjects: dict[bytes, Subject] = dataclasses.field(default_factory=dict)
-    marks: dict[ReportWindow, tuple[tuple[int, ChangedWindow], ...]] = dataclasses.field(default_factory=dict)
-    due: dict[ReportWindow, set[bytes]] = dataclasses.field(default_factory=dict)
-    outdated: dict[bytes, list[bytes]] = dataclasses.field(default_factory=lambda: collections.defaultdict(list))
-    chosen: list[ReportWindow] = dataclasses.field(default_factory=list)
-    past: Mapping[str, PastCoverage] = dataclasses.field(default_factory=dict)
-    references: Mapping[bytes, SignalReference] = dataclasses.field(default_factory=dict)
-    postponed: set[ReportWindow] = dataclasses.field(default_factory=set)
-    disputed: set[bytes] = dataclasses.field(default_factory=set)
-    elsewhere: list[bytes] = dataclasses.field(default_factory=list)
-    published: int = 0
-
-    def model(self, window: ReportWindow) -> MonitoredModel:
-        return self.subjects[window.model_version].model
-
-    def touched(self, base: ReportWindow) -> Iterator[ReportWindow]:
-        return touched_windows(base.model_version, base.start_ms, self.model(base))
 
 
 class Evaluator:
@@ -141,7 +113,7 @@ class Evaluator:
             PermanentFailure: the topic refuses a report for good.
         """
         self._settings = self._next_settings
-        found = _Round(watermark_ms=0)
+        found = EvaluationRound(watermark_ms=0)
         elsewhere = 0
         try:
             if await self._survey(found):
@@ -165,7 +137,7 @@ class Evaluator:
         self._waiting_for_service = False
         return Evaluated(found.published, len(found.postponed) + len(found.disputed) + elsewhere)
 
-    async def _survey(self, found: _Round) -> bool:
+    async def _survey(self, found: EvaluationRound) -> bool:
         """Find out what there is to do. False while a shard belongs to no ledger."""
         shards = range(self._ledger.shards)
         states = [state for state in await asyncio.gather(*map(self._ledger.state, shards)) if state is not None]
@@ -200,7 +172,7 @@ class Evaluator:
             self._forget_all()
         self._offsets = offsets
 
-    async def _claim(self, found: _Round) -> None:
+    async def _claim(self, found: EvaluationRound) -> None:
         claimed = list(found.subjects)
         claims = await self._store.claim(claimed, evaluator=self._token, watermark_ms=found.watermark_ms)
         for model_version, claim in zip(claimed, claims, strict=True):
@@ -222,7 +194,7 @@ class Evaluator:
             for key in claim.due:
                 found.due.setdefault(window_of_key(model_version, key), set()).add(key)
 
-    async def _find_touched_by_losses(self, found: _Round) -> None:
+    async def _find_touched_by_losses(self, found: EvaluationRound) -> None:
         """Have every report looked at again that does not tell of a loss yet, however final it was."""
         for model_version, subject in found.subjects.items():
             news = found.losses.unlike(self._told.get(model_version, NO_LOSSES))
@@ -231,7 +203,7 @@ class Evaluator:
                 if any(may_touch(gap, window, subject.model) for gap in news):
                     found.due.setdefault(window, set()).add(key)
 
-    def _collect_marks(self, found: _Round, changed: Sequence[Sequence[ChangedWindow]]) -> None:
+    def _collect_marks(self, found: EvaluationRound, changed: Sequence[Sequence[ChangedWindow]]) -> None:
         for shard, windows in enumerate(changed):
             for window in windows:
                 subject = found.subjects.get(window.model_version)
@@ -241,7 +213,7 @@ class Evaluator:
         for base, marks in found.marks.items():
             self._counts.drop_changed(base, stamp=marks)
 
-    async def _choose(self, found: _Round, *, everything: bool) -> None:
+    async def _choose(self, found: EvaluationRound, *, everything: bool) -> None:
         windows = set(found.due)
         for base in found.marks:
             windows.update(found.touched(base))
@@ -259,11 +231,11 @@ class Evaluator:
             else:
                 found.postponed.add(window)
 
-    def _forgotten_ms(self, found: _Round, window: ReportWindow) -> int:
+    def _forgotten_ms(self, found: EvaluationRound, window: ReportWindow) -> int:
         horizon_ms, keep_windows_ms = found.model(window).label_horizon_ms, self._settings.keep_windows_ms
         return window.forgotten_after_ms(horizon_ms=horizon_ms, keep_windows_ms=keep_windows_ms) + 1
 
-    async def _look_back(self, found: _Round) -> None:
+    async def _look_back(self, found: EvaluationRound) -> None:
         found.past = await self._past.read(
             found.subjects,
             {found.model(window).name for window in found.chosen},
@@ -278,7 +250,7 @@ class Evaluator:
             stamps=found.marks,
         )
 
-    def _may_revise(self, found: _Round, window: ReportWindow, now_ms: int) -> bool:
+    def _may_revise(self, found: EvaluationRound, window: ReportWindow, now_ms: int) -> bool:
         return may_revise(
             window,
             self._publications[window.model_version].get(window),
@@ -288,7 +260,7 @@ class Evaluator:
             interval_ms=self._settings.interval_ms,
         )
 
-    async def _recall(self, found: _Round, windows: Iterable[ReportWindow]) -> None:
+    async def _recall(self, found: EvaluationRound, windows: Iterable[ReportWindow]) -> None:
         """Learn when the windows were last published, as far as it is not remembered."""
         places: dict[bytes, ReportWindow] = {}
         wanted: dict[bytes, list[bytes]] = collections.defaultdict(list)
@@ -301,7 +273,7 @@ class Evaluator:
             publication = Publication(last.published_ms, last.watermark_ms)
             self._publications[places[key].model_version][places[key]] = publication
 
-    def _chunks(self, found: _Round) -> Iterator[list[ReportWindow]]:
+    def _chunks(self, found: EvaluationRound) -> Iterator[list[ReportWindow]]:
         chunk: list[ReportWindow] = []
         bases = 0
         for window in found.chosen:
@@ -313,7 +285,7 @@ class Evaluator:
         if chunk:
             yield chunk
 
-    async def _publish(self, found: _Round, chunk: Sequence[ReportWindow]) -> None:
+    async def _publish(self, found: EvaluationRound, chunk: Sequence[ReportWindow]) -> None:
         # The time before the counts are read: should two evaluators overlap, the later reading ranks higher.
         now_ms = self._clock.now_ms()
         await self._counts.read({window: found.model(window) for window in chunk}, found.marks)
@@ -348,7 +320,7 @@ class Evaluator:
             await self._save(found, model_version, changes)
         self._counts.trim()
 
-    def _reports(self, found: _Round, window: ReportWindow) -> dict[bytes, Report]:
+    def _reports(self, found: EvaluationRound, window: ReportWindow) -> dict[bytes, Report]:
         subject = found.subjects[window.model_version]
         slices = list(self._counts.slices(window, subject.model))
         told: Collection[bytes] = ()
@@ -369,14 +341,14 @@ class Evaluator:
             reference=found.references.get(window.model_version),
         )
 
-    def _due_ms(self, found: _Round, window: ReportWindow) -> int:
+    def _due_ms(self, found: EvaluationRound, window: ReportWindow) -> int:
         return window.due_ms(
             watermark_ms=found.watermark_ms,
             horizon_ms=found.model(window).label_horizon_ms,
             keep_windows_ms=self._settings.keep_windows_ms,
         )
 
-    async def _save(self, found: _Round, model_version: bytes, reports: Sequence[LastReport]) -> None:
+    async def _save(self, found: EvaluationRound, model_version: bytes, reports: Sequence[LastReport]) -> None:
         kept = await self._store.save(
             model_version,
             found.subjects[model_version].text,
@@ -387,7 +359,7 @@ class Evaluator:
         if not kept:
             found.disputed.add(model_version)
 
-    async def _finish(self, found: _Round) -> None:
+    async def _finish(self, found: EvaluationRound) -> None:
         for model_version, keys in found.outdated.items():
             await self._store.forget(model_version, keys)
         clearable: dict[int, list[ChangedWindow]] = collections.defaultdict(list)
@@ -404,7 +376,7 @@ class Evaluator:
         for model_version in found.disputed:
             self._forget(model_version)
 
-    async def _note_reported(self, found: _Round) -> None:
+    async def _note_reported(self, found: EvaluationRound) -> None:
         """Everything that was due is published: what is past being kept may be dropped."""
         reported = dict.fromkeys(found.subjects.keys() - found.disputed, found.watermark_ms)
         await asyncio.gather(*(self._ledger.note_reported(shard, reported) for shard in range(self._ledger.shards)))

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
@@ -22,7 +23,7 @@ from agents.kafka_tokens import token_provider
 from agents.settings import KafkaSettings, SecuritySettings
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
 
-__all__ = ["connection_options", "kafka_failure", "kafka_failures"]
+__all__ = ["connection_options", "kafka_failure", "kafka_failures", "start_consumer"]
 
 _REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
 _RIGHTS = {
@@ -72,6 +73,19 @@ async def kafka_failures(address: str) -> AsyncIterator[None]:
         raise TemporaryFailure(f"Kafka at {address} does not answer within {ANSWER_SECONDS:g} s") from error
     except (KafkaError, OSError) as error:
         raise kafka_failure(error, address) from error
+
+
+async def start_consumer(consumer: AIOKafkaConsumer, address: str) -> None:
+    """Start a consumer; one that cannot start leaves nothing running.
+
+    Raises: as `kafka_failures`.
+    """
+    try:
+        async with kafka_failures(address):
+            await consumer.start()
+    except BaseException:
+        await consumer.stop()
+        raise
 
 
 def kafka_failure(error: BaseException, address: str) -> LatelabelError:

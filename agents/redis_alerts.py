@@ -9,15 +9,13 @@ Keys share the hash tag of its reports, `{<prefix>:reports:<hash in hex>}` (`age
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from agents.redis_connection import RedisClient, connect, execute, redis_failures
+from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
-from agents.settings import RedisSettings
+from agents.redis_store import RedisStore
 from streams.alerting.record import MONITOR, AlertRecord
 from streams.ports import StoredAlerts
 
@@ -27,30 +25,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AlertRecord).decode
 
 
-class RedisAlerts:
-    """The port `AlertStore` on Redis 7.0 or Valkey, alone or as a cluster.
-
-    Args:
-        client: from `agents.redis_connection.connect`; not closed here.
-        address: for messages.
-        prefix: of every key.
-    """
+class RedisAlerts(RedisStore):
+    """The port `AlertStore` on Redis 7.0 or Valkey, alone or as a cluster."""
 
     def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
-        self._client = client
-        self._address = address
-        self._prefix = prefix
+        super().__init__(client, address=address, prefix=prefix)
         self._save = RedisScript("alerts_save")
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def opened(cls, settings: RedisSettings) -> AsyncIterator[Self]:
-        """A store as configured, with a client of its own."""
-        client = connect(settings.url)
-        try:
-            yield cls(client, address=settings.address, prefix=settings.prefix)
-        finally:
-            await client.aclose()
 
     async def load(self, model_versions: Sequence[bytes]) -> Sequence[StoredAlerts]:
         looked = await self.look(model_versions)

@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
+from agents.redis_store import RedisStore
 from schemas.times import parse_time_ms
 from streams.ports import NEVER_DUE_MS, Claim, LastReport, Shape, WindowQuery
 
@@ -37,19 +38,11 @@ SAVE_REPORTS = 500
 """Reports in one script call: a few milliseconds during which the node serves nobody else."""
 
 
-class RedisReports:
-    """The report store port on Redis 7.0 or Valkey, alone or as a cluster.
-
-    Args:
-        client: from `agents.redis_connection.connect`; not closed here.
-        address: for messages.
-        prefix: of every key.
-    """
+class RedisReports(RedisStore):
+    """The report store port on Redis 7.0 or Valkey, alone or as a cluster."""
 
     def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
-        self._client = client
-        self._address = address
-        self._prefix = prefix
+        super().__init__(client, address=address, prefix=prefix)
         self._reported = f"{prefix}:reported"
         self._changes = f"{{{prefix}}}:reports:changes"
         self._save = RedisScript("reports_save")

@@ -20,6 +20,7 @@ import msgspec
 
 from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
+from agents.redis_store import RedisStore
 from streams.monitored_model import DAY_MS
 from streams.stability.resource_series import ResourceSeries
 
@@ -49,19 +50,11 @@ class TargetLine:
     target: str
 
 
-class RedisResources:
-    """Every method may raise `TemporaryFailure`, and may be repeated then.
-
-    Args:
-        client: from `agents.redis_connection.connect`; not closed here.
-        address: for messages.
-        prefix: of every key.
-    """
+class RedisResources(RedisStore):
+    """Every method may raise `TemporaryFailure`, and may be repeated then."""
 
     def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
-        self._client = client
-        self._address = address
-        self._prefix = prefix
+        super().__init__(client, address=address, prefix=prefix)
         self._targets = f"{{{prefix}}}:resources:targets"
         self._offsets = f"{{{prefix}}}:resources:offsets"
         self._save = RedisScript("state_save")

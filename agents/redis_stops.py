@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import Mapping
 
 import msgspec
 
-from agents.redis_connection import RedisClient, connect, execute, redis_failures
-from agents.settings import RedisSettings
+from agents.redis_connection import RedisClient, execute, redis_failures
+from agents.redis_store import RedisStore
 from streams.dead_letter_limits import Excess, Stop
 from streams.ledger.parts import Source
 
@@ -30,30 +28,13 @@ class _Stored(msgspec.Struct):
     earlier_in_a_row: int
 
 
-class RedisStops:
-    """The port `StopStore` on Redis 7.0 or Valkey, alone or as a cluster.
-
-    Args:
-        client: from `agents.redis_connection.connect`; not closed here.
-        address: for messages.
-        prefix: of every key.
-    """
+class RedisStops(RedisStore):
+    """The port `StopStore` on Redis 7.0 or Valkey, alone or as a cluster."""
 
     def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
-        self._client = client
-        self._address = address
+        super().__init__(client, address=address, prefix=prefix)
         self._stopped = f"{{{prefix}}}:stopped"
         self._accepted = f"{{{prefix}}}:accepted"
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def opened(cls, settings: RedisSettings) -> AsyncIterator[Self]:
-        """A store as configured, with a client of its own."""
-        client = connect(settings.url)
-        try:
-            yield cls(client, address=settings.address, prefix=settings.prefix)
-        finally:
-            await client.aclose()
 
     async def stops(self) -> Mapping[Source, Stop]:
         async with redis_failures(self._address):

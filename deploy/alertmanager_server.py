@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
-from deploy.servers import Server, StackError
+from deploy.server_process import Server, StackError
 
 __all__ = ["AlertmanagerServer"]
 

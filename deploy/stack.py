@@ -20,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from deploy.servers import KafkaServer, RedisServer, StackError, spawn_tethered
+from deploy.server_process import StackError, spawn_tethered
+from deploy.servers import KafkaServer, RedisServer
 
 __all__ = ["main"]
 

@@ -19,13 +19,12 @@ from agents.backtest import Backtest, step_of
 from agents.commands.command_line import Invocation
 from agents.commands.output import Duration, OutputFormat, format_option, print_records
 from agents.commands.record_files import (
-    FieldOfFile,
     Line,
     OfFile,
     PerFile,
-    Zone,
     check_files,
     mapped_files,
+    mapping_options,
     record_files_of,
 )
 from agents.file_replay.records import Record, merged
@@ -70,23 +69,7 @@ class _Named(PerFile):
 @click.option(
     "--labels", metavar="FILE", help="The same; event_time is when the truth became known.", expose_value=False
 )
-@click.option(
-    "--map",
-    "columns",
-    multiple=True,
-    type=FieldOfFile(),
-    metavar="FIELD=COLUMN",
-    help="Take a field of the file before from this column.",
-)
-@click.option(
-    "--set",
-    "constants",
-    multiple=True,
-    type=FieldOfFile(),
-    metavar="FIELD=VALUE",
-    help="Give a field of the file before a constant.",
-)
-@click.option("--timezone", "zone", type=Zone(), metavar="ZONE", help="Of times that name none: Europe/Berlin, +05:30.")
+@mapping_options
 @click.option(
     "--rules",
     "rule_files",

@@ -9,9 +9,9 @@ import datetime
 import functools
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -25,7 +25,9 @@ from schemas.times import format_time
 from streams.errors import PermanentFailure
 from streams.ledger.parts import Role
 
-__all__ = ["FieldOfFile", "Line", "OfFile", "PerFile", "Zone", "check_files", "mapped_files", "record_files_of"]
+__all__ = ["Line", "OfFile", "PerFile", "check_files", "mapped_files", "mapping_options", "record_files_of"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LINE_SECONDS = 10.0
 """Between lines of progress, where there is no terminal to write over."""
@@ -103,6 +105,34 @@ class Zone(click.ParamType):
             return read_zone(value)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
+
+
+def mapping_options(function: Function) -> Function:
+    """Give a command `--map`, `--set` and `--timezone`; it gets them as `columns`, `constants` and `zone`."""
+    options = (
+        click.option(
+            "--map",
+            "columns",
+            multiple=True,
+            type=FieldOfFile(),
+            metavar="FIELD=COLUMN",
+            help="Take a field of the FILE before from this column; FIELD= leaves it out.",
+        ),
+        click.option(
+            "--set",
+            "constants",
+            multiple=True,
+            type=FieldOfFile(),
+            metavar="FIELD=VALUE",
+            help="Give a field of the FILE before a constant.",
+        ),
+        click.option(
+            "--timezone", "zone", type=Zone(), metavar="ZONE", help="Of times that name none: Europe/Berlin, +05:30."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def mapped_files(

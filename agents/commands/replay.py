@@ -16,13 +16,12 @@ import click
 from agents.clock import SystemClock
 from agents.commands.command_line import FAILED, INTERRUPTED, Invocation
 from agents.commands.record_files import (
-    FieldOfFile,
     Line,
     OfFile,
     PerFile,
-    Zone,
     check_files,
     mapped_files,
+    mapping_options,
     record_files_of,
 )
 from agents.file_replay.records import Record, merged
@@ -46,18 +45,7 @@ STOP_SECONDS = 5.0
 @click.option(
     "--topic", "topics", multiple=True, type=OfFile(), metavar="predictions|labels", help="What the FILE holds."
 )
-@click.option(
-    "--map",
-    "columns",
-    multiple=True,
-    type=FieldOfFile(),
-    metavar="FIELD=COLUMN",
-    help="Take a field from this column; FIELD= leaves it out.",
-)
-@click.option(
-    "--set", "constants", multiple=True, type=FieldOfFile(), metavar="FIELD=VALUE", help="Give a field a constant."
-)
-@click.option("--timezone", "zone", type=Zone(), metavar="ZONE", help="Of times that name none: Europe/Berlin, +05:30.")
+@mapping_options
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from agents.kafka_connection import connection_options, kafka_failure, kafka_failures
+from agents.kafka_connection import connection_options, kafka_failure, start_consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 
@@ -45,12 +45,7 @@ class RequestFeed:
             isolation_level="read_committed",
             auto_offset_reset="earliest",
         )
-        try:
-            async with kafka_failures(self._kafka.address):
-                await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
+        await start_consumer(consumer, self._kafka.address)
         self._consumer = consumer
 
     async def stop(self) -> None:

@@ -218,7 +218,7 @@ class ReportReader:
     ) -> tuple[bytes, str, int]:
         hashes = await self._versions_of(name)
         if version is None:
-            version = (await self.model(name, version=None, size_seconds=None)).version
+            version = await self._newest_version(name, hashes)
         _known(version, hashes.values())
         model_version = next(each for each, text in hashes.items() if text == version)
         sizes = sorted(
@@ -230,6 +230,23 @@ class ReportReader:
             there = ", ".join(map(str, sizes))
             raise NotFound(f"no windows of {size_seconds} s; there are {there}", field="size")
         return model_version, version, size_seconds or sizes[-1]
+
+    async def _newest_version(self, name: str, hashes: Mapping[bytes, str]) -> str:
+        """The version with the newest window on quality, as `model` chooses it; no report is read."""
+        shapes = await self._store.shapes(list(hashes))
+        queries = [
+            WindowQuery(model_version=each, shape=Shape(QUALITY, size), most=1)
+            for each, found in zip(hashes, shapes, strict=True)
+            if (size := _chosen_size(found, None)) is not None
+        ]
+        starts = {
+            query.model_version: json.loads(keys[0])[-1]
+            for query, keys in zip(queries, await self._store.find(queries), strict=True)
+            if keys
+        }
+        if not starts:
+            raise NotFound(f"no report of model {name!r} on quality", field="size")
+        return hashes[max(starts, key=lambda each: starts[each])]
 
     async def _versions_of(self, name: str) -> dict[bytes, str]:
         named = {key: json.loads(text) for key, text in (await self._store.model_versions()).items()}

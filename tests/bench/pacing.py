@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from deploy.servers import free_port, spawn_tethered
+from deploy.server_process import free_port, spawn_tethered
 from tests.bench.backlog import Shape, backlog, finish, producer
 from tests.bench.errors import BenchError
 from tests.bench.figures import Figure

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.servers import spawn_tethered
+from deploy.server_process import spawn_tethered
 from tests.bench.errors import BenchError
 
 __all__ = ["Cost", "Meter", "cost_of_running", "cpu_seconds", "peak_bytes"]

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from deploy.servers import KafkaServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import KafkaServer
 from schemas.codec import encode
 from schemas.times import format_time
 from tests.support import waiting

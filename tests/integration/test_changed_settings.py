@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from deploy.servers import KafkaServer, RedisServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import KafkaServer, RedisServer
 from streams.ledger.founding import FORMAT
 from tests.support.topics import read_topic
 from tests.support.traffic import Traffic, draw_traffic, produce

@@ -15,7 +15,8 @@ import pytest
 from redis import Redis
 
 from agents.redis_ledger import shard_tag
-from deploy.servers import KafkaServer, RedisServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import KafkaServer, RedisServer
 from tests.support.services import unique_name
 from tests.support.traffic import draw_traffic, produce
 from tests.support.workers import SHARDS, Installation, finish, worker

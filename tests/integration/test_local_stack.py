@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from redis import Redis
 
 from deploy import servers
-from deploy.servers import KafkaServer, RedisServer, StackError
+from deploy.server_process import StackError
+from deploy.servers import KafkaServer, RedisServer
 from tests.support.services import create_topic, unique_name
 from tests.support.waiting import wait_until
 

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from agents.redis_workers import HELD_MS, RedisWorkers
-from deploy.servers import KafkaServer, RedisServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import KafkaServer, RedisServer
 from schemas.alert import Alert, read_alert
 from schemas.system_report import SystemReport
 from tests.support.publishing import FakeClock

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.servers import KafkaServer, RedisServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import KafkaServer, RedisServer
 from tests.support.traffic import draw_traffic, produce
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker

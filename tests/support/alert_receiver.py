@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from deploy.servers import free_port
+from deploy.server_process import free_port
 from tests.support.certificates import Certificates
 
 __all__ = ["AlertReceiver", "Posted", "alert_receiver"]

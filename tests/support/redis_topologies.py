@@ -12,7 +12,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.servers import RedisServer, free_port
+from deploy.server_process import free_port
+from deploy.servers import RedisServer
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.waiting import wait_until
 

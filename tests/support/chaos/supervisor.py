@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.servers import spawn_tethered
+from deploy.server_process import spawn_tethered
 from tests.support.waiting import wait_until
 
 __all__ = ["ROOT", "Supervisor"]

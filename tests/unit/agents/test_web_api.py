@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from streams.errors import TemporaryFailure
+from streams.ports import LastReport
 from tests.support.fleet import NOON_MS
 from tests.support.page_server import serve_page
 from tests.support.page_world import HOSTILE, keep, quality, revised, world
@@ -58,6 +59,18 @@ async def store() -> FakeReports:
     reports = FakeReports()
     await keep(reports, world())
     return reports
+
+
+class CountedReports(FakeReports):
+    """Tells how many reports were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_for = 0
+
+    async def last(self, keys: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
+        self.asked_for += sum(map(len, keys.values()))
+        return await super().last(keys)
 
 
 @pytest.fixture
@@ -130,6 +143,19 @@ async def test_windows_come_oldest_first_within_the_span_and_page_by_page(api: A
     assert starts[:-1] == pages
     span = await api.get(path, since=starts[3], until=starts[6])
     assert starts[3:6] == [point["start"] for point in span["points"]]
+
+
+async def test_windows_without_a_version_are_of_the_newest_one_and_only_its_reports_are_read() -> None:
+    reports = CountedReports()
+    await keep(reports, world())
+    async with serve_page(reports, FakeAlerts(reports)) as port, aiohttp.ClientSession() as session:
+        api = Asker(session, port)
+        newest = (await api.get("/api/v1/models/fraud"))["version"]
+        before = reports.asked_for
+        windows = await api.get("/api/v1/models/fraud/windows")
+
+    assert newest == windows["version"]
+    assert len(windows["points"]) == reports.asked_for - before > 0
 
 
 async def test_windows_of_a_segment_are_that_segments(api: Asker) -> None:
