@@ -95,17 +95,17 @@ FLEET = """\
 5 model versions, worst first
 
 Model    Version     State       Window (UTC)         Reported
-  Metric    [95 % interval]               n  Labelled  Predictions  Failed
+  Metric    [95 % interval]                n  Labelled  Predictions  Failed
 returns  3           input lost  2026-11-23 12:00 1h    3m ago
-  accuracy  1.000 [1.000, 1.000]  5,000,000      100%    5,000,000   1,234
+  accuracy  1.000 [1.000, 1.000]   5,000,000      100%    5,000,000   1,234
 churn    2026-11-01  labels due  2026-11-23 12:00 1h    3m ago
-  accuracy  0.750 [0.666, 0.819]        120      100%          120       0
+  accuracy  0.750 [0.666, 0.819]         120      100%          120       0
 fraud    3           labels due  2026-11-23 13:00 1h    3m ago
-  accuracy  0.977 [0.962, 0.986]        640     64.0%        1,000       2
+  accuracy  0.977 [0.962, 0.986]         640     64.0%        1,000       2
 price                labels due  2026-11-23 12:00 1h    3m ago
-  mae       1.250 [0.569, 4.688]          4      100%            4       0
+  mae       1.250 [0.370, 14.396]          4      100%            4       0
 new      3           labels due  2026-11-23 12:00 1h    3m ago
-  accuracy: no label yet                           0%            5       0
+  accuracy: no label yet                            0%            5       0
 """
 
 
@@ -161,7 +161,7 @@ accuracy, newest windows first, UTC
   ok                      6  585
 
   accuracy          0.977 [0.962, 0.986]  recall      0.816 [0.686, 0.900]
-  balanced_accuracy 0.903 [0.838, 0.945]  specificity 0.990 [0.978, 0.995]
+  balanced_accuracy 0.903 [0.835, 0.945]  specificity 0.990 [0.978, 0.995]
   mcc               0.830 [0.727, 0.896]  f1          0.842 [0.748, 0.905]
   cohen_kappa       0.829 [0.726, 0.896]  fbeta       0.826 [0.716, 0.900]
   precision         0.870 [0.743, 0.939]
@@ -221,15 +221,15 @@ REGRESSION_SCREEN = """\
 price                                                            reported 3m ago
 
 mae, newest windows first, UTC
-1d from  State  Value [95 % interval]    2,972              302,527  n  Labelled
-11-23    open   10,001 [2,972, 302,527]  ━●━━━━━━━━━━━━━━━━━━━━━━━━  4     80.0%
+1d from  State  Value [95 % interval]      1,557          8.001e+07  n  Labelled
+11-23    open   10,001 [1,557, 8.001e+07]  ●━━━━━━━━━━━━━━━━━━━━━━━  4     80.0%
 ● value  ━ 95 % interval  · what missing labels could still make of it
 
 2026-11-23 UTC, the newest window with half of its labels:
   5 predictions: 4 labelled (80.0%), 1 due, 0 never; 0 more failed
 
-  mae   10,001 [2,972, 302,527]   r2   -3,199,999 [-6.249e+07, -163,874]
-  rmse  20,000 [10,902, 110,059]  bias 10,001 [-21,589, 41,590]
+  mae   10,001 [1,557, 8.001e+07]  r2   -3,199,999 [-6.249e+07, -163,874]
+  rmse  20,000 [10,902, 110,059]   bias 10,001 [-21,589, 41,590]
   rmsle 5.299 [2.889, 29.138]
 
   undefined, a label is zero: mape
@@ -261,8 +261,8 @@ subset_accuracy, newest windows first, UTC
   local      0.667   1.000  0.800       2
 
   subset_accuracy 0.667 [0.354, 0.879]  f1_micro        0.842 [0.624, 0.945]
-  hamming_loss    0.167 [0.061, 0.382]  precision_macro 0.833 [0.532, 0.969]
-  precision_micro 0.889 [0.569, 0.980]  recall_macro    0.875 [0.505, 0.964]
+  hamming_loss    0.167 [0.065, 0.366]  precision_macro 0.833 [0.484, 0.964]
+  precision_micro 0.889 [0.569, 0.980]  recall_macro    0.875 [0.495, 0.980]
   recall_micro    0.800 [0.548, 0.930]  f1_macro        0.829 [0.562, 0.928]
 """
 
@@ -281,17 +281,17 @@ RANKING_SCREEN = """\
 shop                                                             reported 3m ago
 
 ndcg_at_k, newest windows first, UTC
-1h from      State       Value [95 % interval]  0.291        0.796   n  Labelled
-11-23 12:00  labels due  0.559 [0.291, 0.796]   ━━━━━━━━━●━━━━━━━━  10      100%
+1h from      State       Value [95 % interval]  0.297        0.792   n  Labelled
+11-23 12:00  labels due  0.559 [0.297, 0.792]   ━━━━━━━━━●━━━━━━━━  10      100%
 ● value  ━ 95 % interval  · what missing labels could still make of it
 
 2026-11-23 12:00 UTC, the newest window with half of its labels:
   10 predictions: 10 labelled (100%), 0 due, 0 never; 0 more failed
 
   k = 10: of each ranking, the first 10 items count
-  ndcg_at_k     0.559 [0.291, 0.796]  precision_at_k 0.080 [0.039, 0.156]
-  hit_rate_at_k 0.800 [0.490, 0.943]  recall_at_k    0.575 [0.308, 0.804]
-  mrr           0.600 [0.335, 0.817]
+  ndcg_at_k     0.559 [0.297, 0.792]  precision_at_k 0.080 [0.047, 0.134]
+  hit_rate_at_k 0.800 [0.490, 0.943]  recall_at_k    0.575 [0.315, 0.799]
+  mrr           0.600 [0.342, 0.812]
 """
 
 
