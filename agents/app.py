@@ -17,7 +17,7 @@ from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
 from agents.app_attributions import build_attribution_reading
 from agents.app_beside import Beside, all_metrics
-from agents.app_explaining import build_asking, build_sampler
+from agents.app_explaining import build_asking, build_records, build_sampler
 from agents.app_resources import build_resource_watch
 from agents.app_system import build_system_watch
 from agents.clock import SystemClock
@@ -58,6 +58,7 @@ from agents.store_memory import StoreMemory
 from agents.web.alerts import AlertReader
 from agents.web.fleet import FleetReader
 from agents.web.reading import ReportReader
+from agents.web.records import RecordReader
 from agents.web.server import serve_web
 from agents.web.site import mount_site
 from agents.web.system import SystemReader
@@ -108,6 +109,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     worker: Worker | None = None
     sampler = build_sampler(settings, topics, clock)
     asking = build_asking(settings, sampler, redis, clock, share=lambda: _share(worker, log))
+    feed, records = build_records(settings)
     beside = Beside(
         build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports),
         build_attribution_reading(reloading, clock, publisher, RedisAttributions(redis, **place), reports),
@@ -117,7 +119,9 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
             alerts = RedisAlerts(redis, **place)
-            server = _web_server(reloading, clock, ledger, reports, alerts, worker=lambda: worker, beside=beside)
+            server = _web_server(
+                reloading, clock, ledger, reports, alerts, records, worker=lambda: worker, beside=beside
+            )
             port = await stack.enter_async_context(server)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
@@ -147,6 +151,8 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             await stack.enter_async_context(system.running())
             for running in beside.running():
                 await stack.enter_async_context(running)
+            if records.are_shown and records.explained:
+                await stack.enter_async_context(feed.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
 
@@ -157,6 +163,7 @@ def _web_server(
     ledger: Ledger,
     reports: ReportStore,
     alerts: AlertStore,
+    records: RecordReader,
     *,
     worker: Callable[[], Worker | None],
     beside: Beside,
@@ -194,7 +201,14 @@ def _web_server(
     fleet = FleetReader(reports, alert_reader, clock, confidence_level=level, references=references, topics=topics)
     reader = ReportReader(reports, confidence_level=level, references=references)
     mount = functools.partial(
-        mount_site, fleet=fleet, reader=reader, alerts=alert_reader, store=reports, system=system.page, clock=clock
+        mount_site,
+        fleet=fleet,
+        reader=reader,
+        alerts=alert_reader,
+        store=reports,
+        system=system.page,
+        records=records,
+        clock=clock,
     )
     return serve_web(settings.web, clock, unready=unready, metrics=metrics, mount=mount)
 

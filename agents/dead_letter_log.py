@@ -18,7 +18,7 @@ from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from schemas.dead_letter import Header, Origin, read_origin
 
-__all__ = ["DeadLetterLog", "Letter"]
+__all__ = ["DeadLetterLog", "Letter", "letter_of"]
 
 POLL_MS = 500
 RECORDS_AT_ONCE = 500
@@ -110,7 +110,7 @@ class DeadLetterLog:
                 self.repeats += 1
                 continue
             offsets.add(origin.offset)
-            yield _letter(record, origin)
+            yield letter_of(record, origin)
 
     async def find(self, topic: str, partition: int, offset: int) -> Letter | None:
         """One letter, by its source or by where it lies on the dead-letter topic; None if there is none."""
@@ -153,7 +153,7 @@ class DeadLetterLog:
                         yield record
 
 
-def _letter(record: Any, origin: Origin) -> Letter:
+def letter_of(record: Any, origin: Origin) -> Letter:
     return Letter(
         topic=record.topic,
         partition=record.partition,

@@ -171,6 +171,12 @@ class WebSettings:
         flag,
         "Serve page and API without a token although `host` is not local: whoever reaches the port reads everything.",
     )
+    records: bool = setting(
+        True,
+        flag,
+        "Whether page and API show single records to whoever may read: inputs of explained predictions, as far as"
+        " `explain.shown` lets them out, and dead letters as they came. `false`: figures alone.",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

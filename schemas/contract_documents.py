@@ -134,7 +134,11 @@ def _schemas(struct: type[msgspec.Struct], reference: str) -> Document:
             root["properties"][name] |= {"format": "date-time"}
     for time in ("event_time", "process_start_time"):
         if time in root["properties"]:
-            root["properties"][time]["anyOf"][:1] = [TIME]
+            described = root["properties"][time]
+            if "anyOf" in described:
+                described["anyOf"][:1] = [TIME]
+            else:
+                described |= {"format": "date-time"}
     if struct is SentPrediction:
         # Only a failed request may come without an answer.
         failed = {"required": ["status"], "properties": {"status": {"enum": ["error", "timeout"]}}}

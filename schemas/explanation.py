@@ -164,7 +164,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why one prediction came out as it did; where `failure` says why not, most fields below it are absent."""
+    """Why one prediction came out as it did; where `failure` says why not, most fields below it are absent.
+
+    `segment` is the prediction's, as far as it is declared; absent if it could not be read.
+    """
 
     request_id: str
     instance: int
@@ -177,6 +180,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     predicted: str | None
     label: str | None
     failure: Failure | None
+    segment: Mapping[str, str] | UnsetType = UNSET
     method: Literal["lime", "shap"] | UnsetType = UNSET
     explained_class: str | UnsetType | None = UNSET
     answer: float | UnsetType = UNSET

@@ -283,6 +283,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "predicted": "Its class; null for a number.",
             "label": "What was true, where that is known.",
             "failure": "Why there is no explanation; null if there is one.",
+            "segment": "Of the prediction, the names that the model declares; absent if it could not be read.",
             "method": "How it was made.",
             "explained_class": "The class whose probability is explained, the predicted one; null for a regression.",
             "answer": "What the model answers for it, asked again.",

@@ -106,7 +106,7 @@ _ALL = (
         key="key of the bad record",
         schema="the bad record's value, untouched",
         producers=("worker",),
-        consumers=("dead-letters",),
+        consumers=("worker", "dead-letters"),
         settings=MappingProxyType({"max.message.bytes": str(DEAD_LETTER_TOPIC_BYTES)}),
     ),
 )

@@ -18,6 +18,7 @@ from agents.dead_letter_log import DeadLetterLog, Letter
 from agents.dead_letter_replay import Replay, Replayed, ReplayPorts, highest_times
 from agents.kafka_connection import connection_options
 from agents.publisher import KafkaPublisher
+from agents.record_text import inline, printable, shown_bytes
 from agents.redis_ledger import RedisLedger
 from agents.redis_stops import RedisStops
 from agents.settings import Settings
@@ -30,7 +31,6 @@ __all__ = ["dead_letters"]
 
 SHOWN_IN_TABLE = 20
 SHOWN_BYTES = 4096
-HEX_LINE_BYTES = 32
 
 _LETTER_COLUMNS = ("written", "source", "reason", "bytes", "letter", "message")
 _topic_option = click.option("--topic", metavar="TOPIC", help="Only letters from this source topic.")
@@ -197,47 +197,21 @@ async def _show(settings: Settings, place: tuple[str, int, int], *, whole: bool)
         )
     for name, value in _summary(letter).items():
         if value is not None:
-            print(f"{name:8}  {_printable(str(value))}")
+            print(f"{name:8}  {printable(str(value))}")
     print("\nheaders")
     for name, content in letter.headers:
-        print(f"  {_printable(name)}: {_inline(content)}")
-    print(f"\nkey\n  {_inline(letter.key)}\n\nvalue")
+        print(f"  {printable(name)}: {inline(content)}")
+    print(f"\nkey\n  {inline(letter.key)}\n\nvalue")
     for line in _lines(letter.value, most=None if whole else SHOWN_BYTES):
         print(f"  {line}")
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
-def _text(content: bytes) -> str | None:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if all(character.isprintable() or character in "\n\t\r" for character in text) else None
-
-
-def _inline(content: bytes | None) -> str:
-    if content is None:
-        return "null"
-    text = _text(content)
-    return f"0x{content.hex()}" if text is None else _printable(text)
 
 
 def _lines(content: bytes | None, *, most: int | None) -> Iterable[str]:
     if content is None:
         return ["null"]
-    shown = content[:most]
-    left = len(content) - len(shown)
-    # The cut may go through a character, which has up to four bytes.
-    cuts = (_text(shown[: len(shown) - cut]) for cut in range(4 if left else 1))
-    text = next((text for text in cuts if text is not None), None)
-    if text is None:
-        lines = [shown[at : at + HEX_LINE_BYTES].hex(" ") for at in range(0, len(shown), HEX_LINE_BYTES)]
-    else:
-        lines = text.replace("\r", "\\r").split("\n")
-    return [*lines, f"... {left} bytes more (--all shows them)"] if left else lines
+    shown = shown_bytes(content, most=most)
+    left = [f"... {shown.left_bytes} bytes more (--all shows them)"] if shown.left_bytes else []
+    return [*shown.lines, *left]
 
 
 async def _replay(settings: Settings, *, reason: str | None, topic: str | None, is_dry: bool) -> None:

@@ -54,17 +54,17 @@ class Workshop:
         Raises: TemporaryFailure if Kafka does not answer; nothing is lost then.
         """
         outcomes: list[Outcome | None] = [None] * len(requests)
+        predictions: list[Prediction | None] = [None] * len(requests)
         inputs: list[Mapping[str, Any] | None] = [None] * len(requests)
-        times_ms: list[int | None] = [None] * len(requests)
         asked = list(requests)
-        terms = self._settings.model(requests[0].model).explanation
+        model = self._settings.model(requests[0].model)
+        terms = model.explanation
         ready: dict[int, Item] = {}
         for at, request in enumerate(requests):
             try:
                 if terms is None:
                     raise _not_configured(request)
-                prediction = await self._log.prediction(request)
-                times_ms[at] = prediction.event_time_ms
+                predictions[at] = prediction = await self._log.prediction(request)
                 asked[at] = self._with_class(request, prediction)
                 inputs[at] = features = read_features(prediction)
                 predicted = asked[at].predicted
@@ -81,8 +81,16 @@ class Workshop:
                 outcomes[at] = outcome
         now_ms = self._clock.now_ms()
         return [
-            explanation_of(request, outcome, features=features, event_time_ms=event_time_ms, terms=terms, now_ms=now_ms)
-            for request, outcome, features, event_time_ms in zip(asked, outcomes, inputs, times_ms, strict=True)
+            explanation_of(
+                request,
+                outcome,
+                prediction=prediction,
+                features=features,
+                terms=terms,
+                segments=model.segments,
+                now_ms=now_ms,
+            )
+            for request, outcome, prediction, features in zip(asked, outcomes, predictions, inputs, strict=True)
             if outcome is not None
         ]
 

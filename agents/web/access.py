@@ -10,6 +10,7 @@ name point here cannot read along.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hmac
 import ipaddress
@@ -32,6 +33,7 @@ REQUESTS_PER_SECOND: Final = 100.0
 BURST_REQUESTS: Final = 300.0
 """Of one address. The page asks for a handful when a report changes."""
 ADDRESSES_REMEMBERED: Final = 1000
+FORM_SECONDS: Final = 5.0
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -143,7 +145,11 @@ def log_in(access: Access) -> Handler:
     """What `POST /login` does: set the cookie if the token is right."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        given = str((await request.post()).get("token", "")).strip()
+        try:
+            async with asyncio.timeout(FORM_SECONDS):
+                given = str((await request.post()).get("token", "")).strip()
+        except TimeoutError:
+            return _plain(408, "the form did not come in time")
         if not access.is_shown(given):
             return _login_page(401, wrong=True)
         response = web.Response(status=303, headers={"Location": "/"})

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -65,6 +65,7 @@ class Route:
     answer: type
     ask: Callable[[web.Request], Awaitable[Any]]
     parameters: tuple[Parameter, ...] = ()
+    asks_kafka: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Api:
         store: tells whether anything has changed.
         system: answers about the monitor itself.
         clock: how old an answer is.
+        further: routes that are answered by others.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Api:
         store: ReportStore,
         system: Callable[[], Awaitable[SystemPage]],
         clock: Clock,
+        further: Sequence[Route] = (),
     ) -> None:
         self._fleet_reader = fleet
         self._reader = reader
@@ -123,6 +126,7 @@ class Api:
         self._clock = clock
         self._kept: collections.OrderedDict[str, _Kept] = collections.OrderedDict()
         self._building = asyncio.Lock()
+        self._reading_kafka = asyncio.Lock()
         self.routes = (
             Route("/fleet", "fleet", "All model versions, worst first.", Fleet, self._fleet),
             Route(
@@ -175,6 +179,7 @@ class Api:
                 ),
             ),
             Route("/system", "system", "The monitor itself.", SystemPage, self._system_page),
+            *further,
         )  # fmt: skip
 
     def add_to(self, app: web.Application) -> None:
@@ -192,6 +197,8 @@ class Api:
             except TemporaryFailure as error:
                 return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             except LatelabelError as error:
+                if route.asks_kafka:
+                    return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
                 _log.warning("Cannot answer %s: %s", request.path, error)
                 return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             if kept.etag in request.headers.get("If-None-Match", ""):
@@ -208,9 +215,10 @@ class Api:
         return serve
 
     async def _answer(self, request: web.Request, route: Route) -> _Kept:
-        change = await self._store.changes()
+        # What stands in Kafka does not change with the store, and must not hold up what is read from there.
+        change = 0 if route.asks_kafka else await self._store.changes()
         # One at a time: pages that were told of the same change ask for the same.
-        async with self._building:
+        async with self._reading_kafka if route.asks_kafka else self._building:
             now = self._clock.monotonic_seconds()
             kept = self._kept.get(request.path_qs)
             if kept is not None and kept.change == change and now < kept.until_seconds:

@@ -16,9 +16,10 @@ __all__ = ["openapi_document"]
 _PROBLEMS = {
     "400": "A parameter is unknown or malformed; `field` names it.",
     "401": "The token is missing or wrong.",
+    "403": "The configuration does not let it out.",
     "404": "Nothing is known of what was asked for; `field` names the parameter.",
     "429": "Too many requests from this address.",
-    "503": "Redis is away.",
+    "503": "Redis, or Kafka where that is asked, does not answer.",
 }
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from agents.web.documents import Problem
 
-__all__ = ["BadRequest", "NotFound", "Unanswerable", "problem_response"]
+__all__ = ["BadRequest", "NotFound", "NotShown", "Unanswerable", "problem_response"]
 
 
 class Unanswerable(Exception):
@@ -27,6 +27,12 @@ class BadRequest(Unanswerable):
     """A parameter is not what it may be."""
 
     status = HTTPStatus.BAD_REQUEST
+
+
+class NotShown(Unanswerable):
+    """The configuration keeps it to itself."""
+
+    status = HTTPStatus.FORBIDDEN
 
 
 class NotFound(Unanswerable):

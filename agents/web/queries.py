@@ -11,7 +11,7 @@ from agents.web.problems import BadRequest
 from schemas.errors import Rejected
 from schemas.times import parse_time_ms
 
-__all__ = ["LONGEST_TEXT", "Query", "time_ms"]
+__all__ = ["LONGEST_TEXT", "Query", "time_ms", "whole_number"]
 
 LONGEST_TEXT = 256
 """Twice what a name may have, and enough for a segment."""
@@ -56,11 +56,7 @@ class Query:
     def number(self, name: str, *, least: int, most: int) -> int | None:
         """A whole number within both bounds."""
         text = self._values.get(name)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
-            raise BadRequest(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}", field=name)
-        return int(text)
+        return None if text is None else whole_number(name, text, least=least, most=most)
 
     def time_ms(self, name: str) -> int | None:
         """A moment, milliseconds since the epoch."""
@@ -78,6 +74,13 @@ class Query:
             raise BadRequest(
                 f'{name} is a JSON object of texts such as {{"country": "DE"}}: {error}', field=name
             ) from error
+
+
+def whole_number(name: str, text: str, *, least: int, most: int) -> int:
+    """A whole number within both bounds."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}", field=name)
+    return int(text)
 
 
 def time_ms(name: str, text: str) -> int:

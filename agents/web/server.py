@@ -11,8 +11,10 @@ end the outage.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 
@@ -21,6 +23,7 @@ from aiohttp import web
 from agents.exposition import CONTENT_TYPE, Metric, expose
 from agents.settings import WebSettings
 from agents.web.access import Access, log_in, read_token, show_login
+from agents.web.door import Door
 from streams.errors import PermanentFailure
 from streams.ports import Clock
 
@@ -71,7 +74,8 @@ async def serve_web(
     async def measure(_: web.Request) -> web.Response:
         return web.Response(body=expose(metrics()).encode(), headers={"Content-Type": CONTENT_TYPE})
 
-    app = web.Application(middlewares=[access.middleware], client_max_size=LARGEST_BODY_BYTES)
+    door = Door()
+    app = web.Application(middlewares=[door.middleware, access.middleware], client_max_size=LARGEST_BODY_BYTES)
     app.router.add_get("/healthz", live)
     app.router.add_get("/readyz", read)
     app.router.add_get("/metrics", measure)
@@ -82,29 +86,34 @@ async def serve_web(
         app, access_log=None, shutdown_timeout=STOP_SECONDS, keepalive_timeout=30, max_line_size=LONGEST_LINE_BYTES
     )
     await runner.setup()
+    assert runner.server is not None
+    listener: asyncio.Server | None = None
     try:
         try:
-            await _listen(runner, settings)
+            listener = await _listen(functools.partial(door.protocol_of, runner.server), settings)
         except OSError as error:
             raise PermanentFailure(
                 f"cannot listen on {settings.host}:{settings.port} (web.host, web.port): {error.strerror}. Stop what "
                 "uses the port, or give this worker another one; 0 takes any that is free"
             ) from error
-        port: int = runner.addresses[0][1]
+        port: int = listener.sockets[0].getsockname()[1]
         _log.info("Serving HTTP on http://%s:%d", settings.host, port)
         yield port
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, settings: WebSettings) -> None:
+async def _listen(protocol: Callable[[], asyncio.BaseProtocol], settings: WebSettings) -> asyncio.Server:
     """On the port of the settings. Where nobody chose one, workers side by side take what is free."""
+    loop = asyncio.get_running_loop()
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        return await loop.create_server(protocol, settings.host, settings.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE or settings.port != WebSettings().port:
             raise
-        await web.TCPSite(runner, settings.host, 0).start()
+        return await loop.create_server(protocol, settings.host, 0)
 
 
 def _answer(complaint: str | None) -> web.Response:

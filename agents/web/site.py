@@ -17,6 +17,8 @@ from agents.web.documents import SystemPage
 from agents.web.fleet import FleetReader
 from agents.web.openapi import openapi_document
 from agents.web.reading import ReportReader
+from agents.web.record_routes import record_routes
+from agents.web.records import RecordReader
 from streams.ports import Clock, ReportStore
 
 __all__ = ["mount_site"]
@@ -33,10 +35,11 @@ def mount_site(
     alerts: AlertReader,
     store: ReportStore,
     system: Callable[[], Awaitable[SystemPage]],
+    records: RecordReader,
     clock: Clock,
 ) -> None:
     """Add page, files, API and events to a server."""
-    api = Api(fleet, reader, alerts, store, system, clock)
+    api = Api(fleet, reader, alerts, store, system, clock, record_routes(records))
     changes = Changes(store)
     document = openapi_document(api.routes)
 

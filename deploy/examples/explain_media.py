@@ -87,7 +87,9 @@ def explained(kind: InputKind) -> tuple[Explanation, bytes | None]:
         predicted=answer,
         label=truth,
     )
-    explanation = explanation_of(request, outcome, features=features, event_time_ms=0, terms=terms, now_ms=0)
+    explanation = explanation_of(
+        request, outcome, features=features, prediction=None, segments=(), terms=terms, now_ms=0
+    )
     return explanation, png_of(name, features[name]) if kind is InputKind.IMAGE else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from schemas.explanation import (
     Source,
     explanation_id,
 )
+from schemas.prediction import Prediction
 from schemas.times import format_time
 from streams.explanation.instance import told
 from streams.explanation.terms import ExplainTerms
@@ -51,30 +52,33 @@ def explanation_of(
     request: ExplainRequest,
     outcome: Outcome,
     *,
+    prediction: Prediction | None,
     features: Mapping[str, Any] | None,
-    event_time_ms: int | None,
     terms: ExplainTerms | None,
+    segments: Collection[str],
     now_ms: int,
 ) -> Explanation:
     """The explanation to publish; it tells no feature that the terms do not let out.
 
     Args:
-        features: of the prediction; None if it could not be read.
-        event_time_ms: of the prediction; None if it could not be read.
+        prediction: that was asked about; None if it could not be read.
+        features: of the prediction; None if they could not be read.
         terms: of the model; None if it is not explained.
+        segments: names that the model declares; no other part of a prediction's segment is told.
     """
     explanation = Explanation(
         request_id=request.request_id,
         instance=request.instance,
         model=request.model,
         model_version=request.model_version,
-        event_time=None if event_time_ms is None else format_time(event_time_ms),
+        event_time=None if prediction is None else format_time(prediction.event_time_ms),
         source=Source(request.topic, request.partition, request.offset),
         reason=request.reason,
         rate=request.rate,
         predicted=request.predicted,
         label=request.label,
         failure=None if outcome.failure is None else Failure(outcome.failure, _message(outcome, terms)),
+        segment=UNSET if prediction is None else _declared(prediction.segment, segments),
         inputs=UNSET if features is None or terms is None else _told(features, terms),
         event_id="",
         produced_at=format_time(now_ms),
@@ -98,6 +102,10 @@ def explanation_of(
             ),
         )
     return msgspec.structs.replace(explanation, event_id=explanation_id(msgspec.to_builtins(explanation)))
+
+
+def _declared(segment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: value for name, value in segment.items() if name in names}
 
 
 def _told(values: Mapping[str, Any], terms: ExplainTerms) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.bench.figures import HEAD, Figure
 from tests.bench.instructions import instructions
 from tests.bench.intervals import coverage_rows
 from tests.bench.intervals import table as interval_table
+from tests.bench.page import hostile, page
 from tests.bench.peers.running import ALL, ALWAYS, peers
 from tests.bench.workers import Services
 
@@ -52,6 +53,8 @@ MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "evaluation": evaluation,
     "alerting": alerting,
     "explaining": explaining,
+    "page": page,
+    "hostile": hostile,
     "instructions": instructions,
     "intervals": _intervals,
 }

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from agents.redis_alerts import RedisAlerts
 from agents.redis_reports import RedisReports
 from agents.settings import WebSettings
+from agents.web.records import RecordReader
 from deploy.servers import RedisServer
 from tests.support.page_server import serve_page
 
@@ -33,6 +34,7 @@ class PageServer:
         self._stop: asyncio.Event | None = None
         self._serving: Future[None] | None = None
         self.port = 0
+        self.records: RecordReader | None = None
         self.run(self._connect())
 
     @property
@@ -71,7 +73,8 @@ class PageServer:
 
     async def _serve(self, started: threading.Event) -> None:
         self._stop = asyncio.Event()
-        async with serve_page(self.reports, self.alerts, settings=WebSettings(port=self.port)) as port:
+        settings = WebSettings(port=self.port)
+        async with serve_page(self.reports, self.alerts, settings=settings, records=self.records) as port:
             self.port = port
             started.set()
             await self._stop.wait()

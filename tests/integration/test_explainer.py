@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +97,8 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
     assert good["event_time"] < good["produced_at"]
     assert None is by_id["r100000", "cards"]["event_time"]
     assert "amount" == good["attributions"][0]["feature"]
+    assert abs(time.time() - datetime.datetime.fromisoformat(good["event_time"]).timestamp()) < 3600
+    assert by_id["r100000", "cards"]["event_time"] is None
     reasons = {name: each["failure"]["reason"] for (name, _), each in by_id.items() if each["failure"]}
     assert {
         "r151": "missing_values",

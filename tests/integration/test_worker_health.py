@@ -22,7 +22,7 @@ from tests.support.workers import Installation, finish, worker
 ANSWER_SECONDS = 5.0
 
 
-class _OnPort(Installation):
+class OnPort(Installation):
     """An installation whose worker is asked on a port of its own."""
 
     def __init__(self, folder: Path, *, brokers: str, redis_url: str, partitions: int = 1) -> None:
@@ -45,13 +45,13 @@ class _OnPort(Installation):
 
 
 @pytest.fixture
-def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> _OnPort:
-    installation = _OnPort(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
+def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> OnPort:
+    installation = OnPort(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
     installation.create_topics()
     return installation
 
 
-def test_a_worker_is_ready_once_it_reads_and_counts_what_it_does(installation: _OnPort) -> None:
+def test_a_worker_is_ready_once_it_reads_and_counts_what_it_does(installation: OnPort) -> None:
     traffic = draw_traffic(1, count=200, until_ms=int(time.time() * 1000))
     produce(installation.brokers, installation.topics["predictions"], traffic.predictions, partitions=1)
     with worker(installation):
@@ -73,14 +73,14 @@ def test_a_worker_is_ready_once_it_reads_and_counts_what_it_does(installation: _
         assert "latelabel_watermark_timestamp_seconds 0.0\n" in metrics
 
 
-def test_a_worker_that_waits_for_redis_lives_but_is_not_ready(installation: _OnPort) -> None:
+def test_a_worker_that_waits_for_redis_lives_but_is_not_ready(installation: OnPort) -> None:
     installation.redis_url = f"redis://127.0.0.1:{free_port()}"
     with worker(installation):
         wait_until(lambda: installation.get("/healthz") == (200, "ok\n"), what="the worker to live")
         assert (503, "waiting for Kafka and Redis\n") == installation.get("/readyz")
 
 
-def test_a_worker_for_which_no_partition_is_left_is_ready(installation: _OnPort) -> None:
+def test_a_worker_for_which_no_partition_is_left_is_ready(installation: OnPort) -> None:
     with contextlib.ExitStack() as stack:
         ports = []
         for _ in range(3):
@@ -99,14 +99,14 @@ def test_a_worker_for_which_no_partition_is_left_is_ready(installation: _OnPort)
         wait_until(lambda: owned() == ["0", "1", "1"], what="three ready workers that share two partitions", seconds=60)
 
 
-def test_a_port_in_use_ends_the_worker_with_the_remedy(installation: _OnPort) -> None:
+def test_a_port_in_use_ends_the_worker_with_the_remedy(installation: OnPort) -> None:
     with socket.create_server(("127.0.0.1", installation.port)), worker(installation) as process:
         code, log = finish(process)
     assert 1 == code, log
     assert f"cannot listen on 127.0.0.1:{installation.port} (web.host, web.port)" in log
 
 
-def test_a_worker_that_catches_up_listens_nowhere(installation: _OnPort) -> None:
+def test_a_worker_that_catches_up_listens_nowhere(installation: OnPort) -> None:
     with (
         socket.create_server(("127.0.0.1", installation.port)),
         worker(installation, "--until-caught-up") as process,

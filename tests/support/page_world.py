@@ -7,6 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
+from agents.dead_letter_log import Letter
+from schemas.dead_letter import Origin
+from schemas.explain_request import WhyAsked
+from schemas.explanation import Attribution, Explanation, Failure, Fit, Source
 from schemas.resource_report import Memory, ResourceReport
 from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
@@ -16,7 +20,19 @@ from streams.monitored_model import HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport, ReportStore
 from tests.support.fleet import NOON_MS, binary_cells, report_on
 
-__all__ = ["HOSTILE", "NOW_MS", "SHOWN_AT_MS", "keep", "many_segments", "many_versions", "quality", "revised", "world"]
+__all__ = [
+    "HOSTILE",
+    "NOW_MS",
+    "SHOWN_AT_MS",
+    "explained",
+    "keep",
+    "letter",
+    "many_segments",
+    "many_versions",
+    "quality",
+    "revised",
+    "world",
+]
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country",))
 CHURN = MonitoredModel(name="churn", task=Task.BINARY, positive_class="fraud")
@@ -183,6 +199,78 @@ def _at(
     return msgspec.structs.replace(report, produced_at=format_time(produced_ms))
 
 
+def explained(
+    request_id: str,
+    *,
+    time_ms: int,
+    model: str = "fraud",
+    version: str = "3",
+    label: str | None = "fraud",
+    predicted: str = "ok",
+    segment: Mapping[str, str] | None = None,
+    weights: Mapping[str, float] | None = None,
+    failure: Failure | None = None,
+) -> Explanation:
+    """An explanation of one prediction, as the explainer publishes it; `weights` by rule."""
+    explanation = Explanation(
+        request_id=request_id,
+        instance=0,
+        model=model,
+        model_version=version,
+        source=Source("predictions", 7, 81_234),
+        reason=WhyAsked.WRONG,
+        rate=0.05,
+        predicted=predicted,
+        label=label,
+        failure=failure,
+        event_time=format_time(time_ms),
+        segment=segment or {},
+        inputs={"amount": 12.5, "country": "DE", "age_days": None},
+        event_id=request_id,
+        produced_at=format_time(NOW_MS),
+    )
+    if failure is not None:
+        return explanation
+    named = weights or {"amount <= 20": 0.31, "country = DE": 0.09, "30 < age_days <= 90": -0.14}
+    return msgspec.structs.replace(
+        explanation,
+        method="lime",
+        explained_class=predicted,
+        answer=0.81,
+        outputs={"fraud": 0.19, "ok": 0.81},
+        attributions=tuple(
+            Attribution(feature=rule, value=None, rule=rule, weight=weight, standard_error=0.02)
+            for rule, weight in named.items()
+        ),
+        fit=Fit(
+            intercept=0.42, local_prediction=0.78, r2=0.64, stability=0.9, samples=5000, seed=7, pool_id="5d41402a"
+        ),
+        imputed={"age_days": 41.5},
+        notes=(),
+    )
+
+
+def letter(value: bytes | None, *, offset: int = 5, message: str = "the value ends early") -> Letter:
+    """A dead letter; its record's time is beyond what can be told."""
+    return Letter(
+        topic="dead-letters",
+        partition=2,
+        offset=offset,
+        timestamp_ms=NOW_MS,
+        key=b"r1",
+        value=value,
+        headers=[("latelabel-reason", b"malformed_json"), ("trace", b"\x00\xff")],
+        origin=Origin(
+            topic="predictions",
+            partition=3,
+            offset=40,
+            reason="malformed_json",
+            message=message,
+            timestamp_ms=1 << 61,
+        ),
+    )
+
+
 async def keep(store: ReportStore, reports: Iterable[Report]) -> None:
     """Save reports as the evaluator does."""
     by_version: dict[tuple[str, str], list[LastReport]] = {}
@@ -197,7 +285,7 @@ async def keep(store: ReportStore, reports: Iterable[Report]) -> None:
 
 def revised(report: R, **changes: object) -> R:
     """The next revision of a report."""
-    return msgspec.structs.replace(report, revision=report.revision + 1, **changes)
+    return msgspec.structs.replace(report, **{"revision": report.revision + 1, **changes})
 
 
 def _kept(report: Report) -> LastReport:

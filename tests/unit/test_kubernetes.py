@@ -158,7 +158,7 @@ def test_user_of_strimzi_has_the_rights_of_the_guide_and_no_others() -> None:
     wanted: dict[tuple[str, str], set[str]] = {}
     rows = re.findall(r"^\| `([a-z -]+)` \| (\w+) \| (topic|group) \| (.+) \|$", guide, re.MULTILINE)
     for command, operation, kind, named_in_guide in rows:
-        if command in ("worker", "alerts forward", "doctor"):
+        if command in ("worker", "page", "alerts forward", "doctor"):
             roles = list(TOPICS) if named_in_guide == "all" else re.findall(r"`([\w.-]+)`", named_in_guide)
             for role in roles:
                 if role in names:

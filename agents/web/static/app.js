@@ -15,6 +15,8 @@ import { showSystem } from "./system.js";
 const SILENT_MS = 12_000; // two heartbeats, and a little
 const POLL_MS = 5_000;
 const REOPEN_MS = 15_000;
+const QUICK = new Set(["window", "system"]); // cheap to ask for at every heartbeat
+const SLOW_BEATS = 6;
 
 const root = document.getElementById("view");
 const connection = document.getElementById("connection");
@@ -129,6 +131,7 @@ zone.addEventListener("click", () => {
 
 let stream = null;
 let heardAt = 0;
+let quiet = 0;
 
 function listen() {
   stream?.close();
@@ -139,9 +142,11 @@ function listen() {
     connection.dataset.state = "live";
   };
   stream.addEventListener("open", hear);
+  // Also when no report has changed: what has fallen silent, lags and explanations are told by the clock alone.
   stream.addEventListener("alive", () => {
     hear();
-    if (lostSince) show();
+    quiet += 1;
+    if (lostSince || quiet % (QUICK.has(chosen()[0]) ? 1 : SLOW_BEATS) === 0) show();
   });
   stream.addEventListener("changed", () => {
     hear();

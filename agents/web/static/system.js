@@ -3,10 +3,12 @@
 import { ask } from "./api.js";
 import { h, replace, table } from "./dom.js";
 import { count, time } from "./format.js";
+import { askLetters, deadLetters } from "./records.js";
 
-export async function showSystem({ root, isCurrent }) {
-  const system = await ask("/system");
+export async function showSystem({ root, query, isCurrent }) {
+  const [system, letters] = await Promise.all([ask("/system"), askLetters(query)]);
   if (!isCurrent()) return "System";
+  const look = (at) => `/?${new URLSearchParams({ view: "system", ...(at ? { letter: at } : {}) })}`;
   replace(root,
     h("h1", {}, "System"),
     h("p", { class: "lead" }, system.unready ? `This worker does not read: ${system.unready}.` : "This worker reads.",
@@ -17,10 +19,10 @@ export async function showSystem({ root, isCurrent }) {
           system.partitions.map((each) => [each.topic, String(each.partition), count(each.counted_to), each.lag === null ? "–" : count(each.lag),
             each.watermark ? time(each.watermark) : "–"]))),
       h("section", {}, h("h2", {}, "What became of records"),
-        Object.entries(system.fates).map(([topic, fates]) => table(topic, ["Fate", ["Records", "n"]],
-          Object.entries(fates).map(([fate, records]) => [h("th", { scope: "row" }, fate.replaceAll("_", " ")), count(records)]))),
-        h("p", { class: "quiet" }, "Rejected records are in the dead letters: ", h("code", {}, "latelabel dead-letters list"), ".")),
-      h("section", {}, h("h2", {}, "This worker"),
+        Object.entries(system.fates).map(([topic, fates]) => table(topic, [topic, ["Records", "n"]],
+          Object.entries(fates).map(([fate, records]) => [h("th", { scope: "row" }, fate.replaceAll("_", " ")), count(records)])))),
+      deadLetters(letters, look),
+      h("section", { class: "double" }, h("h2", {}, "This worker"),
         table("Metrics of this worker", ["Metric", ["Value", "n"], "Meaning"],
           system.metrics.filter(({ name }) => name !== "latelabel_lag_offsets").flatMap(({ name, meaning, values }) =>
             values.map(({ labels, value }) => [

@@ -4,17 +4,20 @@ import { address, ask, modelPath } from "./api.js";
 import { broken, h, replace, table } from "./dom.js";
 import { STATUSES, age, count, duration, interval, number, reason, segmentName, share, time } from "./format.js";
 import { confusion, delays, segments } from "./parts.js";
+import { askWrong, wrongRecords } from "./records.js";
 
 let drawn = null;
+let drawnWrong = null;
 
 export async function showWindow({ root, query, isCurrent, afresh }) {
   const name = query.get("model");
   const path = modelPath(name, `/windows/${query.get("window")}`);
   const parameters = { version: query.get("version"), size: query.get("size") };
   const window = await ask(path, parameters);
+  const wrong = await askWrong(window, query);
   const title = `${name} ${window.version} ${window.start}`;
-  if (!isCurrent() || (window === drawn && !afresh)) return title;
-  drawn = window;
+  if (!isCurrent() || (window === drawn && wrong === drawnWrong && !afresh)) return title;
+  [drawn, drawnWrong] = [window, wrong];
   const wanted = query.get("segment") ?? "{}";
   const same = (report) => JSON.stringify(report.segment) === wanted;
   const report = window.reports.find((each) => each.kind === "quality" && same(each)) ?? window.reports[0];
@@ -38,7 +41,8 @@ export async function showWindow({ root, query, isCurrent, afresh }) {
     h("div", { class: "columns" },
       figures("Figures", report), companions.map((each) => figures(heading(each), each)),
       confusion(report), perClass(report), delays(report),
-      wanted === "{}" ? segments(window.reports, metric, (segment) => link({ segment: JSON.stringify(segment) })) : null));
+      wanted === "{}" ? segments(window.reports, metric, (segment) => link({ segment: JSON.stringify(segment) })) : null),
+    wrongRecords(wrong, report, (shown) => link({ records: shown })));
   return title;
 }
 
@@ -61,14 +65,18 @@ function figures(title, report) {
   return h("section", { class: "double" }, h("h2", {}, title),
     table(title, ["Metric", ["Value", "n"], ["Interval", "n"], ["n", "n"], ["Possible", "n"]],
       Object.entries(report.metrics).map(([name, each]) => [
-        h("th", { scope: "row" }, broken(name)), each.value === null ? reason(report.undefined[name]) : number(each.value),
+        h("th", { scope: "row" }, broken(name)), each.value === null ? reason(report.undefined[name]) : sized(name, each.value),
         interval(each), count(each.n), each.possible ? `${number(each.possible[0])} to ${number(each.possible[1])}` : "–"])));
 }
 
+const sized = (name, value) => (name.endsWith("_bytes") ? `${number(value / 2 ** 20)} MiB` : number(value));
+
 function perClass(report) {
   const classes = Object.entries(report.per_class ?? {});
+  const { classes: names, counts } = report.confusion ?? { classes: [] };
+  const wrong = (name, { support }) => (names.includes(name) ? count(support - counts[names.indexOf(name)][names.indexOf(name)]) : "–");
   if (!classes.length) return null;
   return h("section", {}, h("h2", {}, "Classes"),
-    table("Each class against the rest", ["Class", ["Precision", "n"], ["Recall", "n"], ["F1", "n"], ["Labels", "n"]],
-      classes.map(([name, each]) => [h("th", { scope: "row" }, name), number(each.precision), number(each.recall), number(each.f1), count(each.support)])));
+    table("Each class against the rest", ["Class", ["Precision", "n"], ["Recall", "n"], ["F1", "n"], ["Labels", "n"], ["Wrong", "n"]],
+      classes.map(([name, each]) => [h("th", { scope: "row" }, name), number(each.precision), number(each.recall), number(each.f1), count(each.support), wrong(name, each)])));
 }

@@ -18,6 +18,7 @@ TOKEN = "correct horse battery staple"
 ROUTES = (
     "/", "/app.js", "/page.css", "/vendor/uPlot.iife.min.js", "/metrics", "/api/v1/fleet", "/api/v1/models/x",
     "/api/v1/models/x/segments", "/api/v1/models/x/windows", "/api/v1/models/x/windows/2026-11-23T12:00:00Z",
+    "/api/v1/models/x/explanations", "/api/v1/dead-letters", "/api/v1/dead-letters/0/0",
     "/api/v1/alerts", "/api/v1/system", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/nothing", "/nothing",
 )  # fmt: skip
 
@@ -55,7 +56,10 @@ async def test_routes_of_this_list_are_all_that_are_served(client: aiohttp.Clien
         client.get(f"http://127.0.0.1:{port}/api/v1/openapi.json") as response,
     ):
         described = (await response.json())["paths"].keys()
-    concrete = {path.replace("{model}", "x").replace("{start}", "2026-11-23T12:00:00Z") for path in described}
+    concrete = {
+        path.replace("{model}", "x").replace("{start}", "2026-11-23T12:00:00Z").replace("{partition}/{offset}", "0/0")
+        for path in described
+    }
     assert concrete <= set(ROUTES)
 
 
