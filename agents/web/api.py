@@ -77,7 +77,12 @@ class _Kept:
 
 
 TEXT: Mapping[str, Any] = {"type": "string", "maxLength": LONGEST_TEXT}
-SEGMENT: Mapping[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+SEGMENT: Mapping[str, Any] = {
+    "type": "object",
+    "maxProperties": 8,
+    "propertyNames": {"maxLength": 128},
+    "additionalProperties": {"type": "string", "maxLength": 128},
+}
 TIME: Mapping[str, Any] = {"type": "string", "format": "date-time", "example": "2026-11-23T12:00:00Z"}
 MODEL = Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, is_in_path=True)
 VERSION = Parameter("version", "Version of the model; without it the one with the newest window.", TEXT)

@@ -14,7 +14,9 @@ from schemas.times import parse_time_ms
 __all__ = ["LONGEST_TEXT", "Query", "time_ms", "whole_number"]
 
 LONGEST_TEXT = 256
-"""Twice what a name may have, and enough for a segment."""
+"""Twice what a name may have."""
+LONGEST_SEGMENT = 4096
+"""JSON may write a character as six, or as twelve."""
 
 
 class Query:
@@ -35,8 +37,9 @@ class Query:
                 raise BadRequest(f"unknown parameter {name[:80]!r}; {there}", field=name[:80])
             if len(self._values.getall(name)) > 1:
                 raise BadRequest(f"{name} is given more than once", field=name)
-            if len(self._values[name]) > LONGEST_TEXT:
-                raise BadRequest(f"{name} is longer than {LONGEST_TEXT} characters", field=name)
+            longest = LONGEST_SEGMENT if name == "segment" else LONGEST_TEXT
+            if len(self._values[name]) > longest:
+                raise BadRequest(f"{name} is longer than {longest} characters", field=name)
 
     def text(self, name: str) -> str | None:
         """A text; None if it is not given."""

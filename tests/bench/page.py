@@ -27,7 +27,7 @@ from playwright.sync_api import Page, sync_playwright
 from redis.asyncio import Redis
 
 from agents.redis_reports import RedisReports
-from deploy.servers import free_port, spawn_tethered
+from deploy.server_process import free_port, spawn_tethered
 from schemas.window_report import WindowReport
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
 from tests.bench import hostile_clients

@@ -156,6 +156,7 @@ async def crowding(port: int) -> AsyncIterator[Crowd]:
         crowd.leave()
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("many_files")
 def test_thousand_streams_and_half_open_sockets_take_neither_memory_nor_counting_nor_the_end(
     installation: OnPort,

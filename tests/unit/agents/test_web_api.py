@@ -173,6 +173,11 @@ async def test_windows_of_a_kind_that_has_targets_alone_are_found_too(api: Asker
     assert (24, 3e8) == (len(part["points"]), part["points"][0]["figures"]["rss_bytes"]["value"])
 
 
+async def test_segment_may_be_long_where_json_writes_one_character_as_twelve(api: Asker) -> None:
+    asked = json.dumps({"country": "\N{GLOBE WITH MERIDIANS}" * 128})
+    assert [] == (await api.get("/api/v1/models/fraud/windows", segment=asked))["points"]
+
+
 async def test_window_has_the_reports_on_all_segments_as_they_were_published(api: Asker, store: FakeReports) -> None:
     window = await api.get(f"/api/v1/models/fraud/windows/{NOON}", version="3")
     segments = [report["segment"] for report in window["reports"]]
