@@ -19,6 +19,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import numpy as np
@@ -240,7 +241,9 @@ def _update(services: Services, serving: _Serving, shown: Page, number: int) -> 
     # At another moment of the look each time.
     time.sleep(0.7 + number * 0.05)
     began = time.time()
-    asyncio.run(save())
+    # The browser's loop runs in this thread.
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(asyncio.run, save()).result()
     return float(shown.evaluate("window.seen.at")) / 1000 - began
 
 
