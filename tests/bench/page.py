@@ -292,6 +292,8 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
         (first, cpu, clock), (last, cpu_then, clock_then) = marks
         if last - first < 0.3 * expected.records:
             raise BenchError("the log is too short: raise the scale")
+    # The records counted last have been read, and were not committed when the worker was told to stop.
+    serving.installation.run_until_caught_up()
     check_cells(expected.cells, serving.installation.counted())
     return _Speed((last - first) / (cpu_then - cpu), (last - first) / (clock_then - clock))
 
