@@ -22,6 +22,7 @@ from collections.abc import Collection, Mapping
 
 from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
+from agents.redis_store import RedisStore
 from streams.explanation.attribution_sample import Cell
 
 __all__ = ["RedisAttributions", "StoredCell"]
@@ -32,19 +33,11 @@ StoredCell = tuple[int, Cell]
 _HEAD = struct.Struct(">Q")
 
 
-class RedisAttributions:
-    """Every method may raise `TemporaryFailure`, and may be repeated then.
-
-    Args:
-        client: from `agents.redis_connection.connect`; not closed here.
-        address: for messages.
-        prefix: of every key.
-    """
+class RedisAttributions(RedisStore):
+    """Every method may raise `TemporaryFailure`, and may be repeated then."""
 
     def __init__(self, client: RedisClient, *, address: str, prefix: str) -> None:
-        self._client = client
-        self._address = address
-        self._prefix = prefix
+        super().__init__(client, address=address, prefix=prefix)
         self._common = f"{{{prefix}}}:attributions"
         self._save = RedisScript("state_save")
 
