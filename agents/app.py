@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from importlib.metadata import version
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -16,16 +14,16 @@ from aiokafka.errors import IllegalStateError
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules
 from agents.app_attributions import build_attribution_reading
-from agents.app_beside import Beside, all_metrics
+from agents.app_beside import Beside
 from agents.app_explaining import build_asking, build_records, build_sampler
 from agents.app_resources import build_resource_watch
 from agents.app_system import build_system_watch
+from agents.app_web import build_web_server
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
 from agents.evaluator import Evaluator
 from agents.explain_sampler import ExplainSampler
-from agents.exposition import Metric
 from agents.faust_app import FaustApp, build_faust_app
 from agents.housekeeping import Housekeeping
 from agents.intake import Intake
@@ -55,13 +53,6 @@ from agents.reloading import Reloading
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.store_memory import StoreMemory
-from agents.web.alerts import AlertReader
-from agents.web.fleet import FleetReader
-from agents.web.reading import ReportReader
-from agents.web.records import RecordReader
-from agents.web.server import serve_web
-from agents.web.site import mount_site
-from agents.web.system import SystemReader
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from streams.alerting.publication import AlertSettings
 from streams.dead_letter_limits import DeadLetterLimits
@@ -119,7 +110,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
             alerts = RedisAlerts(redis, **place)
-            server = _web_server(
+            server = build_web_server(
                 reloading, clock, ledger, reports, alerts, records, worker=lambda: worker, beside=beside
             )
             port = await stack.enter_async_context(server)
@@ -155,62 +146,6 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
                 await stack.enter_async_context(feed.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
-
-
-def _web_server(
-    reloading: Reloading,
-    clock: Clock,
-    ledger: Ledger,
-    reports: ReportStore,
-    alerts: AlertStore,
-    records: RecordReader,
-    *,
-    worker: Callable[[], Worker | None],
-    beside: Beside,
-) -> AbstractAsyncContextManager[int]:
-    """Page, API, health and metrics; they answer before there is a worker."""
-    settings = reloading.settings
-
-    def unready() -> str | None:
-        running = worker()
-        return "waiting for Kafka and Redis" if running is None else running.unready()
-
-    def metrics() -> Iterator[Metric]:
-        running = worker()
-        return iter(()) if running is None else all_metrics(running, reloading, beside)
-
-    def ends() -> Mapping[Source, int]:
-        running = worker()
-        return {} if running is None or running.house.seen is None else running.house.seen.ends
-
-    def references() -> Mapping[str, Mapping[str, float]]:
-        return {model.name: model.references for model in reloading.settings.models}
-
-    topics = settings.kafka.topic_names
-    system = SystemReader(
-        ledger,
-        topics=topics,
-        version=version("latelabel"),
-        config_hash=config_hash(settings),
-        unready=unready,
-        metrics=metrics,
-        ends=ends,
-    )
-    alert_reader = AlertReader(alerts)
-    level = settings.confidence_level
-    fleet = FleetReader(reports, alert_reader, clock, confidence_level=level, references=references, topics=topics)
-    reader = ReportReader(reports, confidence_level=level, references=references)
-    mount = functools.partial(
-        mount_site,
-        fleet=fleet,
-        reader=reader,
-        alerts=alert_reader,
-        store=reports,
-        system=system.page,
-        records=records,
-        clock=clock,
-    )
-    return serve_web(settings.web, clock, unready=unready, metrics=metrics, mount=mount)
 
 
 async def _wait_for_services(
