@@ -271,11 +271,7 @@ class _Run:
                 model=series.model,
                 model_version=series.model_version,
                 segment=dict(series.segment),
-                window=Window(
-                    start=format_time(start_ms),
-                    end=format_time(start_ms + series.window_ms),
-                    size_seconds=series.window_ms // 1000,
-                ),
+                window=Window.of(start_ms, series.window_ms),
                 status=first.status,
                 revision=1,
                 metrics={given.series.metric: self._metric(given, value) for given, value in figures},

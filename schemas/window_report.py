@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 import orjson
@@ -46,6 +46,11 @@ class Window(msgspec.Struct, frozen=True):
     start: str
     end: str
     size_seconds: int
+
+    @classmethod
+    def of(cls, start_ms: int, size_ms: int) -> Self:
+        """The window as it is written."""
+        return cls(start=format_time(start_ms), end=format_time(start_ms + size_ms), size_seconds=size_ms // 1000)
 
 
 class CoverageExpected(msgspec.Struct, frozen=True):

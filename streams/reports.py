@@ -49,7 +49,6 @@ __all__ = [
     "metrics_of",
     "revise",
     "undefined_of",
-    "window_of",
     "window_report",
 ]
 
@@ -163,7 +162,7 @@ def window_report(
         model=key.model,
         model_version=key.model_version,
         segment=dict(sorted(key.segment.items())),
-        window=window_of(key),
+        window=Window.of(key.window_start_ms, key.window_size_ms),
         status=status.value,
         missing=tuple(sorted(set(missing))) or UNSET,
         revision=0,
@@ -222,15 +221,6 @@ def _quality(
             counts.sums, labelled=matrix.labelled, confidence_level=confidence_level
         )
     return Confusion(classes=matrix.classes, counts=matrix.counts), per_class_figures(matrix), figures
-
-
-def window_of(key: ReportKey) -> Window:
-    """The window of a report as it is written."""
-    return Window(
-        start=format_time(key.window_start_ms),
-        end=format_time(key.window_end_ms),
-        size_seconds=key.window_size_ms // SECOND_MS,
-    )
 
 
 def metrics_of(figures: Mapping[str, Figure]) -> dict[str, Metric]:

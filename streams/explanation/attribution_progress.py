@@ -15,8 +15,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 
-from schemas.times import format_time
-from schemas.window_report import Window
 from streams.monitored_model import HOUR_MS, MINUTE_MS, MonitoredModel
 from streams.windows import WindowStatus, window_start_ms
 
@@ -37,10 +35,6 @@ class AttributionWindow:
     def end_ms(self) -> int:
         """First moment after it."""
         return self.start_ms + self.size_ms
-
-    def on_the_wire(self) -> Window:
-        """As reports have it."""
-        return Window(format_time(self.start_ms), format_time(self.end_ms), self.size_ms // 1000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

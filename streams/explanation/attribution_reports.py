@@ -19,7 +19,7 @@ from schemas.attribution_report import (
 )
 from schemas.codec import cloud_event_headers, encode
 from schemas.times import format_time, parse_time_ms
-from schemas.window_report import Metric, event_id, report_key
+from schemas.window_report import Metric, Window, event_id, report_key
 from streams.explanation.attribution_definitions import (
     DRIFT,
     ERROR_DIFFERENCE,
@@ -96,7 +96,7 @@ def report_on(
         model=model.name,
         model_version=model_version,
         segment={},
-        window=window.on_the_wire(),
+        window=Window.of(window.start_ms, window.size_ms),
         status=_AS_SENT[status],
         revision=0,
         event_id="",

@@ -8,9 +8,10 @@ from msgspec import UNSET
 
 from schemas.signals_report import ComparedWith, SignalsReport
 from schemas.times import format_time
+from schemas.window_report import Window
 from streams.monitored_model import MonitoredModel
 from streams.quality.figure import Figure
-from streams.reports import ReportKey, SliceCounts, metrics_of, undefined_of, window_of
+from streams.reports import ReportKey, SliceCounts, metrics_of, undefined_of
 from streams.signals.definitions import PSI, metric_of
 from streams.signals.figures import signal_figures
 from streams.signals.population_stability import psi_figure
@@ -59,7 +60,7 @@ def signals_report(
         model=key.model,
         model_version=key.model_version,
         segment=dict(sorted(key.segment.items())),
-        window=window_of(key),
+        window=Window.of(key.window_start_ms, key.window_size_ms),
         status=status.value,
         missing=tuple(sorted(set(missing))) or UNSET,
         revision=0,

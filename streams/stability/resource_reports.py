@@ -106,11 +106,7 @@ def _report(series: ResourceSeries, place: WindowPlace, sums: Sums, settings: Re
         model=series.model,
         model_version=series.model_version,
         segment={"target": series.target},
-        window=Window(
-            start=format_time(place.start_ms),
-            end=format_time(place.start_ms + place.size_ms),
-            size_seconds=place.size_ms // 1000,
-        ),
+        window=Window.of(place.start_ms, place.size_ms),
         status="final" if place.is_final else "open",
         revision=0,
         event_id="",

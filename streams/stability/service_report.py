@@ -7,9 +7,10 @@ from collections.abc import Collection
 from msgspec import UNSET
 
 from schemas.stability_report import StabilityReport
+from schemas.window_report import Window
 from streams.monitored_model import MonitoredModel
 from streams.quality.figure import UndefinedReason
-from streams.reports import SECOND_MS, ReportKey, SliceCounts, metrics_of, undefined_of, window_of
+from streams.reports import SECOND_MS, ReportKey, SliceCounts, metrics_of, undefined_of
 from streams.stability.latency_sums import LatencyTotals
 from streams.stability.service_figures import service_figures
 from streams.windows import window_status
@@ -59,7 +60,7 @@ def stability_report(
         model=key.model,
         model_version=key.model_version,
         segment=dict(sorted(key.segment.items())),
-        window=window_of(key),
+        window=Window.of(key.window_start_ms, key.window_size_ms),
         status=status.value,
         missing=tuple(sorted(set(missing))) or UNSET,
         revision=0,

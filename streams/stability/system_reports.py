@@ -124,9 +124,7 @@ class SystemWindows:
         size_ms, start_ms = place
         return SystemReport(
             segment={"worker": self.worker},
-            window=Window(
-                start=format_time(start_ms), end=format_time(start_ms + size_ms), size_seconds=size_ms // 1000
-            ),
+            window=Window.of(start_ms, size_ms),
             status="open",
             revision=0,
             event_id="",
