@@ -102,6 +102,12 @@ def reports(installation: Installation) -> list[SystemReport]:
     return found
 
 
+def starts(installation: Installation) -> float:
+    """How often a worker was started, by the last reports on hours; a test that runs over the full hour has two."""
+    hours = {each.window.start: each for each in reports(installation) if each.window.size_seconds == 3600}
+    return sum(each.metrics["worker_starts"].value or 0 for each in hours.values())
+
+
 def said(installation: Installation) -> list[Alert]:
     alerts = [read_alert(value) for _, value in read_topic(installation.brokers, installation.topics["alerts"])]
     return [alert for alert in alerts if alert.name == "Waiting"]
@@ -125,9 +131,9 @@ def test_worker_reports_on_itself_and_a_kill_loses_no_more_than_a_look(installat
         wait_until(has_counted_all, what="a report on everything", seconds=200)
         wait_until(lambda: bool(said(installation)), what="an alert", seconds=100)
         process.send_signal(signal.SIGKILL)
-    before = len(reports(installation))
     with worker(installation, **address) as process:
-        wait_until(lambda: len(reports(installation)) > before, what="a report of the next worker", seconds=200)
+        # The older a window, the longer the pause between its reports.
+        wait_until(lambda: 2 == starts(installation), what="an hour's report of the next worker", seconds=200)
         shown = subprocess.run(
             [sys.executable, "-m", "agents", "show", "--system"],
             cwd=installation.folder,
@@ -145,9 +151,7 @@ def test_worker_reports_on_itself_and_a_kill_loses_no_more_than_a_look(installat
         for fates in report.fates.values():
             assert fates["read"] == sum(count for name, count in fates.items() if name != "read")
     assert len(every) == len({(each.window.start, each.window.size_seconds, each.event_id) for each in every})
-    # A test that runs over the full hour has two windows.
-    hours = {each.window.start: each for each in every if each.window.size_seconds == 3600}
-    assert 2 == sum(each.metrics["worker_starts"].value or 0 for each in hours.values())
+    assert 2 == starts(installation)
     largest = max(each.metrics["worker_memory_bytes"].value or 0 for each in every)
     assert 30e6 < largest < 1e9
     labels = {"alertname": "Waiting", "worker": "1", "severity": "warning", "rule": "waiting_predictions-5m"}
