@@ -195,13 +195,17 @@ class VersionSummary(msgspec.Struct, frozen=True):
     newest: Window
 
 
+Direction = Literal["more", "less", "near_zero", "unknown"]
+"""Which values of a metric are good ones."""
+
+
 class MetricMeaning(msgspec.Struct, frozen=True):
     """A metric that the reports have: what it is, and which way is better."""
 
     name: str
     kind: str
     meaning: str
-    better: Literal["more", "less", "near_zero", "unknown"]
+    better: Direction
 
 
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,12 +290,14 @@ class Segments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WindowReports(msgspec.Struct, frozen=True, kw_only=True):
-    """All reports on one window, as they were published: of everything first, then by segment."""
+    """All reports on one window, as they were published: of everything first, then by segment. `better` says which way
+    is, of each metric of the first."""
 
     model: str
     version: str
     size_seconds: int
     start: str
+    better: Mapping[str, Direction]
     reports: tuple[msgspec.Raw, ...]
 
 

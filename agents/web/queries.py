@@ -15,8 +15,8 @@ __all__ = ["LONGEST_TEXT", "Query", "time_ms", "whole_number"]
 
 LONGEST_TEXT = 256
 """Twice what a name may have."""
-LONGEST_SEGMENT = 4096
-"""JSON may write a character as six, or as twelve."""
+LONGEST_JSON = 4096
+"""It may write a character as six, or as twelve."""
 
 
 class Query:
@@ -26,7 +26,7 @@ class Query:
         request: whose path and query are read.
         allowed: the names that the query may have, each once.
 
-    Raises: BadRequest for another name, one that comes twice, or one that is too long.
+    Raises: BadRequest for another name, or one that comes twice; so does each method for what it cannot read.
     """
 
     def __init__(self, request: web.Request, *allowed: str) -> None:
@@ -37,38 +37,35 @@ class Query:
                 raise BadRequest(f"unknown parameter {name[:80]!r}; {there}", field=name[:80])
             if len(self._values.getall(name)) > 1:
                 raise BadRequest(f"{name} is given more than once", field=name)
-            longest = LONGEST_SEGMENT if name == "segment" else LONGEST_TEXT
-            if len(self._values[name]) > longest:
-                raise BadRequest(f"{name} is longer than {longest} characters", field=name)
 
     def text(self, name: str) -> str | None:
         """A text; None if it is not given."""
-        return self._values.get(name)
+        return self._given(name)
 
     def choice(self, name: str, allowed: Sequence[str]) -> str | None:
         """One of a few words."""
-        text = self._values.get(name)
+        text = self._given(name)
         if text is not None and text not in allowed:
             raise BadRequest(f"{name} is one of {', '.join(allowed)}, not {text[:40]!r}", field=name)
         return text
 
     def words(self, name: str) -> tuple[str, ...]:
         """Words that commas divide."""
-        return tuple(word for word in self._values.get(name, "").split(",") if word)
+        return tuple(word for word in (self._given(name) or "").split(",") if word)
 
     def number(self, name: str, *, least: int, most: int) -> int | None:
         """A whole number within both bounds."""
-        text = self._values.get(name)
+        text = self._given(name)
         return None if text is None else whole_number(name, text, least=least, most=most)
 
     def time_ms(self, name: str) -> int | None:
         """A moment, milliseconds since the epoch."""
-        text = self._values.get(name)
+        text = self._given(name)
         return None if text is None else time_ms(name, text)
 
     def segment(self, name: str) -> Mapping[str, str] | None:
         """A slice as JSON; None for all predictions."""
-        text = self._values.get(name)
+        text = self._given(name, longest=LONGEST_JSON)
         if text is None:
             return None
         try:
@@ -77,6 +74,12 @@ class Query:
             raise BadRequest(
                 f'{name} is a JSON object of texts such as {{"country": "DE"}}: {error}', field=name
             ) from error
+
+    def _given(self, name: str, *, longest: int = LONGEST_TEXT) -> str | None:
+        text = self._values.get(name)
+        if text is not None and len(text) > longest:
+            raise BadRequest(f"{name} is longer than {longest} characters", field=name)
+        return text
 
 
 def whole_number(name: str, text: str, *, least: int, most: int) -> int:

@@ -9,6 +9,7 @@ import msgspec
 
 from agents.web.documents import (
     AnyReport,
+    Direction,
     MetricMeaning,
     ModelPage,
     Point,
@@ -25,6 +26,7 @@ from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, related_key
 from streams.metric_definitions import METRIC_DEFINITIONS
 from streams.ports import ReportStore, Shape, WindowQuery
+from streams.quality.definitions import Better
 from streams.signals.definitions import SIGNAL_DEFINITIONS, figure_of
 from streams.standing import main_metric, standing_of, worst_segments_first
 
@@ -210,7 +212,12 @@ class ReportReader:
         if not reports:
             raise NotFound(f"no report on the window of {size} s that starts {format_time(start_ms)}", field="start")
         return WindowReports(
-            model=name, version=version, size_seconds=size, start=format_time(start_ms), reports=reports
+            model=name,
+            version=version,
+            size_seconds=size,
+            start=format_time(start_ms),
+            better={metric: _better(metric) for metric in decode_report(reports[0]).metrics},
+            reports=reports,
         )
 
     async def _choose(
@@ -287,9 +294,20 @@ _NONE = Metric(None, None, None, 0)
 def _meanings(report: AnyReport) -> Iterable[MetricMeaning]:
     for name in report.metrics:
         known, figure = METRIC_DEFINITIONS.get(name), figure_of(name)
-        better = "unknown" if known is None else known.better.name.lower()
         meaning = SIGNAL_DEFINITIONS[figure].meaning if figure else "" if known is None else known.meaning
-        yield MetricMeaning(name, report.kind, meaning, better)  # type: ignore[arg-type]
+        yield MetricMeaning(name, report.kind, meaning, _better(name))
+
+
+def _better(metric: str) -> Direction:
+    known = METRIC_DEFINITIONS.get(metric)
+    return "unknown" if known is None else _DIRECTIONS[known.better]
+
+
+_DIRECTIONS: Mapping[Better, Direction] = {
+    Better.MORE: "more",
+    Better.LESS: "less",
+    Better.NEAR_ZERO: "near_zero",
+}
 
 
 def _chosen_size(shapes: Collection[Shape], asked: int | None) -> int | None:

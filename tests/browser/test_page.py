@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from schemas.window_report import WindowReport
+from schemas.window_report import Metric, WindowReport
 from streams.alerting.fold import Judged
 from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason, Transition
 from streams.alerting.outcome import Grounds, Outcome
@@ -84,6 +84,20 @@ def test_figures_on_the_page_are_those_of_the_report(full: PageServer, page: Pag
     assert judged.confusion is not None
     counts = page.locator("table.matrix td").all_inner_texts()
     assert [str(count) for row in judged.confusion.counts for count in row] == [text.split()[0] for text in counts]
+
+
+def test_segments_of_a_window_stand_worst_first_also_where_more_is_worse(full: PageServer, page: Page) -> None:
+    losses = {"DE": 0.2, "FR": 0.9, "__missing__": 0.5}
+    for report in world():
+        country = report.segment.get("country", "")
+        if isinstance(report, WindowReport) and country in losses and report.window.start == "2026-11-24T10:00:00Z":
+            loss = losses[country]
+            figure = Metric(loss, loss - 0.1, loss + 0.1, 200)
+            full.run(keep(full.reports, [revised(report, metrics={**report.metrics, "log_loss": figure})]))
+    for metric, order in (("log_loss", ["FR", "__missing__", "DE"]), ("accuracy", ["__missing__", "FR", "DE"])):
+        page.goto(f"{WINDOW}&metric={metric}")
+        table = page.get_by_role("region", name=f"{metric} by segment, worst first")
+        expect(table.locator("tbody th")).to_have_text([f"country {country}" for country in order])
 
 
 def test_revision_of_a_provisional_window_shows_by_itself(full: PageServer, page: Page) -> None:

@@ -41,7 +41,7 @@ export async function showWindow({ root, query, isCurrent, afresh }) {
     h("div", { class: "columns" },
       figures("Figures", report), companions.map((each) => figures(heading(each), each)),
       confusion(report), perClass(report), delays(report),
-      wanted === "{}" ? segments(window.reports, metric, (segment) => link({ segment: JSON.stringify(segment) })) : null),
+      wanted === "{}" ? segments(window.reports, metric, (segment) => link({ segment: JSON.stringify(segment) }), window.better[metric]) : null),
     wrongRecords(wrong, report, (shown) => link({ records: shown })));
   return title;
 }

@@ -184,6 +184,9 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
     countries = [{"country": "DE"}, {"country": "FR"}, {"country": "__missing__"}]
     assert [{}, *countries, {"target": "fraud-7f"}, {"target": "fraud-8a"}, {}] == segments
     assert ["quality"] * 4 + ["resources"] * 2 + ["stability"] == [report["kind"] for report in window["reports"]]
+    better = window["better"]
+    assert window["reports"][0]["metrics"].keys() == better.keys()
+    assert {"accuracy": "more", "log_loss": "less"}.items() <= better.items()
     kept = [json.loads(report.value) for reports in store.reports.values() for report in reports.values()]
     assert all(report in kept for report in window["reports"])
 
@@ -207,6 +210,9 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
         ("/models/fraud/windows", {"since": "noon"}, (400, "since")),
         ("/models/fraud/windows", {"segment": "DE"}, (400, "segment")),
         ("/models/fraud/windows", {"segment": '{"country": 3}'}, (400, "segment")),
+        ("/models/fraud/windows", {"segment": "x" * 4097}, (400, "segment")),
+        ("/models/fraud/windows", {"metrics": "x" * 257}, (400, "metrics")),
+        ("/models/fraud/windows", {"since": "x" * 257}, (400, "since")),
         ("/models/fraud/windows", {"metric": "accuracy"}, (400, "metric")),
         ("/alerts", {"phase": "angry"}, (400, "phase")),
         ("/fleet", {"page": "2"}, (400, "page")),
