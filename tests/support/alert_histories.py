@@ -1,0 +1,196 @@
+"""Generated histories of models whose labels come late, and the alerts that every way of counting them raises.
+
+Each way has topics and a ledger of its own, and may run beside the others:
+
+    live         portion by portion, the worker killed and stopped in turns in the middle of its reports
+    caught up    everything is there before the worker begins
+    replayed     sent by `latelabel replay` from files
+    a backtest   `latelabel backtest` of the same files
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agents.file_replay.records import Record
+from schemas.alert import Alert, read_alert
+from schemas.times import format_time, parse_time_ms
+from streams.ledger.parts import Role
+from tests.support.topics import end_of, read_topic, wait_for_keys
+from tests.support.traffic import produce
+from tests.support.workers import Installation, finish, worker
+
+__all__ = ["Episode", "catch_up", "draw_histories", "in_a_backtest", "installation_in", "live", "replayed", "send"]
+
+START_MS = parse_time_ms("2026-11-01T12:00:00Z")
+MINUTE_MS = 60_000
+HORIZON_MINUTES = 6
+WINDOWS = 30
+PORTIONS = 4
+LONGEST_SECONDS = 300.0
+CONFIGURATION = """\
+allowed_lateness: 2m
+idle_after: {idle_after}
+rule_files: [rules.yaml]
+models:
+"""
+MODEL = """\
+  - {{name: {name}, task: binary, positive_class: fraud, report_windows: [1m, 5m], label_horizon: {horizon}m,
+     segments: [country]}}
+"""
+RULES = """\
+groups:
+  - name: final
+    rules:
+      - {alert: Low, when: {metric: accuracy, op: "<", value: 0.9, status: [final]}}
+      - {alert: Lasting, when: {metric: recall, op: "<", value: 0.8, status: [final]}, for: 2m, keep_firing_for: 2m}
+      - {alert: Country, when: {metric: accuracy, op: "<", value: 0.9, segment: {country: "*"}, status: [final]}}
+      - {alert: Point, when: {metric: precision, op: "<", value: 0.85, confidence: none, status: [final]}}
+"""
+Episode = tuple[str, str, str, str]
+"""Labels, what the breaches span, how it ended and why."""
+
+
+def draw_histories(rng: random.Random, models: Sequence[str]) -> list[Record]:
+    """One history for each model, their records in the order of event time."""
+    return sorted((record for model in models for record in _history(rng, model)), key=lambda record: record.time_ms)
+
+
+def _history(rng: random.Random, model: str) -> Iterator[Record]:
+    """A model that is well, bad and well again; labels come late, twice, corrected, or never."""
+    quality, never = 0.97, rng.choice([0.0, 0.1, 0.3])
+    for window in range(WINDOWS):
+        if rng.random() < 0.25:
+            quality = rng.choice([0.97, 0.95, 0.8, 0.5])
+        for number in range(rng.choice([0, 20, 60])):
+            at_ms = START_MS + window * MINUTE_MS + rng.randrange(MINUTE_MS)
+            request = f"{model}-{window}-{number}"
+            label = rng.choice(["fraud", "ok"])
+            wrong = {"fraud": "ok", "ok": "fraud"}
+            yield _record(
+                Role.PREDICTIONS,
+                at_ms,
+                request_id=request,
+                model=model,
+                prediction=label if rng.random() < quality else wrong[label],
+                segment={"country": rng.choice(["DE", "FR", "IT"])},
+            )
+            for text in () if rng.random() < never else [label, *([wrong[label]] if rng.random() < 0.05 else [])]:
+                yield _record(
+                    Role.LABELS, at_ms + rng.randrange(HORIZON_MINUTES * MINUTE_MS), request_id=request, label=text
+                )
+
+
+def _record(role: Role, time_ms: int, **fields: object) -> Record:
+    return Record(time_ms, role, b"", json.dumps({"event_time": format_time(time_ms), **fields}).encode())
+
+
+def installation_in(
+    folder: Path, models: Sequence[str], records: Sequence[Record], *, brokers: str, redis_url: str, idle_after: str
+) -> Installation:
+    """Topics, a configuration, rules, and the records as files."""
+    folder.mkdir()
+    configured = (MODEL.format(name=name, horizon=HORIZON_MINUTES) for name in models)
+    (folder / "latelabel.yaml").write_text(CONFIGURATION.format(idle_after=idle_after) + "".join(configured))
+    (folder / "rules.yaml").write_text(RULES)
+    for role in Role:
+        values = [record.value + b"\n" for record in records if record.role is role]
+        (folder / f"{role}.jsonl").write_bytes(b"".join(values))
+    installation = Installation(folder, brokers=brokers, redis_url=redis_url)
+    installation.create_topics()
+    return installation
+
+
+def send(installation: Installation, records: Sequence[Record]) -> None:
+    """To both topics: all predictions, then all labels."""
+    for role in Role:
+        values: list[bytes | None] = [each.value for each in records if each.role is role]
+        produce(installation.brokers, installation.topics[role], values, partitions=installation.partitions)
+
+
+def live(installation: Installation, records: Sequence[Record], rng: random.Random) -> set[Episode]:
+    """Portion by portion; each worker leaves in the middle of the reports about one."""
+    size, topic = len(records) // PORTIONS + 1, installation.topics["metrics"]
+    for number, at in enumerate(range(0, len(records), size)):
+        start = end_of(installation.brokers, topic)
+        with worker(installation) as process:
+            send(installation, records[at : at + size])
+            wait_for_keys(
+                installation.brokers,
+                topic,
+                start=start,
+                prefix=b'["quality",',
+                count=rng.randint(1, 100),
+                seconds=LONGEST_SECONDS,
+            )
+            process.send_signal(signal.SIGTERM if number % 2 else signal.SIGKILL)
+            code, log = finish(process)
+        assert code == (0 if number % 2 else -signal.SIGKILL), log
+    return catch_up(installation)
+
+
+def replayed(installation: Installation) -> set[Episode]:
+    """What a worker says that begins when all has been sent from files."""
+    _latelabel(
+        installation, "replay", "predictions.jsonl", "--topic", "predictions", "labels.jsonl", "--topic", "labels"
+    )
+    return catch_up(installation)
+
+
+def catch_up(installation: Installation) -> set[Episode]:
+    """What a worker has said that counts all there is and closes every window, and those before it."""
+    with worker(installation, "--until-caught-up", "--close") as process:
+        code, log = finish(process, seconds=LONGEST_SECONDS)
+    assert 0 == code, log
+    said = read_topic(installation.brokers, installation.topics["alerts"])
+    return _episodes([read_alert(value) for _, value in said])
+
+
+def in_a_backtest(installation: Installation) -> set[Episode]:
+    """What `latelabel backtest` says of the files, by itself."""
+    files = ("--predictions", "predictions.jsonl", "--labels", "labels.jsonl")
+    told = _latelabel(installation, "backtest", *files, "--step", "1m", "--format", "jsonl")
+    return _episodes([read_alert(json.dumps(json.loads(line)["alert"]).encode()) for line in told.splitlines()])
+
+
+def _latelabel(installation: Installation, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "agents", *arguments],
+        cwd=installation.folder,
+        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+def _episodes(alerts: Sequence[Alert]) -> set[Episode]:
+    """Every time that an alert fired, in the words of its end; repeats, wall time and the watchdog apart."""
+    found: set[Episode] = set()
+    firing: dict[str, Alert] = {}
+    for alert in alerts:
+        if alert.name == "Watchdog":
+            continue
+        if alert.status == "firing":
+            firing[alert.fingerprint] = alert
+        elif firing.pop(alert.fingerprint, None):
+            found.add(_episode(alert))
+    return found | {_episode(alert) for alert in firing.values()}
+
+
+def _episode(alert: Alert) -> Episode:
+    span = re.search(r"The breach spans (\S+) to (\S+)\.", alert.annotations["description"])
+    assert span is not None
+    # What still fires may last longer by now than when it was said.
+    until = span[2] if alert.status == "resolved" else ""
+    return json.dumps(alert.labels, sort_keys=True), f"{span[1]} to {until}", alert.status, alert.reason
