@@ -12,13 +12,14 @@ Request ids become 16 bytes, and the shard of a record is a function of those 16
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 __all__ = [
     "ABSENT",
@@ -69,6 +70,7 @@ _MIX = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
+@functools.lru_cache(maxsize=65_536)
 def _hash(kind: bytes, text: str) -> bytes:
     return _reserved_apart(hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, person=kind).digest())
 
@@ -85,7 +87,7 @@ def model_hash(model: str) -> bytes:
 
 def model_version_name(model: str, version: str) -> str:
     """The text kept in the name table for a model version: a JSON array of both."""
-    return json.dumps([model, version], ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps((model, version)).decode()
 
 
 def model_version_hash(model: str, version: str) -> bytes:
@@ -110,7 +112,7 @@ def items_hash(items: Sequence[bytes]) -> bytes:
 
 def segment_name(segment: Mapping[str, str]) -> str:
     """The text kept in the name table for a slice: a JSON object with sorted names."""
-    return json.dumps(segment, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return orjson.dumps(segment, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def segment_hash(segment: Mapping[str, str]) -> bytes:
@@ -120,7 +122,7 @@ def segment_hash(segment: Mapping[str, str]) -> bytes:
 
 def registry_group(*parts: str) -> bytes:
     """The 8 bytes of a list of names with a limit, such as the classes of one model."""
-    return _hash(b"group", json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
+    return _hash(b"group", orjson.dumps(parts).decode())
 
 
 ANY_LABEL = class_hash("*")

@@ -80,7 +80,7 @@ class Run:
 
     def high_at(self, offset: int) -> int:
         """The partition's high mark before `offset`, which lies in `[base, next]`."""
-        return int(self.highs_ms[np.searchsorted(self.offsets, offset)])
+        return int(self.highs_ms[-1] if offset == self.next else self.highs_ms[self.offsets.searchsorted(offset)])
 
     def until(self, offset: int) -> Run:
         """The run's beginning, up to an offset in `[base, next]`."""
@@ -103,12 +103,14 @@ class Run:
         Args:
             start: the offset that the shard wants next, in `[base, next)`.
         """
-        rows = np.flatnonzero(self.shards == shard)
-        rows = rows[np.searchsorted(self.offsets[rows], start) :]
-        rejected = self.rejected[self.rejected % shards == shard]
+        # By methods of arrays: where batches are small, numpy's functions of the same names take longer than the rest.
+        rows = (self.shards == shard).nonzero()[0]
+        if start > self.base:
+            rows = rows[self.offsets[rows].searchsorted(start) :]
+        rejected = self.rejected[self.rejected % shards == shard] if len(self.rejected) else self.rejected
         for at in range(0, max(len(rows), 1), max_rows):
             following = at + max_rows
             end = int(self.offsets[rows[following]]) if following < len(rows) else self.next
-            first, last = np.searchsorted(rejected, (start, end))
-            yield Slice(start, end, self.high_at(end), rows[at:following], int(last - first))
+            count = int(np.diff(rejected.searchsorted((start, end)))[0]) if len(rejected) else 0
+            yield Slice(start, end, self.high_at(end), rows[at:following], count)
             start = end
