@@ -27,6 +27,8 @@ __all__ = ["Inputs", "Predictor", "Table", "as_outputs", "predictor_of"]
 
 URL = re.compile(r"https?://.+")
 FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+LARGEST_OUTPUT = 1e100
+"""Of an answer's size: beyond, the squares of which fits are made would overflow."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -138,9 +140,10 @@ def as_outputs(answer: Any, *, rows: int) -> npt.NDArray[np.float64]:
             ExplainFailure.WRONG_SHAPE,
             f"the model answers {rows} rows with shape {outputs.shape}; expected ({rows}, outputs)",
         )
-    if not np.isfinite(outputs).all():
+    is_sound = (np.abs(outputs) <= LARGEST_OUTPUT).all(axis=1)
+    if not is_sound.all():
         raise Refused(
             ExplainFailure.NOT_FINITE,
-            f"{int((~np.isfinite(outputs)).any(axis=1).sum())} of {rows} answers of the model are NaN or infinite",
+            f"{int((~is_sound).sum())} of {rows} answers of the model are NaN, infinite or beyond {LARGEST_OUTPUT:.0e}",
         )
     return outputs

@@ -56,19 +56,17 @@ class Repeats:
         return cls(generator.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), size=REPEATS).astype(np.float64))
 
 
-def fit_locally(design: Array, kernel: Array, centre: Array, repeats: Repeats, *, most_features: int) -> LocalFit:
+def fit_locally(neighbours: Array, centre: Array, repeats: Repeats, *, most_features: int) -> LocalFit:
     """Fit around one instance.
 
     Args:
-        design: (1 + features + 1, rows) of neighbours: ones, features, the model's answers. Rows are a multiple of ten.
-        kernel: (rows), the weight of each neighbour.
-        centre: (1 + features + 1), the same as a column of `design`, of the instance, whose weight is 1.
+        neighbours: (blocks, 1 + features + 1, rows) in ten blocks: ones, features, the model's answers, each times the
+            root of the neighbour's weight. So that one array holds all, and Gram matrices are symmetric products.
+        centre: (1 + features + 1), the same of the instance, whose weight is 1.
         most_features: how many to choose.
     """
     size = len(centre)
-    apart = (size, BLOCKS, -1)
-    weighted = (design * kernel).reshape(apart)
-    blocks = design.reshape(apart).transpose(1, 0, 2) @ weighted.transpose(1, 2, 0)
+    blocks = neighbours @ neighbours.transpose(0, 2, 1)
     own = np.outer(centre, centre)
     gram = blocks.sum(axis=0) + own
     selection = _choose(gram[None], centre, most_features)[0]
@@ -77,10 +75,11 @@ def fit_locally(design: Array, kernel: Array, centre: Array, repeats: Repeats, *
     penalty[0] = 0.0
     normal = gram[np.ix_(used, used)] + np.diag(penalty)
     coefficients = np.linalg.solve(normal, gram[used, -1])
-    rows = design[used]
-    residuals = design[-1] - coefficients @ rows
+    scores = neighbours[:, used]
+    residuals = neighbours[:, -1] - coefficients @ scores
+    scores *= residuals[:, None]
     own_residual = centre[-1] - coefficients @ centre[used]
-    errors = _standard_errors(normal, rows * (kernel * residuals), centre[used] * own_residual)
+    errors = _standard_errors(normal, scores, centre[used] * own_residual)
     again = (repeats.counts @ blocks.reshape(BLOCKS, -1)).reshape(-1, size, size) + own
     order = np.argsort(-np.abs(coefficients[1:]), kind="stable")
     return LocalFit(
@@ -89,8 +88,8 @@ def fit_locally(design: Array, kernel: Array, centre: Array, repeats: Repeats, *
         standard_errors=errors[1:][order],
         intercept=float(coefficients[0]),
         local_prediction=float(coefficients @ centre[used]),
-        r2=_r2(gram, float(kernel @ residuals**2 + own_residual**2)),
-        stability=_overlap(selection, _choose(again, centre, most_features)),
+        r2=_r2(gram, float(np.vdot(residuals, residuals) + own_residual**2)),
+        stability=_overlap(selection, _choose(again, centre, most_features), features=size - 2),
     )
 
 
@@ -107,10 +106,10 @@ def _choose(grams: Array, centre: Array, most_features: int) -> npt.NDArray[np.i
 
 
 def _standard_errors(normal: Array, scores: Array, own: Array) -> Array:
-    used, rows = scores.shape
-    middle = scores @ scores.T + np.outer(own, own)
+    blocks, used, rows = scores.shape
+    middle = (scores @ scores.transpose(0, 2, 1)).sum(axis=0) + np.outer(own, own)
     bread = np.linalg.inv(normal)
-    spread = bread @ middle @ bread * (rows / max(rows - used, 1))
+    spread = bread @ middle @ bread * (blocks * rows / max(blocks * rows - used, 1))
     errors: Array = np.sqrt(np.maximum(np.diag(spread), 0.0))
     return errors
 
@@ -121,5 +120,7 @@ def _r2(gram: Array, residual: float) -> float | None:
     return None if total <= 1e-12 * max(gram[-1, -1], 1e-300) else float(1 - residual / total)
 
 
-def _overlap(selection: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> float:
-    return float(np.isin(others, selection).mean())
+def _overlap(selection: npt.NDArray[np.int64], others: npt.NDArray[np.int64], *, features: int) -> float:
+    is_selected = np.zeros(features, dtype=np.bool_)
+    is_selected[selection] = True
+    return float(is_selected[others].mean())

@@ -212,9 +212,21 @@ def say_too_much(handler: BaseHTTPRequestHandler) -> bool:
         (lambda handler: answer(handler, 200, {"predictions": [[0.5, 0.5]]}), ExplainFailure.WRONG_SHAPE),
         (lambda handler: answer(handler, 200, {"predictions": [["?", "!"]] * 3}), ExplainFailure.WRONG_SHAPE),
         (lambda handler: answer(handler, 200, {"predictions": [[float("nan"), 1]] * 3}), ExplainFailure.NOT_FINITE),
+        (lambda handler: answer(handler, 200, {"predictions": [[-1e200, 1]] * 3}), ExplainFailure.NOT_FINITE),
         (lambda handler: answer(handler, 200, {"predictions": [[[0.5], [0.5]]] * 3}), ExplainFailure.WRONG_SHAPE),
     ],
-    ids=["redirect", "hang up", "no JSON", "too much", "error", "rows missing", "no numbers", "NaN", "a cube"],
+    ids=[
+        "redirect",
+        "hang up",
+        "no JSON",
+        "too much",
+        "error",
+        "rows missing",
+        "no numbers",
+        "NaN",
+        "beyond",
+        "a cube",
+    ],
 )
 def test_server_that_misbehaves_is_refused_for_its_reason(
     misbehave: Callable[[Any], bool], reason: ExplainFailure

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from lime.lime_tabular import LimeTabularExplainer
 from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -69,6 +69,43 @@ def test_weights_have_the_distribution_of_stock_lime(discretizer: Discretizer) -
     assert np.sqrt((scores**2).mean()) < 1.6  # of 12 normal numbers; 1 in 1,000 sets has more
     assert abs(scores).max() < 4.5
     assert 0.7 < (ours_all.std(axis=0) / stock_all.std(axis=0)).mean() < 1.4
+
+
+@pytest.mark.parametrize("discretizer", list(Discretizer))
+def test_weights_are_those_of_a_weighted_ridge_over_all_neighbours(discretizer: Discretizer) -> None:
+    generator = np.random.default_rng(11)
+    rows: list[dict[str, Value]] = [
+        {"x": float(x), "country": "de" if x > 0 else "fr", "y": float(y), "z": float(x * y)}
+        for x, y in generator.normal(size=(200, 2))
+    ]
+    features = learn(rows, names=("x", "country", "y", "z"), discretizer=discretizer)
+    draws = draw(features, samples=600, seed=1)
+    outputs = generator.random((600, 2))
+    row: list[Value] = [0.4, "fr", -1.3, 2.0]
+    fit = Pool.built(draws, outputs).explain(row, 0.7, output=1, most_features=3)
+
+    # As LIME's authors write it down: each neighbour by itself, the instance first.
+    columns, own = [], []
+    for at, feature in enumerate(features):
+        is_number = isinstance(feature, Numbers) and discretizer is Discretizer.NONE
+        if is_number and isinstance(feature, Numbers):
+            columns.append((draws.columns[at].astype(np.float64) - feature.mean) / feature.deviation)
+            own.append((float(row[at] or 0.0) - feature.mean) / feature.deviation)
+        else:
+            columns.append((draws.codes[:, at] == feature.code(row[at])).astype(np.float64))
+            own.append(1.0)
+    design = np.vstack([own, np.column_stack(columns)])
+    answers = np.concatenate([[0.7], outputs[:, 1]])
+    kernel = np.exp(-((design - own) ** 2).sum(axis=1) / (2 * 0.75**2 * len(features)))
+    every = Ridge(alpha=0.01).fit(design, answers, sample_weight=kernel)
+    chosen = np.argsort(-np.abs(every.coef_ * own), kind="stable")[:3]
+    ridge = Ridge(alpha=1.0).fit(design[:, chosen], answers, sample_weight=kernel)
+
+    assert set(chosen.tolist()) == set(fit.chosen)
+    by_place = dict(zip(chosen.tolist(), ridge.coef_.tolist(), strict=True))
+    assert [by_place[place] for place in fit.chosen] == pytest.approx(fit.weights.tolist(), rel=1e-9)
+    assert float(ridge.intercept_) == pytest.approx(fit.intercept, rel=1e-9)
+    assert ridge.score(design[:, chosen], answers, sample_weight=kernel) == pytest.approx(fit.r2, rel=1e-9)
 
 
 def test_known_weights_of_a_linear_model_are_recovered_and_ignored_features_are_nothing() -> None:
@@ -163,6 +200,29 @@ def test_without_missing_values_wanted_no_neighbour_lacks_one() -> None:
     rows: list[dict[str, Value]] = [{"a": None if index % 2 else float(index)} for index in range(40)]
     draws = draw(learn(rows, names=("a",)), samples=100, seed=1)
     assert not np.isnan(draws.columns[0].astype(np.float64)).any()
+
+
+def test_neighbours_that_lack_a_number_without_bins_count_as_usual_in_it() -> None:
+    rows: list[dict[str, Value]] = [
+        {"a": None if index % 5 == 0 else float(index), "b": float(index % 7)} for index in range(100)
+    ]
+    features = learn(rows, names=("a", "b"), discretizer=Discretizer.NONE)
+    draws = draw(features, samples=2000, seed=3, with_missing=True)
+    assert np.isnan(matrix(draws)).any()
+    assert isinstance(features[0], Numbers)
+    outputs = np.nan_to_num(matrix(draws)[:, :1], nan=features[0].usual)
+    fit = Pool.built(draws, outputs).explain([60.0, 3.0], 60.0, output=0, most_features=2)
+    assert [features[0].deviation, 0.0] == pytest.approx(fit.weights.tolist(), rel=0.01, abs=0.1)
+
+
+@pytest.mark.parametrize("number", [60.0, 1e10, -1e200, 1e308])
+def test_number_without_bins_that_is_far_from_all_that_is_known_is_refused(number: float) -> None:
+    values = np.random.default_rng(2).normal(size=(100, 2))
+    draws = draw(features_of(values, Discretizer.NONE), samples=1000, seed=1)
+    pool = Pool.built(draws, matrix(draws)[:, :1])
+    with pytest.raises(Refused, match=r"explain\.discretizer") as refused:
+        pool.explain([number, 0.0], 1.0, output=0, most_features=2)
+    assert ExplainFailure.WRONG_FEATURES == refused.value.reason
 
 
 def test_category_that_was_never_seen_is_told() -> None:
