@@ -56,6 +56,8 @@ MOST_OBSERVED = 5_000
 BACKLOG_WINDOWS = 100
 """Of each size, that a rule looks at which has just been written."""
 MOST_SLICES = 10_000
+LOOKS = 3
+"""At the news of one model version in a round, while its reports are revised under the reader's hands."""
 
 
 class AlertEvaluator:
@@ -188,19 +190,43 @@ class AlertEvaluator:
         return pulses_after({}, itertools.chain.from_iterable(found), now_ms=self._clock.now_ms())
 
     async def _judge_model(self, model_version: bytes, known: KnownAlerts, news: Mapping[bytes, int]) -> bool:
-        """One model version. False if somebody else has changed its alerts meanwhile."""
+        """One model version. False if its alerts or its reports change faster than they are judged."""
         await self._catch_up(model_version, known)
+        for _ in range(LOOKS):
+            if await self._judge_news(model_version, known, news):
+                return True
+            if model_version not in self._known:
+                break
+            (at,) = await self._store.look([model_version])
+            news = at.news
+        return False
+
+    async def _judge_news(self, model_version: bytes, known: KnownAlerts, news: Mapping[bytes, int]) -> bool:
+        """False if somebody else has changed the alerts meanwhile, or a report.
+
+        A report that was published again since the news were looked at may be final by now, and so may be older windows
+        of which these news tell nothing. To judge it first would pass them over: windows are folded away in order.
+        """
         known.feel(news, now_ms=self._clock.now_ms(), is_blind=self._is_blind())
         keys = sorted(news, key=start_of_key)
-        for at in range(0, max(1, len(keys)), CHUNK_REPORTS):
-            chunk = keys[at : at + CHUNK_REPORTS]
-            changed = await self._judge(model_version, known, chunk, known.rules.keys())
-            if at + CHUNK_REPORTS >= len(keys):
+        is_last = False
+        while not is_last:
+            chunk, keys = keys[:CHUNK_REPORTS], keys[CHUNK_REPORTS:]
+            reports = await self._read(model_version, [key for key in chunk if known.concerns(key)])
+            revised = [start_of_key(key) for key, report in reports.items() if report.revision > news[key]]
+            if revised:
+                chunk, keys = [key for key in chunk if start_of_key(key) < min(revised)], []
+                reports = {key: reports[key] for key in chunk if key in reports}
+            is_last = not keys
+            changed = await self._judge(model_version, known, reports, known.rules.keys())
+            if is_last:
                 known.let_time_pass(changed, now_ms=self._clock.now_ms())
             judged = {key: news[key] for key in chunk}
             if not await self._change(model_version, known, changed, judged):
                 return False
             if not await self._tell(model_version, known):
+                return False
+            if revised:
                 return False
         return True
 
@@ -214,11 +240,12 @@ class AlertEvaluator:
             for shape in shapes
             for of_segments in (False, True)
         ]
-        found = {key for keys in await self._reports.find(queries) for key in keys}
-        # Looked at after they were found: what was published meanwhile is news, and will be said.
+        found = {key for keys in await self._reports.find(queries) for key in keys if known.concerns(key)}
+        reports = await self._read(model_version, sorted(found, key=start_of_key))
+        # Looked at after they were read: what was published meanwhile is news, and will be said.
         (at,) = await self._store.look([model_version])
-        keys = found - at.news.keys()
-        changed = await self._judge(model_version, known, sorted(keys, key=start_of_key), known.unseen)
+        past = {key: report for key, report in reports.items() if key not in at.news}
+        changed = await self._judge(model_version, known, past, known.unseen)
         known.alerts |= {
             name: dataclasses.replace(record, state=hush(record.state)) for name, record in changed.items()
         }
@@ -226,10 +253,9 @@ class AlertEvaluator:
         known.unseen.clear()
 
     async def _judge(
-        self, model_version: bytes, known: KnownAlerts, keys: Sequence[bytes], by: Container[str]
+        self, model_version: bytes, known: KnownAlerts, reports: Mapping[bytes, JudgedReport], by: Container[str]
     ) -> dict[str, AlertRecord]:
-        """The alerts that change when the reports of these keys are judged by the rules of these identities."""
-        reports = await self._read(model_version, [key for key in keys if known.concerns(key)])
+        """The alerts that change when these reports, in this order, are judged by the rules of these identities."""
         before = {name for key, each in reports.items() for name in keys_before(key, each, known.rules_on(each.series))}
         pasts = await self._read(model_version, sorted(before))
         slices: dict[tuple[str, int, int], Sequence[JudgedReport]] = {}

@@ -35,12 +35,12 @@ def compare(seed: int, folder: Path, kafka: KafkaServer, redis: RedisServer, *, 
     models = [f"model-{number}" for number in range(count)]
     records = draw_histories(rng, models)
 
-    def caught_up(installation: Installation) -> set[Episode]:
+    def caught_up(installation: Installation) -> list[Episode]:
         send(installation, records)
         return catch_up(installation)
 
-    ways: dict[str, Callable[[Installation], set[Episode]]] = {
-        "live": lambda installation: live(installation, records, rng),
+    ways: dict[str, Callable[[Installation], list[Episode]]] = {
+        "live": lambda installation: live(installation, records),
         "caught-up": caught_up,
         "replayed": replayed,
         "backtest": in_a_backtest,
@@ -59,7 +59,7 @@ def compare(seed: int, folder: Path, kafka: KafkaServer, redis: RedisServer, *, 
         _, fates = asyncio.run(installations[way].counts())
         # Else the difference would be one of what was counted, and not of alerts.
         assert {} == {fate: fates[fate] for fate in TOO_LATE if fate in fates}, (seed, way)
-        assert sorted(expected) == sorted(episodes), (seed, way)
+        assert expected == episodes, (seed, way)
     names = {json.loads(labels)["alertname"] for labels, *_ in expected}
     assert {"Low", "Lasting", "Country", "Point"} == names
     print(f"    seed {seed}: {len(expected)} times an alert fired over {len(models)} histories, the same in all ways")

@@ -2,7 +2,7 @@
 
 Each way has topics and a ledger of its own, and may run beside the others:
 
-    live         portion by portion, the worker killed and stopped in turns in the middle of its reports
+    live         portion by portion, the worker killed between the steps of reporting and of alerting
     caught up    everything is there before the worker begins
     replayed     sent by `latelabel replay` from files
     a backtest   `latelabel backtest` of the same files
@@ -23,8 +23,9 @@ from agents.file_replay.records import Record
 from schemas.alert import Alert, read_alert
 from schemas.times import format_time, parse_time_ms
 from streams.ledger.parts import Role
-from tests.support.topics import end_of, read_topic, wait_for_keys
+from tests.support.topics import read_topic
 from tests.support.traffic import produce
+from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
 __all__ = ["Episode", "catch_up", "draw_histories", "in_a_backtest", "installation_in", "live", "replayed", "send"]
@@ -33,7 +34,12 @@ START_MS = parse_time_ms("2026-11-01T12:00:00Z")
 MINUTE_MS = 60_000
 HORIZON_MINUTES = 6
 WINDOWS = 30
-PORTIONS = 4
+# The first alerts are due in the third portion: windows are final by then.
+KILLED_AT = (
+    *("before publish", "after publish"),
+    *("before change", "after change", "before alerts", "after alerts", "before mark", "after mark"),
+)
+SESSION_SECONDS = "6"
 LONGEST_SECONDS = 300.0
 CONFIGURATION = """\
 allowed_lateness: 2m
@@ -115,28 +121,28 @@ def send(installation: Installation, records: Sequence[Record]) -> None:
         produce(installation.brokers, installation.topics[role], values, partitions=installation.partitions)
 
 
-def live(installation: Installation, records: Sequence[Record], rng: random.Random) -> set[Episode]:
-    """Portion by portion; each worker leaves in the middle of the reports about one."""
-    size, topic = len(records) // PORTIONS + 1, installation.topics["metrics"]
-    for number, at in enumerate(range(0, len(records), size)):
-        start = end_of(installation.brokers, topic)
-        with worker(installation) as process:
-            send(installation, records[at : at + size])
-            wait_for_keys(
-                installation.brokers,
-                topic,
-                start=start,
-                prefix=b'["quality",',
-                count=rng.randint(1, 100),
-                seconds=LONGEST_SECONDS,
-            )
-            process.send_signal(signal.SIGTERM if number % 2 else signal.SIGKILL)
-            code, log = finish(process)
-        assert code == (0 if number % 2 else -signal.SIGKILL), log
+def live(installation: Installation, records: Sequence[Record]) -> list[Episode]:
+    """Portion by portion; each worker is killed at a point of its own."""
+    size = len(records) // len(KILLED_AT) + 1
+    for number, point in enumerate(KILLED_AT):
+        with worker(
+            installation,
+            program="tests.support.chaos.breaking_worker",
+            CHAOS_FOLDER=str(installation.folder),
+            CHAOS_SESSION_SECONDS=SESSION_SECONDS,
+        ) as process:
+            orders = installation.folder / str(process.pid)
+            wait_until(orders.exists, what="a worker that takes orders", seconds=LONGEST_SECONDS)
+            orders.write_text(f"{point}:SIGKILL")
+            process.send_signal(signal.SIGUSR1)
+            send(installation, records[number * size : (number + 1) * size])
+            code, log = finish(process, seconds=LONGEST_SECONDS)
+        assert -signal.SIGKILL == code, log
+        assert f"breaking {point} by SIGKILL" in log
     return catch_up(installation)
 
 
-def replayed(installation: Installation) -> set[Episode]:
+def replayed(installation: Installation) -> list[Episode]:
     """What a worker says that begins when all has been sent from files."""
     _latelabel(
         installation, "replay", "predictions.jsonl", "--topic", "predictions", "labels.jsonl", "--topic", "labels"
@@ -144,7 +150,7 @@ def replayed(installation: Installation) -> set[Episode]:
     return catch_up(installation)
 
 
-def catch_up(installation: Installation) -> set[Episode]:
+def catch_up(installation: Installation) -> list[Episode]:
     """What a worker has said that counts all there is and closes every window, and those before it."""
     with worker(installation, "--until-caught-up", "--close") as process:
         code, log = finish(process, seconds=LONGEST_SECONDS)
@@ -153,7 +159,7 @@ def catch_up(installation: Installation) -> set[Episode]:
     return _episodes([read_alert(value) for _, value in said])
 
 
-def in_a_backtest(installation: Installation) -> set[Episode]:
+def in_a_backtest(installation: Installation) -> list[Episode]:
     """What `latelabel backtest` says of the files, by itself."""
     files = ("--predictions", "predictions.jsonl", "--labels", "labels.jsonl")
     told = _latelabel(installation, "backtest", *files, "--step", "1m", "--format", "jsonl")
@@ -174,23 +180,25 @@ def _latelabel(installation: Installation, *arguments: str) -> str:
     return done.stdout
 
 
-def _episodes(alerts: Sequence[Alert]) -> set[Episode]:
-    """Every time that an alert fired, in the words of its end; repeats, wall time and the watchdog apart."""
-    found: set[Episode] = set()
-    firing: dict[str, Alert] = {}
-    for alert in alerts:
-        if alert.name == "Watchdog":
-            continue
-        if alert.status == "firing":
-            firing[alert.fingerprint] = alert
-        elif firing.pop(alert.fingerprint, None):
-            found.add(_episode(alert))
-    return found | {_episode(alert) for alert in firing.values()}
+def _episodes(alerts: Sequence[Alert]) -> list[Episode]:
+    """Every time that an alert fired, in the words of its end; repetitions and the watchdog apart.
+
+    What is said again has the same `startsAt`. One breach that is told with two has begun a second incident.
+    """
+    found = {
+        (alert.fingerprint, _span(alert)[0], alert.starts_at): alert for alert in alerts if alert.name != "Watchdog"
+    }
+    return sorted(map(_episode, found.values()))
 
 
 def _episode(alert: Alert) -> Episode:
-    span = re.search(r"The breach spans (\S+) to (\S+)\.", alert.annotations["description"])
-    assert span is not None
+    since, until = _span(alert)
     # What still fires may last longer by now than when it was said.
-    until = span[2] if alert.status == "resolved" else ""
-    return json.dumps(alert.labels, sort_keys=True), f"{span[1]} to {until}", alert.status, alert.reason
+    until = until if alert.status == "resolved" else ""
+    return json.dumps(alert.labels, sort_keys=True), f"{since} to {until}", alert.status, alert.reason
+
+
+def _span(alert: Alert) -> tuple[str, str]:
+    found = re.search(r"The breach spans (\S+) to (\S+)\.", alert.annotations["description"])
+    assert found is not None
+    return found[1], found[2]

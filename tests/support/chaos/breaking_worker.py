@@ -18,7 +18,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,16 @@ from agents.__main__ import main
 from agents.faust_app import build_faust_app
 from agents.intake import Intake
 from agents.publisher import KafkaPublisher
+from agents.redis_alerts import RedisAlerts
 from agents.redis_ledger import RedisLedger
 from agents.redis_script import RedisScript
+from streams.alerting.record import MONITOR, AlertRecord
 from streams.ledger.parts import CommitReply, Definitions, Part
 from streams.ports import OutgoingMessage
 
 CHECK = "source.next == part.expected and 'applied' or 'refused'"
 """The compare-and-set of agents/lua/commit.lua."""
+ALERT_TYPE, WATCHDOG = b"io.latelabel.alert.v1", b'"alertname":"Watchdog"'
 
 
 class _Breaker:
@@ -88,10 +91,38 @@ class _Publisher(KafkaPublisher):
     async def send(self, messages: Sequence[OutgoingMessage]) -> None:
         if not messages:
             return
-        is_letter = any(name == "latelabel-reason" for name, _ in messages[0].headers)
-        _breaker.passes("before dead letters" if is_letter else "before publish")
+        what = _name_of(messages[0])
+        _breaker.passes(f"before {what}")
         await super().send(messages)
-        _breaker.passes("after dead letters" if is_letter else "after publish")
+        _breaker.passes(f"after {what}")
+
+
+def _name_of(message: OutgoingMessage) -> str:
+    headers = dict(message.headers)
+    if "latelabel-reason" in headers:
+        return "dead letters"
+    if headers.get("ce_type") != ALERT_TYPE:
+        return "publish"
+    return "watchdog" if WATCHDOG in (message.value or b"") else "alerts"
+
+
+class _Alerts(RedisAlerts):
+    """The monitor's own alert, which always fires, breaks nothing."""
+
+    async def save(
+        self,
+        model_version: bytes,
+        changes: Mapping[str, AlertRecord | None],
+        *,
+        expected: int,
+        judged: Mapping[bytes, int],
+    ) -> bool:
+        tells = any(record is not None and record.state.untold for record in changes.values())
+        what = "nothing" if model_version == MONITOR else "change" if tells else "nothing" if judged else "mark"
+        _breaker.passes(f"before {what}")
+        saved = await super().save(model_version, changes, expected=expected, judged=judged)
+        _breaker.passes(f"after {what}")
+        return saved
 
 
 class _Intake(Intake):
@@ -111,7 +142,7 @@ class _BlindScript(RedisScript):
 
 def _break() -> None:
     # By name, because the wiring offers no place for it, and needs none outside these tests.
-    vars(app).update(RedisLedger=_Ledger, KafkaPublisher=_Publisher, Intake=_Intake)
+    vars(app).update(RedisLedger=_Ledger, RedisAlerts=_Alerts, KafkaPublisher=_Publisher, Intake=_Intake)
     if seconds := os.environ.get("CHAOS_SESSION_SECONDS"):
         build = functools.partial(build_faust_app, session_timeout_seconds=float(seconds))
         vars(app)["build_faust_app"] = build
