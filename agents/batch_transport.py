@@ -44,6 +44,11 @@ _faust_log = get_logger("faust.batch_transport")
 
 FETCH_MAX_WAIT_MS = 100
 """The broker's long poll; one is in flight per broker, so an idle partition can hold up a busy one so long."""
+GATHER_BYTES = 512 * 1024
+"""What a broker waits for, up to its long poll, while the log's end is near: a batch costs what some dozens of records
+cost, and each shard hears of each. Far from the end it answers at once."""
+FAR_RECORDS = 2000
+"""In one look, of which as many are to follow."""
 FETCH_MAX_BYTES = 8 * 1024 * 1024
 """Of one response, compressed."""
 MAX_POLL_RECORDS = 4000
@@ -174,6 +179,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
             fetched = await raw_fetch.fetched_records(
                 consumer, active, timeout_seconds=wanted, max_records=MAX_POLL_RECORDS
             )
+            is_far = sum(map(len, fetched.values())) >= FAR_RECORDS
+            raw_fetch.gather(consumer, least_bytes=1 if is_far else GATHER_BYTES)
         # No await from here on: the positions are those that the records were taken at.
         return self._batches(consumer, fetched)
 

@@ -21,7 +21,7 @@ from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import ConsumerStoppedError
 
-__all__ = ["fetched_records", "is_possible", "taken"]
+__all__ = ["fetched_records", "gather", "is_possible", "taken"]
 
 ENOUGH_BYTES = 8 << 20
 """Of records, decompressed: little of a partition fetched, compressed, may be much."""
@@ -29,7 +29,14 @@ ENOUGH_BYTES = 8 << 20
 _EXPECTED = {
     FetchResult: ("check_assignment", "has_more", "_update_position", "_partition_records"),
     PartitionRecords: ("_consume_aborted_up_to", "_contains_abort_marker", "_aborted_producers", "next_fetch_offset"),
-    aiokafka_fetcher.Fetcher: ("_notify", "_wait_consume_future", "_create_fetch_waiter", "_records", "_subscriptions"),
+    aiokafka_fetcher.Fetcher: (
+        "_notify",
+        "_wait_consume_future",
+        "_create_fetch_waiter",
+        "_records",
+        "_subscriptions",
+        "self._fetch_min_bytes,",
+    ),
 }
 
 
@@ -70,6 +77,11 @@ async def fetched_records(
                 waiter.cancel()
                 return {}
             waiter.result()
+
+
+def gather(consumer: Any, *, least_bytes: int) -> None:
+    """Have brokers answer further fetches once they have so much, or after the long poll."""
+    consumer._fetcher._fetch_min_bytes = least_bytes
 
 
 def _drain(fetcher: Any, active: Collection[TopicPartition], max_records: int) -> dict[TopicPartition, Sequence[Any]]:

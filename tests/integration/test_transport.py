@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from redis import Redis
 
 from agents.batch_transport import FETCH_MAX_WAIT_MS
 from deploy.servers import KafkaServer, RedisServer
@@ -90,6 +91,33 @@ async def test_every_codec_is_read(installation: Installation, codec: str) -> No
     producer = Producer({"bootstrap.servers": installation.brokers, "compression.type": codec, "linger.ms": 50})
     send(producer, installation, [f"id-{number}" for number in range(200)])
     assert {"predictions:read": 200, "predictions:waiting": 200} == await counted(installation)
+
+
+async def test_records_that_trickle_in_are_gathered_by_the_broker(
+    installation: Installation, redis_server: RedisServer
+) -> None:
+    producer = Producer({"bootstrap.servers": installation.brokers})
+    count, seconds = 300, 3.0
+
+    def waiting() -> int:
+        return asyncio.run(installation.counts())[1].get("predictions:waiting", 0)
+
+    with worker(installation) as process, Redis.from_url(redis_server.url) as client:
+        send(producer, installation, ["first"])
+        await asyncio.to_thread(wait_until, lambda: waiting() == 1, what="the worker to read")
+        before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        began = time.monotonic()
+        for number in range(count):
+            await asyncio.sleep(began + number * seconds / count - time.monotonic())
+            send(producer, installation, [f"id-{number}"])
+        took = time.monotonic() - began
+        scripts = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+        await asyncio.to_thread(wait_until, lambda: waiting() == 1 + count, what="all records")
+        process.send_signal(signal.SIGTERM)
+        finish(process)
+    # Each of them alone would be a commit to every shard.
+    fetches = took * 1000 / FETCH_MAX_WAIT_MS
+    assert scripts < 3 * SHARDS * fetches
 
 
 async def test_retention_that_overtakes_a_running_worker_is_a_gap_and_reading_goes_on(
