@@ -24,7 +24,7 @@ from schemas.times import parse_time_ms
 from streams.alerting.fingerprint import fingerprint
 from tests.support import waiting
 from tests.support.alert_receiver import AlertReceiver, alert_receiver
-from tests.support.alerts import AlertTopic, an_alert, forwarder, now_ms
+from tests.support.alerts import AlertTopic, active, an_alert, forwarder, now_ms
 from tests.support.certificates import make_certificates
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas/examples/model-alerts/valid"
@@ -68,13 +68,6 @@ def eager(tmp_path: Path) -> Iterator[tuple[AlertmanagerServer, AlertReceiver]]:
         configuration.write_text(yaml.safe_dump({**EAGER, "receivers": [hook]}))
         with AlertmanagerServer(configuration=configuration) as server:
             yield server, receiver
-
-
-def active(server: AlertmanagerServer) -> list[dict[str, Any]]:
-    """What Alertmanager holds as not resolved."""
-    with urllib.request.urlopen(f"{server.url}/api/v2/alerts") as answer:
-        alerts: list[dict[str, Any]] = json.loads(answer.read())
-    return alerts
 
 
 def post(server: AlertmanagerServer, alerts: Sequence[Alert]) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.alertmanager_server import AlertmanagerServer
 from deploy.servers import KafkaServer, RedisServer
 from schemas.alert import Alert, read_alert
 from schemas.times import format_time, parse_time_ms
+from tests.support.alerts import AlertTopic, active, forwarder
 from tests.support.topics import read_topic
 from tests.support.traffic import produce
 from tests.support.waiting import wait_until
@@ -83,6 +85,28 @@ def test_live_worker_fires_and_resolves_and_tells_that_it_is_alive(installation:
     assert ("firing", "resolved", "recovered") == (firing.status, resolved.status, resolved.reason)
     assert (firing.fingerprint, firing.starts_at) == (resolved.fingerprint, resolved.starts_at)
     assert any(read_alert(value).name == "Watchdog" for _, value in records)
+
+
+def test_alertmanager_hears_when_an_alert_of_a_worker_begins_and_when_it_ends(installation: Installation) -> None:
+    topic = AlertTopic(installation.brokers, partitions=1)
+    installation.topics["alerts"] = topic.name
+
+    def fingerprints(server: AlertmanagerServer) -> set[str]:
+        return {each["fingerprint"] for each in active(server) if each["labels"]["alertname"] != "Watchdog"}
+
+    with (
+        AlertmanagerServer() as server,
+        worker(installation),
+        forwarder(topic, "--to", "alertmanager", "--url", server.url, folder=installation.folder),
+    ):
+        send(installation, minute=0, right=10, wrong=40)
+        send(installation, minute=10, right=50, wrong=0)
+        wait_until(lambda: bool(fingerprints(server)), what="an alert in Alertmanager", seconds=60)
+        assert {alert.fingerprint for alert in said(installation)} == fingerprints(server)
+        send(installation, minute=20, right=50, wrong=0)
+        wait_until(lambda: not fingerprints(server), what="its end there", seconds=60)
+        (watchdog,) = active(server)
+    assert "Watchdog" == watchdog["labels"]["alertname"]
 
 
 def test_worker_killed_after_it_has_fired_goes_on_with_the_same_alert(installation: Installation) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import Producer
 
+from deploy.alertmanager_server import AlertmanagerServer
 from schemas.alert import Alert
 from schemas.codec import encode
 from schemas.times import format_time
 from streams.alerting.fingerprint import fingerprint
 from tests.support.services import create_topic, unique_name
 
-__all__ = ["AlertTopic", "an_alert", "forwarder", "now_ms"]
+__all__ = ["AlertTopic", "active", "an_alert", "forwarder", "now_ms"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR_MINUTES_MS = 240_000
@@ -62,6 +65,13 @@ def an_alert(
         severity=named["severity"],
         reason="final_below" if status == "firing" else "revised",
     )
+
+
+def active(server: AlertmanagerServer) -> list[dict[str, Any]]:
+    """What Alertmanager holds as not resolved."""
+    with urllib.request.urlopen(f"{server.url}/api/v2/alerts") as answer:
+        alerts: list[dict[str, Any]] = json.loads(answer.read())
+    return alerts
 
 
 class AlertTopic:
