@@ -13,16 +13,17 @@ groups:
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import glob
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.model_settings import metric_name
 from agents.settings import Settings
 from agents.settings_fields import Conflict, Reader, read_section, reads, required, setting
-from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, parse
+from agents.settings_file import ConfigurationError, Found, Mistake, Unreadable, did_you_mean, parse
 from agents.settings_readers import choice, duration, each, mapping_of, number, optional, text, whole_number
 from agents.settings_schema import section_schema
 from schemas.alert import LABEL_NAME
@@ -33,7 +34,7 @@ from streams.errors import LatelabelError
 from streams.monitored_model import DAY_MS
 from streams.windows import WindowStatus
 
-__all__ = ["RuleFileError", "load_rules", "rule_file_schema"]
+__all__ = ["RuleFileError", "load_rules", "rule_file_schema", "rules_about_no_model"]
 
 RESERVED_LABELS = ("alertname", "model", "model_version")
 LONGEST_TEXT_BYTES = 10_000
@@ -266,6 +267,19 @@ def load_rules(settings: Settings, files: Sequence[Path] | None = None) -> tuple
     if mistakes:
         raise RuleFileError(mistakes)
     return tuple(rules)
+
+
+def rules_about_no_model(rules: Iterable[AlertRule], settings: Settings) -> Iterator[str]:
+    """What to say of each rule for which the configuration lists no model: one that it does not list may still come,
+    but a name that is misspelt would never be noticed. Nothing if no models are listed."""
+    names = [model.name for model in settings.models]
+    for rule in rules:
+        pattern = rule.when.model
+        if names and not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            yield (
+                f"{rule.file}:{rule.line}: no model of the configuration is called {pattern}; {rule.alert} says nothing"
+                f" until predictions of one come{did_you_mean(pattern, names)}"
+            )
 
 
 def _matching(patterns: Sequence[Path], mistakes: list[tuple[Path, Mistake]]) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from agents.alert_evaluator import AlertEvaluator
-from agents.alert_rule_files import load_rules
+from agents.alert_rule_files import load_rules, rules_about_no_model
 from agents.app_attributions import build_attribution_reading
 from agents.app_beside import Beside
 from agents.app_explaining import build_asking, build_records, build_sampler
@@ -55,6 +55,7 @@ from agents.shard_writer import ShardWriter
 from agents.store_memory import StoreMemory
 from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from streams.alerting.publication import AlertSettings
+from streams.alerting.rules import AlertRule
 from streams.dead_letter_limits import DeadLetterLimits
 from streams.ledger.agreements import Agreement
 from streams.ledger.idleness import Idleness
@@ -171,6 +172,13 @@ def _share(worker: Worker | None, log: KafkaLog) -> float:
 async def _redis_facts(redis: RedisClient, address: str) -> Sequence[RedisFacts]:
     async with redis_failures(address):
         return await redis_facts(redis)
+
+
+def _rules(settings: Settings) -> Sequence[AlertRule]:
+    rules = load_rules(settings)
+    for note in rules_about_no_model(rules, settings):
+        _log.warning("%s", note)
+    return rules
 
 
 def _alerting(settings: Settings) -> AlertSettings:
@@ -299,7 +307,7 @@ def _connect(
         alerts,
         reports,
         publisher,
-        load_rules(settings),
+        _rules(settings),
         _alerting(settings),
         _evaluation(settings, agreements),
         clock,
@@ -308,7 +316,7 @@ def _connect(
     )
 
     async def evaluate_by(newer: Settings) -> Callable[[], None]:
-        rules = load_rules(newer)
+        rules = _rules(newer)
         agreed = await outages.ride_out(lambda: _settle(ledger, newer))
 
         def adopt() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from agents.alert_rule_files import load_rules, rule_file_schema
+from agents.alert_rule_files import load_rules, rule_file_schema, rules_about_no_model
 from agents.commands.command_line import FAILED, Invocation
 from agents.rule_tests import run_rule_tests
 
@@ -25,13 +25,15 @@ def rules() -> None:
 def check(invocation: Invocation, files: tuple[Path, ...]) -> None:
     """Tell every mistake with its file and line; without FILE in the `rule_files` of the configuration.
 
-    Ends with exit code 2 if there is a mistake.
+    Also names rules for which the configuration lists no model. Ends with exit code 2 if there is a mistake.
     """
     settings = invocation.settings()
     read = load_rules(settings, files or None)
     where = len({rule.file for rule in read})
     number = "1 rule" if len(read) == 1 else f"{len(read)} rules"
     click.echo(f"ok, {number} in {'1 file' if where == 1 else f'{where} files'}")
+    for note in rules_about_no_model(read, settings):
+        click.echo(note)
 
 
 @rules.command()

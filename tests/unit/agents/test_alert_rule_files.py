@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from agents.alert_rule_files import RuleFileError, load_rules, rule_file_schema
+from agents.alert_rule_files import RuleFileError, load_rules, rule_file_schema, rules_about_no_model
 from agents.settings import Settings
 from streams.alerting.rules import Against, AlertRule, Condition, Op, Series
 from streams.monitored_model import MINUTE_MS, MonitoredModel, Task
@@ -185,6 +185,21 @@ def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         load_rules(SETTINGS, [tmp_path / "none.yaml", tmp_path / "*.yaml"])
     places = [line.split(": ")[0].removeprefix(f"{tmp_path}/") for line in str(raised.value).splitlines()]
     assert ["none.yaml", "a.yaml:5", "a.yaml:6", "b.yaml:5", "b.yaml:6"] == places
+
+
+@pytest.mark.parametrize("model", ["fraud", "fr*", '"*"'])
+def test_rule_on_a_model_of_the_configuration_needs_no_word(tmp_path: Path, model: str) -> None:
+    assert [] == list(rules_about_no_model(load(rule_text(f"{ACCURACY}, model: {model}"), tmp_path), SETTINGS))
+
+
+def test_rule_on_a_model_that_may_never_appear_is_told_and_no_mistake(tmp_path: Path) -> None:
+    rules = load(rule_text(f"{ACCURACY}, model: fruad"), tmp_path)
+    (told,) = rules_about_no_model(rules, SETTINGS)
+    assert told.startswith(
+        f"{tmp_path}/rules.yaml:4: no model of the configuration is called fruad; A says nothing until"
+    )
+    assert told.endswith('; did you mean "fraud"?')
+    assert [] == list(rules_about_no_model(rules, Settings()))
 
 
 def test_two_rules_whose_alerts_nobody_could_tell_apart_are_a_mistake(tmp_path: Path) -> None:
