@@ -87,7 +87,7 @@ test-programs: programs
 	@PYTHON=$(PYTHON) deploy/install-programs --tests
 
 bench-programs: programs
-	@PYTHON=$(PYTHON) deploy/install-programs --bench $(if $(filter all,$(PEERS)),--java)
+	@PYTHON=$(PYTHON) deploy/install-programs --bench
 
 $(VENV)/.build: requirements-build.txt | programs
 	@echo "setup: creating $(VENV)"
@@ -121,7 +121,7 @@ $(CACHE)/%/.complete: requirements-%.txt | programs
 	@touch $@
 
 KAFKA_STREAMS := tests/bench/peers/kafka_streams
-$(CACHE)/kafka-streams/.complete: $(KAFKA_STREAMS)/pom.xml $(KAFKA_STREAMS)/Join.java | bench-programs
+$(CACHE)/kafka-streams/.complete: $(KAFKA_STREAMS)/pom.xml $(KAFKA_STREAMS)/Join.java | test-programs
 	@echo "setup: fetching Kafka Streams"
 	@mkdir -p $(@D)/classes
 	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/libs

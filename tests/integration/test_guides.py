@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.servers import KafkaServer, RedisServer
+from deploy.servers import KAFKA_LIBS, KafkaServer, RedisServer
 from tests.support.topics import read_topic
 from tests.support.workers import Installation, finish, worker
 
@@ -47,12 +47,20 @@ def values(installation: Installation, role: str) -> list[dict[str, object]]:
     return [json.loads(value or b"") for _, value in read_topic(installation.brokers, installation.topics[role])]
 
 
-def test_what_the_guide_publishes_is_counted_and_what_it_subscribes_to_is_printed(installation: Installation) -> None:
+def test_what_the_guide_publishes_is_counted_and_what_it_subscribes_to_is_printed(
+    installation: Installation, tmp_path: Path
+) -> None:
     (publish,) = blocks("publishing.md", "python")
     subprocess.run([sys.executable, "-c", adapted(installation, publish)], check=True, timeout=COMMAND_SECONDS)
+    (publish,) = blocks("publishing.md", "java")
+    (tmp_path / "Publish.java").write_text(adapted(installation, publish))
+    # Compiled as it is started.
+    java = ["java", "-cp", f"{KAFKA_LIBS}/*", str(tmp_path / "Publish.java")]
+    published = subprocess.run(java, check=True, timeout=COMMAND_SECONDS, capture_output=True, text=True)
+    assert "not published" not in published.stderr
     for line in re.findall(r"^    (echo .+ \| kcat .+)$", (GUIDES / "publishing.md").read_text(), re.MULTILINE):
         subprocess.run(adapted(installation, line), shell=True, check=True, timeout=COMMAND_SECONDS)
-    assert (2, 2) == (len(values(installation, "predictions")), len(values(installation, "labels")))
+    assert (3, 3) == (len(values(installation, "predictions")), len(values(installation, "labels")))
 
     with worker(installation, "--until-caught-up", "--close") as process:
         code, log = finish(process)
@@ -80,6 +88,19 @@ def test_links_of_a_guide_lead_somewhere(guide: str) -> None:
 )
 def test_links_of_a_page_lead_somewhere(page: str) -> None:
     check_links(ROOT / page)
+
+
+def test_recipes_end_in_a_command_over_what_there_is() -> None:
+    page, makefile = (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "Makefile").read_text()
+    recipes = page[page.index("## Recipes") : page.index("## Decisions")].split("\n**")[1:]
+    assert recipes
+    for recipe in recipes:
+        *_, command = recipe.strip().splitlines()
+        assert re.match(r"    (make|\.venv/bin/\w+) ", command), recipe
+        for target in re.findall(r"\bmake (\w+)", command):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), command
+        for path in re.findall(r"\S+/\S+", command.replace(".venv/bin/", "")):
+            assert list(ROOT.glob(path)), path
 
 
 def check_links(page: Path) -> None:
