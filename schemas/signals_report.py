@@ -18,15 +18,19 @@ __all__ = ["ComparedWith", "SignalsReport"]
 
 
 class ComparedWith(msgspec.Struct, frozen=True, kw_only=True):
-    """The reference of `psi`: which predictions it is made of, and how many of their values by signal.
+    """The reference of `psi`: which predictions it is made of, how many of their values by signal, and their quartiles
+    (lower, median, upper).
 
-    Without values the reference is not there yet, or the window begins before its end.
+    Without values the reference is not there yet, or the window begins before its end. `moved` names the signals of
+    which the whole interval of `psi` lies above 0.25.
     """
 
     start: str
     end: str
     model_version: str
     values: Mapping[str, int]
+    quartiles: Mapping[str, tuple[float, float, float]] = {}
+    moved: tuple[str, ...] = ()
 
 
 class SignalsReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 __all__ = [
+    "MOVED_ABOVE",
     "PSI",
     "QUANTILES",
+    "QUARTILES",
     "SIGNAL_DEFINITIONS",
     "UNDEFINED_SHARE",
     "SignalDefinition",
@@ -21,9 +23,14 @@ __all__ = [
 PREFIX = "signal."
 UNDEFINED_SHARE = "undefined_share"
 PSI = "psi"
+MOVED_ABOVE = 0.25
+"""Of `psi`, the rule of thumb of credit scoring for a distribution of which much has changed."""
 
-QUANTILES: Mapping[str, int] = MappingProxyType({"p01": 10, "p05": 50, "p50": 500, "p95": 950, "p99": 990})
+QUANTILES: Mapping[str, int] = MappingProxyType(
+    {"p01": 10, "p05": 50, "p25": 250, "p50": 500, "p75": 750, "p95": 950, "p99": 990}
+)
 """In thousandths, so that ranks are whole numbers."""
+QUARTILES = ("p25", "p50", "p75")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ SIGNAL_DEFINITIONS: Mapping[str, SignalDefinition] = MappingProxyType(
         ),
         PSI: SignalDefinition(
             "Population stability index against `signals.reference`, where the model has one: 0 where the values are"
-            " distributed alike, above 0.25 where much has changed.",
+            f" distributed alike, above {MOVED_ABOVE} where much has changed.",
             "noncentral chi-squared, or normal where that is wider",
         ),
     }

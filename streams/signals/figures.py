@@ -15,16 +15,17 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 
 from streams.quality.figure import Figure, UndefinedReason
 from streams.quality.intervals import normal_quantile, wilson_interval
 from streams.quality.mean_intervals import student_quantile
 from streams.quality.rank_limits import rank_limits
 from streams.signals.buckets import bounds_of, middle_of
-from streams.signals.definitions import QUANTILES, UNDEFINED_SHARE
+from streams.signals.definitions import QUANTILES, QUARTILES, UNDEFINED_SHARE
 from streams.signals.sums import SignalTotals
 
-__all__ = ["signal_figures"]
+__all__ = ["quartiles_of", "signal_figures"]
 
 _SHARES = tuple(thousandths / 1000 for thousandths in QUANTILES.values())
 
@@ -53,22 +54,51 @@ def signal_figures(totals: SignalTotals, *, predictions: int, confidence_level: 
     return figures
 
 
+def quartiles_of(counts: Mapping[int, int]) -> tuple[float, float, float]:
+    """The three values below which a quarter, half and three quarters of some values lie, as `signal_figures` has them.
+
+    Args:
+        counts: of at least one value, by bucket.
+
+    >>> quartiles_of({8128: 1, 0: 2})
+    (0.0, 0.0, 1.0078)
+    """
+    ranked = _Ranked(counts)
+    lower, median, upper = (middle_of(ranked.quantile(QUANTILES[name])) for name in QUARTILES)
+    return lower, median, upper
+
+
+class _Ranked:
+    """Buckets in the order of their values, of which each rank has one."""
+
+    def __init__(self, counts: Mapping[int, int]) -> None:
+        self._buckets: Sequence[int] = sorted(counts)
+        self._seen = list(itertools.accumulate(counts[bucket] for bucket in self._buckets))
+        self.n = self._seen[-1]
+
+    def at(self, rank: int) -> int:
+        """The bucket of a rank from 1 to n."""
+        return self._buckets[bisect.bisect_left(self._seen, rank)]
+
+    def quantile(self, thousandths: int) -> int:
+        """The bucket of the smallest rank that is at least this share of n."""
+        return self.at(-(-self.n * thousandths // 1000))
+
+
 def _quantile_figures(totals: SignalTotals, *, confidence_level: float) -> dict[str, Figure]:
-    buckets = sorted(totals.counts)
-    seen = list(itertools.accumulate(totals.counts[bucket] for bucket in buckets))
-    n = seen[-1]
+    ranked = _Ranked(totals.counts)
+    n = ranked.n
     lowest, highest = rank_limits(n, _SHARES, confidence_level=confidence_level)
     figures = {}
     for (name, thousandths), low, high in zip(QUANTILES.items(), lowest, highest, strict=True):
-        # The smallest rank that is at least this share of n.
-        bucket = buckets[bisect.bisect_left(seen, -(-n * thousandths // 1000))]
+        bucket = ranked.quantile(thousandths)
         value = middle_of(bucket)
         figures[name] = Figure(
             n=n,
             value=value,
             possible=(value, value),
-            low=bounds_of(buckets[bisect.bisect_left(seen, low)])[0] if low else None,
-            high=bounds_of(buckets[bisect.bisect_left(seen, high)])[1] if high <= n else None,
+            low=bounds_of(ranked.at(low))[0] if low else None,
+            high=bounds_of(ranked.at(high))[1] if high <= n else None,
             bracket=bounds_of(bucket),
         )
     return figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import UNSET
 
@@ -12,8 +12,8 @@ from schemas.window_report import Window
 from streams.monitored_model import MonitoredModel
 from streams.quality.figure import Figure
 from streams.reports import ReportKey, SliceCounts, metrics_of, undefined_of
-from streams.signals.definitions import PSI, metric_of
-from streams.signals.figures import signal_figures
+from streams.signals.definitions import MOVED_ABOVE, PSI, metric_of
+from streams.signals.figures import quartiles_of, signal_figures
 from streams.signals.population_stability import psi_figure
 from streams.signals.reference import SignalReference, SignalSpan
 from streams.signals.sums import LEFT_OUT, SignalTotals
@@ -69,7 +69,7 @@ def signals_report(
         failed=counts.failed,
         values={name: total.n for name, total in totals.items()},
         left_out=counts.signals.get(LEFT_OUT, SignalTotals()).whole,
-        reference=UNSET if span is None else _compared_with(span, key, known, names),
+        reference=UNSET if span is None else _compared_with(span, key, known, figures),
         metrics=metrics_of(figures),
         undefined=undefined_of(figures),
         config_hash=config_hash,
@@ -86,13 +86,17 @@ def _known(reference: SignalReference | None, model: MonitoredModel, key: Report
 
 
 def _compared_with(
-    span: SignalSpan, key: ReportKey, known: Mapping[str, Mapping[int, int]], names: Iterable[str]
+    span: SignalSpan, key: ReportKey, known: Mapping[str, Mapping[int, int]], figures: Mapping[str, Figure]
 ) -> ComparedWith:
+    compared = {name: counts for name, counts in sorted(known.items()) if metric_of(name, PSI) in figures}
+    least = {name: figures[metric_of(name, PSI)].low for name in compared}
     return ComparedWith(
         start=format_time(span.start_ms),
         end=format_time(span.end_ms),
         model_version=key.model_version if span.model_version is None else span.model_version,
-        values={name: sum(known[name].values()) for name in names if name in known},
+        values={name: sum(counts.values()) for name, counts in compared.items()},
+        quartiles={name: quartiles_of(counts) for name, counts in compared.items()},
+        moved=tuple(name for name, low in least.items() if low is not None and low > MOVED_ABOVE),
     )
 
 

@@ -148,6 +148,13 @@ async def test_signals_are_compared_with_a_span_once_it_is_final() -> None:
     german = psi(final["DE"])
     assert german.low is not None
     assert german.low > 1.0
+    told = {country: report.reference for country, report in final.items()}
+    assert {None: ("margin",), "DE": ("margin",), "FR": ()} == {
+        country: each.moved for country, each in told.items() if isinstance(each, ComparedWith)
+    }
+    assert {None: (1.0078, 1.0078, 2.0155), "DE": (1.0078,) * 3, "FR": (2.0155,) * 3} == {
+        country: each.quartiles["margin"] for country, each in told.items() if isinstance(each, ComparedWith)
+    }
 
 
 async def test_windows_of_the_span_itself_are_not_compared_whenever_they_are_read() -> None:
