@@ -264,16 +264,19 @@ class AlertEvaluator:
             for rule in known.rules_on(report.series):
                 if rule.identity not in by:
                     continue
-                past = self._past(known, rule, key, pasts)
                 tested = 1
-                if rule.when.divides_confidence:
+                if rule.when.spans_segments:
                     tested = slices_tested(rule, await self._slices(model_version, report, slices))
-                around = Surroundings(slices=tested, report_level=self._evaluation.confidence_level, past=past)
-                name = record_name(rule, report.series)
-                record = changed.get(name) or known.alerts.get(name) or new_record(rule, report.series)
-                after = assess(record, rule, report, around, now_ms=self._clock.now_ms())
-                if after is not record:
-                    changed[name] = after
+                elif rule.when.divides_confidence:
+                    tested = slices_tested(rule, [report])
+                for series in rule.when.series_in(report.series, report.metrics):
+                    past = self._past(known, rule, rule.when.metric_of(series), key, pasts)
+                    around = Surroundings(slices=tested, report_level=self._evaluation.confidence_level, past=past)
+                    name = record_name(rule, series)
+                    record = changed.get(name) or known.alerts.get(name) or new_record(rule, series)
+                    after = assess(record, rule, report, around, now_ms=self._clock.now_ms())
+                    if after is not record:
+                        changed[name] = after
         return changed
 
     async def _read(self, model_version: bytes, keys: Sequence[bytes]) -> dict[bytes, JudgedReport]:
@@ -302,15 +305,15 @@ class AlertEvaluator:
         return known[place]
 
     def _past(
-        self, known: KnownAlerts, rule: AlertRule, key: bytes, pasts: Mapping[bytes, JudgedReport]
+        self, known: KnownAlerts, rule: AlertRule, metric: str, key: bytes, pasts: Mapping[bytes, JudgedReport]
     ) -> Past | None:
         against = rule.when.against
         if against is None:
             return None
         if against.back_ms is None:
-            return known_past(rule, self._evaluation.model(known.model))
+            return known_past(metric, self._evaluation.model(known.model))
         before = pasts.get(related_key(key, earlier_ms=against.back_ms))
-        return None if before is None else past_in(rule, before)
+        return None if before is None else past_in(rule, metric, before)
 
     async def _change(
         self, model_version: bytes, known: KnownAlerts, changed: Mapping[str, AlertRecord], judged: Mapping[bytes, int]

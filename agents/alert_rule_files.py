@@ -32,6 +32,7 @@ from streams.alerting.rules import DEFAULT_CONFIDENCE, DEFAULT_MIN_SAMPLES, Agai
 from streams.alerting.templates import TemplateMistake, parse_template
 from streams.errors import LatelabelError
 from streams.monitored_model import DAY_MS
+from streams.signals.definitions import names_signals, signals_meant
 from streams.windows import WindowStatus
 
 __all__ = ["RuleFileError", "load_rules", "rule_file_schema", "rules_about_no_model"]
@@ -353,7 +354,9 @@ def _against_models(rule: AlertRule, settings: Settings) -> Iterator[Mistake]:
         ),
         "against": lambda model: (
             None
-            if when.against is not Against.REFERENCE or when.metric in model.references
+            if when.against is not Against.REFERENCE
+            or when.metric in model.references
+            or (names_signals(when.metric) and signals_meant(when.metric, model.references))
             else f"references of {model.name} to have {when.metric}"
         ),
     }

@@ -232,27 +232,31 @@ class _Run:
                 self._windows[report.series, parse_time_ms(report.window.start)] = report
                 for rule in self._rules.values():
                     if rule.when.matches(report.series):
-                        self._assess(rule, report, reports, now_ms)
+                        for series in rule.when.series_in(report.series, report.metrics):
+                            self._assess(rule, series, report, reports, now_ms)
             self._next += 1
 
-    def _assess(self, rule: AlertRule, report: JudgedReport, beside: Sequence[JudgedReport], now_ms: int) -> None:
-        place = (rule.identity, report.series)
-        before = self._records.get(place) or new_record(rule, report.series)
+    def _assess(
+        self, rule: AlertRule, series: Series, report: JudgedReport, beside: Sequence[JudgedReport], now_ms: int
+    ) -> None:
+        place = (rule.identity, series)
+        before = self._records.get(place) or new_record(rule, series)
+        beside = beside if rule.when.spans_segments else (report,)
         around = Surroundings(
             slices=slices_tested(rule, beside) if rule.when.divides_confidence else 1,
             report_level=self._settings.confidence_level,
-            past=self._past(rule, report),
+            past=self._past(rule, rule.when.metric_of(series), report),
         )
         self._records[place] = assess(before, rule, report, around, now_ms=now_ms)
 
-    def _past(self, rule: AlertRule, report: JudgedReport) -> Past | None:
+    def _past(self, rule: AlertRule, metric: str, report: JudgedReport) -> Past | None:
         against = rule.when.against
         if against is None:
             return None
         if against.back_ms is None:
-            return known_past(rule, self._settings.model(report.model))
+            return known_past(metric, self._settings.model(report.model))
         before = self._windows.get((report.series, parse_time_ms(report.window.start) - against.back_ms))
-        return None if before is None else past_in(rule, before)
+        return None if before is None else past_in(rule, metric, before)
 
     def _reports(self, index: int) -> Iterator[JudgedReport]:
         """The reports of the window of that number, one for each slice."""

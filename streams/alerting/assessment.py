@@ -22,7 +22,8 @@ __all__ = ["assess", "assess_silence", "known_past", "new_record", "past_in", "r
 
 def record_name(rule: AlertRule, series: Series) -> str:
     """What the alert of a rule and a series is stored under."""
-    return f"{rule.identity} {series.window_ms} {sorted(series.segment)}"
+    signal = f" {series.signal}" if series.signal else ""
+    return f"{rule.identity} {series.window_ms} {sorted(series.segment)}{signal}"
 
 
 def new_record(rule: AlertRule, series: Series) -> AlertRecord:
@@ -38,24 +39,25 @@ def new_record(rule: AlertRule, series: Series) -> AlertRecord:
 
 
 def slices_tested(rule: AlertRule, reports: Iterable[JudgedReport]) -> int:
-    """How many slices of one window are tested side by side: those that are meant and have enough samples."""
+    """How many figures of one window are tested side by side: those that are meant and have enough samples."""
     count = 0
     for report in reports:
         if rule.when.matches(report.series):
-            seen = observe(report, rule.when.metric)
-            count += seen is not None and seen.n >= max(1, rule.when.min_samples)
+            for series in rule.when.series_in(report.series, report.metrics):
+                seen = observe(report, rule.when.metric_of(series))
+                count += seen is not None and seen.n >= max(1, rule.when.min_samples)
     return max(1, count)
 
 
-def known_past(rule: AlertRule, model: MonitoredModel) -> Past | None:
-    """The number of the configuration that the rule compares with."""
-    value = model.references.get(rule.when.metric)
+def known_past(metric: str, model: MonitoredModel) -> Past | None:
+    """The number of the configuration that a figure is compared with."""
+    value = model.references.get(metric)
     return None if value is None else Past(value, value, value)
 
 
-def past_in(rule: AlertRule, report: JudgedReport) -> Past | None:
+def past_in(rule: AlertRule, metric: str, report: JudgedReport) -> Past | None:
     """The figure of the like window before; None if that is not final, or has none."""
-    seen = observe(report, rule.when.metric)
+    seen = observe(report, metric)
     if seen is None or not seen.is_final or seen.value is None or seen.n < rule.when.min_samples:
         return None
     return Past(
@@ -75,7 +77,7 @@ def assess(
         around: what the verdict needs besides; the usual coverage is the alert's own.
         now_ms: the time that an alert starts or ends at.
     """
-    seen = observe(report, rule.when.metric)
+    seen = observe(report, rule.when.metric if record.series is None else rule.when.metric_of(record.series))
     if seen is None or (seen.status not in rule.when.status and seen.status is not WindowStatus.INCOMPLETE):
         return record
     around = dataclasses.replace(around, usual_coverage=record.state.usual_coverage)

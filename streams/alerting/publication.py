@@ -24,6 +24,7 @@ from streams.alerting.record import AlertRecord
 from streams.alerting.rules import AlertRule, Op, Series
 from streams.alerting.templates import Value, expand
 from streams.ports import OutgoingMessage
+from streams.signals.definitions import names_signals
 
 __all__ = ["DEFAULT_SEVERITY", "AlertSettings", "alert_annotations", "alert_labels", "alert_message", "to_say"]
 
@@ -89,7 +90,8 @@ def alert_labels(rule: AlertRule, series: Series) -> dict[str, str]:
         "model": series.model,
         "model_version": series.model_version,
         "severity": DEFAULT_SEVERITY,
-        "rule": f"{when.metric}-{_size(series.window_ms)}",
+        "rule": f"{when.metric_of(series)}-{_size(series.window_ms)}",
+        **({"signal": series.signal} if series.signal else {}),
     }
     for name, value in series.segment:
         safe = _NOT_IN_NAMES.sub("_", name)
@@ -174,7 +176,8 @@ def _summary(record: AlertRecord, notice: Notice, rule: AlertRule) -> str:
     who = " ".join(filter(None, (labels.get("model", ""), labels.get("model_version", "")))) or "the monitor"
     slices = "".join(f", {name} {value}" for name, value in record.series.segment) if record.series else ""
     op = str(when.op) if notice.ends_ms is None else _NOT[when.op]
-    return f"{when.metric} of {who}{slices}: {_number(window.value)} {op} {_number(window.threshold)} over {window.n}"
+    metric = when.metric_of(record.series) if record.series else when.metric
+    return f"{metric} of {who}{slices}: {_number(window.value)} {op} {_number(window.threshold)} over {window.n}"
 
 
 _NOT = {Op.LESS: "no longer <", Op.AT_MOST: "no longer <=", Op.MORE: "no longer >", Op.AT_LEAST: "no longer >="}
@@ -188,7 +191,11 @@ def _description(notice: Notice, rule: AlertRule) -> str:
         pieces.append(f"Window {format_time(window.start_ms)} to {format_time(window.end_ms)}: {_HOW[window.grounds]}.")
     pieces.append(f"The breach spans {format_time(notice.since_ms)} to {format_time(notice.until_ms)}.")
     if rule.when.confidence is not None:
-        among = f", divided over {window.slices} slices" if window.slices > 1 else ""
+        among = (
+            f", divided over {window.slices} {'signals' if names_signals(rule.when.metric) else 'slices'}"
+            if window.slices > 1
+            else ""
+        )
         pieces.append(f"Confidence {rule.when.confidence:g}{among}.")
     return " ".join(filter(None, pieces))
 

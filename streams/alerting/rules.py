@@ -11,10 +11,11 @@ import dataclasses
 import enum
 import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 
+from streams.signals.definitions import figure_of, metric_of, names_signals, signals_meant
 from streams.windows import WindowStatus
 
 __all__ = ["DEFAULT_CONFIDENCE", "DEFAULT_MIN_SAMPLES", "Against", "AlertRule", "Condition", "Op", "Series"]
@@ -66,12 +67,16 @@ class Against(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Series:
-    """The windows of one size of one slice of a model version. `segment` is sorted by name."""
+    """The windows of one size of one slice of a model version. `segment` is sorted by name.
+
+    `signal` is the one that an alert is about whose rule names signals by a pattern, else empty.
+    """
 
     model: str
     model_version: str
     segment: tuple[tuple[str, str], ...]
     window_ms: int
+    signal: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,8 @@ class Condition:
     """The `when` of a rule.
 
     `model`, `model_version` and the values of `segment` are patterns with `*`, `?` and `[…]`; a segment without entries
-    is everything, one with a name is each of its values that matches. `window_ms` None is every size.
+    is everything, one with a name is each of its values that matches. So is the name of a signal in `metric`, and each
+    signal that matches has an alert of its own. `window_ms` None is every size.
     `min_coverage` None is nine tenths of what the model's windows usually reach. `confidence` None compares the value
     itself.
     """
@@ -98,9 +104,27 @@ class Condition:
     confidence: float | None = DEFAULT_CONFIDENCE
 
     @property
-    def divides_confidence(self) -> bool:
+    def spans_segments(self) -> bool:
         """Whether several slices of one window are tested side by side."""
         return any(set(pattern) & set("*?[") for pattern in self.segment.values())
+
+    @property
+    def divides_confidence(self) -> bool:
+        """Whether several figures of one window are tested side by side: of slices, or of signals."""
+        return self.spans_segments or names_signals(self.metric)
+
+    def series_in(self, series: Series, metrics: Iterable[str]) -> Iterator[Series]:
+        """Whose alerts a report of a series concerns: of each signal that is meant, if the rule names signals."""
+        if not names_signals(self.metric):
+            yield series
+            return
+        for signal in signals_meant(self.metric, metrics):
+            yield dataclasses.replace(series, signal=signal)
+
+    def metric_of(self, series: Series) -> str:
+        """The figure that the alert of a series is about."""
+        figure = figure_of(self.metric) if series.signal else None
+        return self.metric if figure is None else metric_of(series.signal, figure)
 
     def matches_model(self, model: str, model_version: str) -> bool:
         """Say whether a model version is meant."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "SignalDefinition",
     "figure_of",
     "metric_of",
+    "names_signals",
     "range_of_figure",
+    "signals_meant",
 ]
 
 PREFIX = "signal."
@@ -83,6 +86,26 @@ def figure_of(metric: str) -> str | None:
     """
     head, _, figure = metric.rpartition(".")
     return figure if head.startswith(PREFIX) and head != PREFIX and figure in SIGNAL_DEFINITIONS else None
+
+
+def names_signals(metric: str) -> bool:
+    """Whether a metric is a figure of every signal whose name matches a pattern with `*`, `?` or `[…]`.
+
+    >>> names_signals("signal.*.psi"), names_signals("signal.margin.psi")
+    (True, False)
+    """
+    return figure_of(metric) is not None and bool(set(metric) & set("*?["))
+
+
+def signals_meant(pattern: str, metrics: Iterable[str]) -> Sequence[str]:
+    """The signals that such a metric is about, among the metrics of a report.
+
+    >>> signals_meant("signal.*.psi", ["signal.margin.psi", "signal.margin.p95", "signal.layer.3.psi"])
+    ['margin', 'layer.3']
+    """
+    wanted, figure = pattern[len(PREFIX) :].rpartition(".")[0], figure_of(pattern)
+    told = (metric[len(PREFIX) :].rpartition(".")[0] for metric in metrics if figure_of(metric) == figure)
+    return [name for name in told if fnmatch.fnmatchcase(name, wanted)]
 
 
 def range_of_figure(figure: str) -> tuple[float, float]:

@@ -47,9 +47,9 @@ SETTINGS = AlertSettings(
 class AlertWorld:
     """The model `fraud`, an evaluator of its reports, and evaluators of alerts on one store."""
 
-    def __init__(self, *rules: AlertRule) -> None:
+    def __init__(self, *rules: AlertRule, model: MonitoredModel = MODEL) -> None:
         self.rules: Sequence[AlertRule] = rules
-        self.world = EvaluatedWorld(models=(MODEL,))
+        self.world = EvaluatedWorld(models=(model,))
         self.reports = self.world.evaluator()
         self.store = FakeAlerts(self.world.store)
         self.publisher = FakePublisher()
