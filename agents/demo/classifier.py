@@ -4,15 +4,20 @@ A small gradient-boosted classifier that learns from January and February what a
 weekday, airline, route. It is good enough to be worth monitoring and weak enough to have bad days, which is
 the point: nobody sees storms in a timetable.
 
+With each answer it tells three signals of its own state: how far the answer is from the threshold (`margin`, in
+log-odds), how much its trees disagree (`vote_entropy`, in bits), and from how many flights on the same route it learned
+(`route_flights`; undefined where from none).
+
 It says `late` when a flight is likelier to be late than the average flight it learned from. Half would be the
 wrong threshold here: a schedule alone hardly ever makes being late the likelier outcome.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -29,6 +34,7 @@ __all__ = [
     "MODEL_VERSION",
     "NEGATIVE",
     "POSITIVE",
+    "SIGNALS",
     "DelayModel",
     "FlightModel",
     "Prediction",
@@ -48,14 +54,20 @@ NUMBERS = ("departure_minute", "weekday", "arrival_minute", "distance_miles")
 FEATURES = CATEGORIES + NUMBERS
 """In the order in which the model takes them."""
 
+SIGNALS = ("margin", "vote_entropy", "route_flights")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model said about one flight; `score` is its probability of being late, in [0, 1]."""
+    """What the model said about one flight; `score` is its probability of being late, in [0, 1].
+
+    `signals` are what it told of its own state.
+    """
 
     flight: Flight
     prediction: str
     score: float
+    signals: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def features(flight: Flight) -> dict[str, str | int]:
@@ -94,6 +106,8 @@ class DelayModel:
             random_state=2013,
         )
         self._classifier.fit(self._table(rows[taught]), late[taught])
+        self._threshold = float(late[taught].mean())
+        self._routes = collections.Counter(_routes(rows))
 
     def predict_proba(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
         """Probabilities of being on time and of being late: shape (rows, 2)."""
@@ -104,6 +118,18 @@ class DelayModel:
         """Whether being late is the likelier outcome."""
         late: NDArray[np.bool_] = self._classifier.predict(self._table(rows))
         return late
+
+    def signals(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
+        """What goes on inside for each row, in the order of `SIGNALS`: shape (rows, 3), NaN where undefined."""
+        # It begins at the share of late flights, which is the threshold, and each tree moves the score up or down.
+        score = np.full(len(rows), self._threshold)
+        upward, trees = np.zeros(len(rows)), 0
+        for shares in self._classifier.staged_predict_proba(self._table(rows)):
+            upward += shares[:, 1] > score
+            score, trees = shares[:, 1], trees + 1
+        margin = np.log(score / (1.0 - score)) - np.log(self._threshold / (1.0 - self._threshold))
+        routes = [self._routes.get(route, np.nan) for route in _routes(rows)]
+        return np.column_stack([margin, _entropy_bits(upward / trees), routes])
 
     def _table(self, rows: NDArray[np.object_]) -> NDArray[np.float64]:
         """Numbers alone; a category the model never saw becomes a missing value."""
@@ -123,10 +149,12 @@ class FlightModel:
 
     def predict(self, flights: Sequence[Flight]) -> list[Prediction]:
         """Say of each flight whether it will be late."""
-        scores = self.delays.predict_proba(_rows(flights))[:, 1].tolist()
+        rows = _rows(flights)
+        scores = self.delays.predict_proba(rows)[:, 1].tolist()
+        told = np.round(self.delays.signals(rows), 4).tolist()
         return [
-            Prediction(flight, POSITIVE if score > self.threshold else NEGATIVE, round(score, 4))
-            for flight, score in zip(flights, scores, strict=True)
+            Prediction(flight, POSITIVE if score > self.threshold else NEGATIVE, round(score, 4), _known(values))
+            for flight, score, values in zip(flights, scores, told, strict=True)
         ]
 
 
@@ -148,6 +176,21 @@ def learn_and_predict(flights: Sequence[Flight], model_file: Path | None = None)
     if model_file is not None:
         model_file.write_bytes(pickle.dumps(model.delays))
     return model.predict([flight for flight in flights if flight.scheduled_departure.date() >= LEARN_UNTIL])
+
+
+def _known(values: Sequence[float]) -> Mapping[str, float]:
+    return {name: value for name, value in zip(SIGNALS, values, strict=True) if not np.isnan(value)}
+
+
+def _routes(rows: NDArray[np.object_]) -> list[tuple[str, str]]:
+    return [(origin, dest) for origin, dest in rows[:, 1 : len(CATEGORIES)]]
+
+
+def _entropy_bits(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of votes of which this share is on one side: 0 if they agree, 1 if half of them do."""
+    sides = np.clip(np.stack([share, 1.0 - share]), 1e-300, 1.0)
+    entropy: NDArray[np.float64] = -(sides * np.log2(sides)).sum(axis=0)
+    return entropy
 
 
 def _rows(flights: Sequence[Flight]) -> NDArray[np.object_]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.demo.classifier import FEATURES, MODEL, NEGATIVE, POSITIVE
+from agents.demo.classifier import FEATURES, MODEL, NEGATIVE, POSITIVE, SIGNALS
 
 __all__ = ["MODEL_FILE", "write_configuration"]
 
@@ -35,6 +35,10 @@ models:
     report_windows: [1d]        # UTC days
     label_horizon: 2d           # the latest landing is 32 hours after its schedule
     segments: [carrier, origin]
+    signals:                    # what the model tells of its own state,
+      names: [{", ".join(SIGNALS)}]
+      reference_start: 2013-03-01T00:00:00Z
+      reference_end: 2013-04-01T00:00:00Z       # compared with the first month that it served
     explain:                    # asked why it was wrong, while it runs
       predictor: {MODEL_FILE}
       allow_pickle: true        # the demo made this file itself, a moment ago

@@ -21,17 +21,19 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agents.demo.alerts import ToldAlerts
-from agents.demo.classifier import Prediction, learn_and_predict
+from agents.demo.classifier import SIGNALS, Prediction, learn_and_predict
 from agents.demo.configuration import MODEL_FILE
 from agents.demo.explained import Explained, read_explained
 from agents.demo.flights import read_flights
 from agents.demo.processes import Commands, stop
 from agents.demo.replay import Progress, publish
 from agents.demo.screen import Screen, open_screen
+from agents.demo.signals import signals_since
 from agents.demo.standing import Standing
 from agents.demo.timeline import Timeline
 from agents.demo.topic_feed import TopicFeed
 from agents.explainer.in_words import in_words
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.window_report import WindowReport
 from streams.reports import Report
@@ -42,6 +44,7 @@ __all__ = ["Demo", "DemoFailed", "cancelled_by_signals", "check_kafka_is_unused"
 DECODERS: Mapping[str, Callable[[bytes], Report]] = {
     "quality": msgspec.json.Decoder(WindowReport).decode,
     "stability": msgspec.json.Decoder(StabilityReport).decode,
+    "signals": msgspec.json.Decoder(SignalsReport).decode,
 }
 
 
@@ -202,10 +205,11 @@ def predictions_of(flights: Path, folder: Path, *, days: int | None) -> list[Pre
     predictions = [prediction for prediction in predictions if prediction.flight.day < end]
     with (folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("scheduled_departure", "carrier", "flight", "origin", "prediction"))
-        for flight, answer in ((prediction.flight, prediction.prediction) for prediction in predictions):
+        writer.writerow(("scheduled_departure", "carrier", "flight", "origin", "prediction", *SIGNALS))
+        for each in predictions:
+            flight, told = each.flight, [each.signals.get(name) for name in SIGNALS]
             departure = flight.scheduled_departure.isoformat(timespec="minutes")
-            writer.writerow((departure, flight.carrier, flight.number, flight.origin, answer))
+            writer.writerow((departure, flight.carrier, flight.number, flight.origin, each.prediction, *told))
     return predictions
 
 
@@ -214,8 +218,11 @@ def _report_receiver(standing: Standing, screen: Screen) -> Callable[[bytes, byt
         decode = DECODERS.get(json.loads(key)[0])
         if decode is not None:
             report = decode(value)
-            if standing.add(key, value, report) and isinstance(report, WindowReport) and not report.segment:
-                screen.revised(report)
+            if standing.add(key, value, report) and not report.segment:
+                if isinstance(report, WindowReport):
+                    screen.revised(report)
+                elif isinstance(report, SignalsReport):
+                    screen.told(report)
 
     return receive
 
@@ -269,6 +276,9 @@ While days were over but labels still due, {early.reports:,} reports about all f
 accuracy lay inside `possible` for {early.possible:,} of them, inside the 95 % interval for {early.interval:,}.
 Alerts that fired on model-alerts, by the rules beside the configuration: {told.fired:,}."""
     )
+    if lines := [*signals_since(standing.signals)]:
+        screen.say("\nWhat the model told of its own state meanwhile, its signals:")
+        screen.say("\n".join(lines))
     _tell_why(screen, explained)
     screen.say(
         """

@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.demo.replay import Progress
+from agents.demo.signals import signals_now
 from agents.demo.standing import Standing
+from schemas.signals_report import SignalsReport
 from schemas.window_report import Metric, WindowReport
 
 __all__ = ["LinesScreen", "LiveScreen", "Screen", "open_screen"]
@@ -41,6 +43,9 @@ class Screen(Protocol):
 
     def revised(self, report: WindowReport) -> None:
         """Take note of a new revision of a day's report."""
+
+    def told(self, report: SignalsReport) -> None:
+        """Take note of a new revision of a day's report on signals."""
 
     def live(self) -> contextlib.AbstractContextManager[None]:
         """Show reports and progress as they change, for as long as the block lasts."""
@@ -84,6 +89,11 @@ class LinesScreen:
             f" precision {_figure(report, 'precision')}, recall {_figure(report, 'recall')}"
         )
 
+    def told(self, report: SignalsReport) -> None:
+        """Write the signals of a day that is followed, when they are final."""
+        if report.status == "final" and any(mark in report.window.start for mark in FOLLOWED_DAYS):
+            self.say(f"  {signals_now(report)}")
+
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
         """Lines need no preparation."""
@@ -110,6 +120,9 @@ class LiveScreen:
     def revised(self, report: WindowReport) -> None:
         """Nothing to do: the table is drawn from `Standing`."""
 
+    def told(self, report: SignalsReport) -> None:
+        """Likewise."""
+
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
         """Keep the table on the screen; its last state stays when the block ends."""
@@ -126,6 +139,9 @@ class LiveScreen:
             line.add_row(bar, _progress(self._progress))
             parts.append(line)
         standing = self._standing
+        if standing.signals:
+            newest = standing.signals[max(standing.signals)]
+            parts.append(Text(signals_now(newest), no_wrap=True, overflow="ellipsis"))
         parts.append(Text(f"{standing.final_days} of {self._days} days final, {standing.revisions:,} reports so far"))
         return Group(*parts)
 

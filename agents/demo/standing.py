@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from schemas.signals_report import SignalsReport
 from schemas.window_report import Metric, WindowReport
 from streams.reports import Report
 
@@ -27,12 +28,13 @@ class Standing:
     """Keeps the highest revision of each key, as any reader of the topic would.
 
     `days` holds, by window start, all that was published about the quality of all flights of a day, in order of
-    revision.
+    revision; `signals` the last report on the signals of all flights of a day.
     """
 
     def __init__(self) -> None:
         self._last: dict[bytes, tuple[int, bytes]] = {}
         self.days: dict[str, list[WindowReport]] = {}
+        self.signals: dict[str, SignalsReport] = {}
         self.revisions = 0
 
     def add(self, key: bytes, value: bytes, report: Report) -> bool:
@@ -43,6 +45,8 @@ class Standing:
         self.revisions += 1
         if isinstance(report, WindowReport) and not report.segment:
             self.days.setdefault(report.window.start, []).append(report)
+        if isinstance(report, SignalsReport) and not report.segment:
+            self.signals[report.window.start] = report
         return True
 
     @property

@@ -92,6 +92,7 @@ def _prediction(prediction: Prediction) -> Message:
         "score": prediction.score,
         "features": features(flight),
         "segment": {"carrier": flight.carrier, "origin": flight.origin},
+        "signals": prediction.signals,
     }
     return _message(PREDICTIONS, flight.request_id, value)
 

@@ -9,7 +9,9 @@ day they were due to leave, and takes from the demo only what the model said abo
 * each cell of `latelabel counts --format jsonl` must be there with the same number, and no other cell;
 * `latelabel counts --totals --format jsonl` must give every record of either topic the fate that it has;
 * each last report on quality must be final, and its counts, accuracy, precision, recall and F1 those of scikit-learn;
-* each last report on stability must be final, and tell how many flights were predicted and how many a second.
+* each last report on stability must be final, and tell how many flights were predicted and how many a second;
+* each last report on signals must be final, and tell how many flights had each of the model's signals, what share had
+  none, and their mean and spread.
 
 Exits 1 and shows the first differences if anything differs.
 """
@@ -44,6 +46,7 @@ LATE_AFTER_MINUTES = 15
 TOLERANCE = 1e-9
 DAY_SECONDS = 86_400
 SHOWN = 10
+SIGNALS = ("margin", "vote_entropy", "route_flights")
 
 
 class Slice(NamedTuple):
@@ -218,6 +221,34 @@ def expected_service(found: Tally) -> dict[str, object]:
     }
 
 
+def expected_signals(predictions: Path) -> dict[Slice, dict[str, object]]:
+    """Return what the final report on the signals of each day, airline and airport must say."""
+    told: defaultdict[Slice, list[list[str]]] = defaultdict(list)
+    with predictions.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            for slice_ in slices_of(row):
+                told[slice_].append([row[name] for name in SIGNALS])
+    return {
+        slice_: {"status": "final", **{
+            f"{name} {figure}": value
+            for place, name in enumerate(SIGNALS)
+            for figure, value in _signal([row[place] for row in rows]).items()
+        }}
+        for slice_, rows in told.items()
+    }  # fmt: skip
+
+
+def _signal(values: Sequence[str]) -> dict[str, object]:
+    """Return the figures of one signal; the monitor keeps values with the 24 bits of binary32."""
+    known = np.array([value for value in values if value], dtype=np.float32).astype(np.float64)
+    return {
+        "values": len(known),
+        "undefined_share": 1.0 - len(known) / len(values),
+        "mean": float(known.mean()) if len(known) else None,
+        "std": float(known.std(ddof=1)) if len(known) > 1 else None,
+    }
+
+
 def _slice(segment: Mapping[str, str], day: str) -> Slice:
     name, value = next(iter(segment.items()), ("", ""))
     return Slice(day, name, value)
@@ -292,6 +323,22 @@ def published_service(path: Path) -> dict[Slice, dict[str, object]]:
     }
 
 
+def published_signals(path: Path) -> dict[Slice, dict[str, object]]:
+    """Read the last reports on signals, in the shape of `expected_signals`."""
+    return {
+        slice_: {
+            "status": report["status"],
+            **{f"{name} values": report["values"][name] for name in SIGNALS},
+            **{
+                f"{name} {figure}": report["metrics"][f"signal.{name}.{figure}"]["value"]
+                for name in SIGNALS
+                for figure in ("undefined_share", "mean", "std")
+            },
+        }
+        for slice_, report in last_reports(path, "signals").items()
+    }
+
+
 def _equal(expected: object, actual: object) -> bool:
     if isinstance(expected, float) and isinstance(actual, int | float):
         return math.isclose(expected, actual, rel_tol=0.0, abs_tol=TOLERANCE)
@@ -329,7 +376,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flat({key: expected_service(found) for key, found in tallies.items()}),
         _flat(published_service(options.reports)),
     )
-    return 0 if same_cells and same_fates and same_figures and same_service else 1
+    same_signals = compare(
+        "figures of the model's signals",
+        _flat(expected_signals(options.predictions)),
+        _flat(published_signals(options.reports)),
+    )
+    return 0 if same_cells and same_fates and same_figures and same_service and same_signals else 1
 
 
 def _flat(figures: Mapping[Slice, Mapping[str, object]]) -> dict[tuple[Slice, str], object]:

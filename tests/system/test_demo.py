@@ -68,7 +68,13 @@ def test_every_final_figure_is_equal_to_scikit_learns_recount_and_on_the_page(tm
         assert [] == survivors(output)
     text = output.read_text()
     assert 0 == code, text
-    for what in ("cells", "fates", "figures of the final reports", "figures of requests and failures"):
+    for what in (
+        "cells",
+        "fates",
+        "figures of the final reports",
+        "figures of requests and failures",
+        "figures of the model's signals",
+    ):
         found = re.search(rf"{what}: ([\d,]+) compared, ([\d,]+) equal", text)
         assert found, text
         assert found[1] == found[2] != "0"
@@ -76,6 +82,8 @@ def test_every_final_figure_is_equal_to_scikit_learns_recount_and_on_the_page(tm
     # The delays of summer fire an alert, and it is over when they are.
     assert "Alerts that fired on model-alerts" in text
     assert "EQUAL" in text
+    assert re.search(r"signals of 2013-03-01, medians: margin \S+, route_flights \S+, vote_entropy \S+", text)
+    assert re.search(r"vote_entropy +median \S+; undefined for 0% of the flights on the first day", text)
     speed = re.search(r"([\d,]+) times faster than life", text.split("EQUAL")[1])
     assert speed
     print(f"    replayed {speed[1]} times faster than life (bar: 500,000)")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta, timezone
 
-from agents.demo.classifier import LEARN_UNTIL, Prediction, learn_and_predict
+import pytest
+
+from agents.demo.classifier import LEARN_UNTIL, Prediction, learn, learn_and_predict
 from agents.demo.flights import Flight
 
 NEW_YORK_WINTER = timezone(timedelta(hours=-5))
@@ -41,6 +44,20 @@ def answers(predictions: list[Prediction]) -> list[tuple[str, float]]:
 
 def test_same_flights_give_the_same_predictions() -> None:
     assert answers(learn_and_predict(flights(hours=1000))) == answers(learn_and_predict(flights(hours=1000)))
+
+
+def test_model_tells_how_sure_it_is_how_its_trees_vote_and_what_it_never_saw() -> None:
+    known = flights(hours=1000)
+    unseen = [each._replace(dest="HNL") if number >= 900 else each for number, each in enumerate(known)]
+    usual, strange = (learn_and_predict(each) for each in (known, unseen))
+    threshold = learn(known).threshold
+    for each in usual:
+        odds = each.score / (1 - each.score) / (threshold / (1 - threshold))
+        assert pytest.approx(math.log(odds), rel=0.02, abs=0.02) == each.signals["margin"]
+        assert 0.0 <= each.signals["vote_entropy"] <= 1.0
+    seen = sum(each.scheduled_departure.date() < LEARN_UNTIL for each in known)
+    assert {seen} == {each.signals["route_flights"] for each in usual}
+    assert {"HNL"} == {each.flight.dest for each in strange if "route_flights" not in each.signals}
 
 
 def test_only_flights_from_march_on_are_predicted_cancelled_ones_too() -> None:

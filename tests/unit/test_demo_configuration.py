@@ -6,11 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from agents.alert_rule_files import load_rules
+from agents.demo.classifier import SIGNALS
 from agents.demo.configuration import write_configuration
 from agents.demo.flights import read_flights
 from agents.settings import Settings, load_settings
+from schemas.times import parse_time_ms
 from streams.monitored_model import DAY_MS, MonitoredModel, Task
+from streams.signals.reference import SignalSpan, SignalTerms
 
+MARCH_MS = parse_time_ms("2013-03-01T00:00:00Z")
 FLIGHTS = Path(__file__).parents[2] / "deploy" / "demo" / "flights.csv.xz"
 
 
@@ -38,6 +42,7 @@ def test_the_model_is_judged_by_utc_day_airline_and_airport(tmp_path: Path) -> N
         base_window_ms=DAY_MS,
         label_horizon_ms=2 * DAY_MS,
         segments=("carrier", "origin"),
+        signals=SignalTerms(SIGNALS, SignalSpan(start_ms=MARCH_MS, end_ms=MARCH_MS + 31 * DAY_MS)),
     )
     (model,) = demo_settings(tmp_path).models
     assert expected == dataclasses.replace(model, explanation=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import lzma
+import statistics
 import subprocess
 import sys
 from collections import Counter
@@ -26,12 +27,12 @@ scheduled_departure,scheduled_arrival,carrier,flight,origin,dest,distance_miles,
 2013-07-01T21:00-04:00,23:00,UA,5,EWR,ATL,762,20,100,16
 """
 PREDICTIONS = """\
-scheduled_departure,carrier,flight,origin,prediction
-2013-07-01T08:00-04:00,UA,1,EWR,late
-2013-07-01T08:05-04:00,B6,2,JFK,late
-2013-07-01T09:30-04:00,UA,3,EWR,on_time
-2013-07-01T10:00-04:00,UA,4,EWR,late
-2013-07-01T21:00-04:00,UA,5,EWR,on_time
+scheduled_departure,carrier,flight,origin,prediction,margin,vote_entropy,route_flights
+2013-07-01T08:00-04:00,UA,1,EWR,late,1.0,0.5,100.0
+2013-07-01T08:05-04:00,B6,2,JFK,late,1.0,0.5,
+2013-07-01T09:30-04:00,UA,3,EWR,on_time,-1.0,0.5,100.0
+2013-07-01T10:00-04:00,UA,4,EWR,late,3.0,0.5,100.0
+2013-07-01T21:00-04:00,UA,5,EWR,on_time,-1.0,0.5,
 """
 FIRST, SECOND = "2013-07-01T00:00:00Z", "2013-07-02T00:00:00Z"
 JUDGED = [
@@ -121,6 +122,41 @@ def honest_service() -> list[dict[str, Any]]:
     ]
 
 
+def honest_signals() -> list[dict[str, Any]]:
+    """Return the final reports on the signals of `JUDGED`, worked out by hand: margins, and who flies a known route."""
+    united, everyone = [1.0, -1.0, 3.0], [1.0, 1.0, -1.0, 3.0]
+    slices = [
+        (FIRST, {}, everyone, 3),
+        (FIRST, {"carrier": "UA"}, united, 3),
+        (FIRST, {"origin": "EWR"}, united, 3),
+        (FIRST, {"carrier": "B6"}, [1.0], 0),
+        (FIRST, {"origin": "JFK"}, [1.0], 0),
+        (SECOND, {}, [-1.0], 0),
+        (SECOND, {"carrier": "UA"}, [-1.0], 0),
+        (SECOND, {"origin": "EWR"}, [-1.0], 0),
+    ]
+    found = []
+    for day, segment, margins, known in slices:
+        told = {"margin": margins, "vote_entropy": [0.5] * len(margins), "route_flights": [100.0] * known}
+        figures: dict[str, float | None] = {}
+        for name, values in told.items():
+            figures[f"signal.{name}.undefined_share"] = 1.0 - len(values) / len(margins)
+            figures[f"signal.{name}.mean"] = statistics.mean(values) if values else None
+            figures[f"signal.{name}.std"] = statistics.stdev(values) if len(values) > 1 else None
+        found.append(
+            {
+                "kind": "signals",
+                "segment": segment,
+                "window": {"start": day},
+                "revision": 2,
+                "status": "final",
+                "values": {name: len(values) for name, values in told.items()},
+                "metrics": {name: {"value": value} for name, value in figures.items()},
+            }
+        )
+    return found
+
+
 def honest_totals() -> list[dict[str, Any]]:
     """Return what `latelabel counts --totals --format jsonl` must say about `JUDGED`."""
     return [
@@ -148,20 +184,24 @@ def recount(
     reports: list[dict[str, Any]],
     totals: list[dict[str, Any]] | None = None,
     service: list[dict[str, Any]] | None = None,
+    signals: list[dict[str, Any]] | None = None,
 ) -> int:
     """Run the recount in this process, which is quicker, and return its exit code."""
     reports = reports + (honest_service() if service is None else service)
+    reports = reports + (honest_signals() if signals is None else signals)
     return main(arguments(folder, counts, reports, totals or honest_totals()))
 
 
 def test_honest_figures_are_all_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = recount(tmp_path, honest_counts(), honest_reports())
     cells, figures, service = len(honest_counts()), len(honest_reports()) * 8, len(honest_service()) * 6
+    signals = len(honest_signals()) * 13
     assert [
         f"  cells: {cells} compared, {cells} equal",
         "  fates: 5 compared, 5 equal",
         f"  figures of the final reports: {figures} compared, {figures} equal",
         f"  figures of requests and failures: {service} compared, {service} equal",
+        f"  figures of the model's signals: {signals} compared, {signals} equal",
     ] == capsys.readouterr().out.splitlines()
     assert 0 == code
 
@@ -181,7 +221,7 @@ def test_one_count_that_is_off_by_one_fails_the_demo(tmp_path: Path, row: int) -
 def test_program_exits_with_one_and_shows_the_cell_that_differs(tmp_path: Path) -> None:
     counts = honest_counts()
     counts[0]["count"] = 17
-    reports = [*honest_reports(), *honest_service()]
+    reports = [*honest_reports(), *honest_service(), *honest_signals()]
     program = [sys.executable, str(RECOUNT), *arguments(tmp_path, counts, reports, honest_totals())]
     result = subprocess.run(program, capture_output=True, text=True, check=False)
     assert 1 == result.returncode
@@ -268,3 +308,14 @@ def test_wrong_figure_of_stability_is_found(tmp_path: Path, name: str, value: fl
 
 def test_missing_report_on_stability_is_found(tmp_path: Path) -> None:
     assert 1 == recount(tmp_path, honest_counts(), honest_reports(), service=honest_service()[1:])
+
+
+@pytest.mark.parametrize("metric", ["undefined_share", "mean", "std"])
+def test_wrong_figure_of_a_signal_is_found(tmp_path: Path, metric: str) -> None:
+    signals = honest_signals()
+    signals[0]["metrics"][f"signal.margin.{metric}"]["value"] = 0.1234
+    assert 1 == recount(tmp_path, honest_counts(), honest_reports(), signals=signals)
+
+
+def test_report_on_signals_that_is_missing_is_found(tmp_path: Path) -> None:
+    assert 1 == recount(tmp_path, honest_counts(), honest_reports(), signals=honest_signals()[1:])

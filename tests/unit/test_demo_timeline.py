@@ -28,7 +28,7 @@ def flights_of(folder: Path, *lines: str) -> list[Flight]:
 
 def sent(flights: list[Flight]) -> list[Message]:
     """Return all messages about flights that the model takes to be on time."""
-    timeline = Timeline([Prediction(flight, "on_time", 0.25) for flight in flights])
+    timeline = Timeline([Prediction(flight, "on_time", 0.25, {"margin": -0.7}) for flight in flights])
     position, messages = timeline.messages_until(0, instant=timeline.end)
     assert position == len(timeline) == len(messages)
     return messages
@@ -83,6 +83,7 @@ def test_messages_are_those_of_the_contract(tmp_path: Path) -> None:
             "distance_miles": 2565,
         },
         "segment": {"carrier": "UA", "origin": "EWR"},
+        "signals": {"margin": -0.7},
     } == prediction
     assert {
         "request_id": request_id,
