@@ -23,7 +23,8 @@ from agents.web.documents import Alerts, Fleet, ModelPage, Segments, SystemPage,
 from agents.web.fleet import FleetReader
 from agents.web.problems import Unanswerable, problem_response
 from agents.web.queries import LONGEST_TEXT, Query, time_ms
-from agents.web.reading import ReportReader, SegmentsAsked, WindowsAsked
+from agents.web.reading import ReportReader, SegmentsAsked, SignalsAsked, WindowsAsked
+from agents.web.signal_documents import Signals
 from agents.web.stored import QUALITY
 from streams.alerting.life_cycle import Phase
 from streams.errors import LatelabelError, TemporaryFailure
@@ -40,6 +41,7 @@ ANSWER_SECONDS = 5.0
 """How long an answer is kept although nothing changed: what has fallen silent shows by the clock alone."""
 MOST_WINDOWS = 1000
 MOST_SEGMENTS = 48
+MOST_SIGNALS = 200
 LARGEST_WINDOW_SECONDS = 366 * 86_400
 COMPRESSED_FROM_BYTES = 1000
 
@@ -86,6 +88,7 @@ SEGMENT: Mapping[str, Any] = {
 TIME: Mapping[str, Any] = {"type": "string", "format": "date-time", "example": "2026-11-23T12:00:00Z"}
 MODEL = Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, is_in_path=True)
 VERSION = Parameter("version", "Version of the model; without it the one with the newest window.", TEXT)
+SLICE = Parameter("segment", 'A slice, {"country":"DE"}; without it all predictions.', SEGMENT, is_json=True)
 SINCE = Parameter("since", "Windows that start at or after this time.", TIME)
 UNTIL = Parameter("until", "Windows that start before this time.", TIME)
 LIMIT = Parameter(
@@ -146,9 +149,7 @@ class Api:
                     SIZE,
                     Parameter("kind", "Kind of report; without it quality.", TEXT),
                     Parameter("metrics", "Names of metrics that commas divide; without it none.", TEXT),
-                    Parameter(
-                        "segment", 'A slice, {"country":"DE"}; without it all predictions.', SEGMENT, is_json=True
-                    ),
+                    SLICE,
                     SINCE,
                     UNTIL,
                     LIMIT,
@@ -168,6 +169,23 @@ class Api:
                     Parameter(
                         "most", "At most so many segments, the worst ones; without it 12.",
                         {"type": "integer", "minimum": 1, "maximum": MOST_SEGMENTS},
+                    ),
+                ),
+            ),
+            Route(
+                "/models/{model}/signals", "signals", "What it said of its own state over time, what moved most first.",
+                Signals, self._signals,
+                (
+                    MODEL,
+                    VERSION,
+                    SIZE,
+                    SLICE,
+                    SINCE,
+                    UNTIL,
+                    LIMIT,
+                    Parameter(
+                        "most", "At most so many signals, those that moved most; without it 12.",
+                        {"type": "integer", "minimum": 1, "maximum": MOST_SIGNALS},
                     ),
                 ),
             ),
@@ -274,6 +292,19 @@ class Api:
             windows=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
         )
         return await self._reader.segments(request.match_info["model"], asked)
+
+    async def _signals(self, request: web.Request) -> Signals:
+        query = Query(request, "version", "size", "segment", "since", "until", "limit", "most")
+        asked = SignalsAsked(
+            version=query.text("version"),
+            size_seconds=_size(query),
+            segment=query.segment("segment"),
+            since_ms=query.time_ms("since"),
+            until_ms=query.time_ms("until"),
+            most=query.number("most", least=1, most=MOST_SIGNALS) or 12,
+            windows=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
+        )
+        return await self._reader.signals(request.match_info["model"], asked)
 
     async def _window(self, request: web.Request) -> WindowReports:
         query = Query(request, "version", "size")

@@ -30,6 +30,7 @@ __all__ = [
     "SegmentSeries",
     "Segments",
     "SparkPoint",
+    "Status",
     "SystemMetric",
     "SystemPage",
     "SystemValue",

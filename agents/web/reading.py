@@ -21,6 +21,8 @@ from agents.web.documents import (
     Windows,
 )
 from agents.web.problems import NotFound
+from agents.web.signal_documents import Signals
+from agents.web.signals import decode_signals, signal_series
 from agents.web.stored import QUALITY, WINDOWS_OF_FLEET, References, decode_report, largest_size, read_reports
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, related_key
@@ -30,9 +32,10 @@ from streams.quality.definitions import Better
 from streams.signals.definitions import SIGNAL_DEFINITIONS, figure_of
 from streams.standing import main_metric, standing_of, worst_segments_first
 
-__all__ = ["ReportReader", "SegmentsAsked", "WindowsAsked"]
+__all__ = ["ReportReader", "SegmentsAsked", "SignalsAsked", "WindowsAsked"]
 
 SLICES_OF_A_WINDOW = 500
+SIGNALS = "signals"
 
 
 class WindowsAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +57,18 @@ class SegmentsAsked(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     size_seconds: int | None = None
     metric: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    most: int = 12
+    windows: int = 300
+
+
+class SignalsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which signals of a model are wanted; None is the obvious choice. `most` bounds them, `windows` each of them."""
+
+    version: str | None = None
+    size_seconds: int | None = None
+    segment: Mapping[str, str] | None = None
     since_ms: int | None = None
     until_ms: int | None = None
     most: int = 12
@@ -174,6 +189,26 @@ class ReportReader:
             judged=None if judged is None else judged.window.start,
             known=len(slices),
             series=tuple(SegmentSeries(segment, tuple(found)) for segment, found in zip(shown, points, strict=True)),
+        )
+
+    async def signals(self, name: str, asked: SignalsAsked) -> Signals:
+        """What a model said of its own state, over time.
+
+        Raises: NotFound for an unknown model or version, or a size it has no windows with signals of.
+        """
+        model_version, version, size = await self._choose(name, asked.version, SIGNALS, asked.size_seconds)
+        query = WindowQuery(
+            model_version=model_version,
+            shape=Shape(SIGNALS, size),
+            since_ms=asked.since_ms,
+            until_ms=asked.until_ms,
+            most=asked.windows,
+        )
+        keys = [related_key(key, segment=asked.segment) for key in (await self._store.find([query]))[0]]
+        last = await self._store.last({model_version: keys})
+        series = signal_series([decode_signals(last[key].value) for key in reversed(keys) if key in last])
+        return Signals(
+            model=name, version=version, size_seconds=size, known=len(series), series=tuple(series[: asked.most])
         )
 
     async def _slices(self, model_version: bytes, shape: Shape, start_ms: int) -> list[AnyReport]:

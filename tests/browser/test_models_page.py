@@ -102,12 +102,12 @@ def test_segments_are_small_charts_worst_first_with_a_table_behind_each(sliced: 
 
 def test_every_chart_of_a_model_spans_the_same_time(full: PageServer, page: Page) -> None:
     page.goto(f"{FRAUD}&since=2026-11-23T18:00:00Z&until=2026-11-24T02:00:00Z")
-    expect(page.locator("figure canvas")).to_have_count(11)
+    expect(page.locator("figure canvas")).to_have_count(14)
     spans = page.evaluate(
         "[...document.querySelectorAll('.chart')].map(({ chart }) => [chart.scales.x.min, chart.scales.x.max])"
     )
-    assert 11 == len(spans)
-    assert [[1_795_456_800, 1_795_485_600]] * 11 == spans
+    assert 14 == len(spans)
+    assert [[1_795_456_800, 1_795_485_600]] * 14 == spans
 
 
 def test_restarts_stand_in_their_window_with_the_target(full: PageServer, page: Page) -> None:
@@ -141,6 +141,7 @@ def test_each_chart_is_taken_along(full: PageServer, page: Page) -> None:
         ("Memory", "window_start,fraud-7f,fraud-8a"),
         ("Restarts", "window_start,restarts,oom_kills,targets"),
         ("accuracy of versions", "window_start,version 3,version 2"),
+        ("margin", "window_start,status,n,undefined_share,p05"),
         ("country FR", "window_start,status,accuracy,low,high,n,coverage"),
     ):
         chart = figure(page, title)
@@ -226,7 +227,7 @@ def test_paper_shows_whole_charts_in_ink_on_white_with_address_and_zone(full: Pa
     before = page.evaluate("document.querySelector('.chart').chart.width")
     assert page.pdf(format="A4").startswith(b"%PDF")
     printed = page.evaluate("window.printed")
-    assert 11 == len(printed["widths"])
+    assert 14 == len(printed["widths"])
     assert max(printed["widths"]) <= 700
     assert "#1a1d21" == printed["ink"]
     assert f"{full.address}{FRAUD}" in printed["footer"]

@@ -12,6 +12,7 @@ from schemas.dead_letter import Origin
 from schemas.explain_request import WhyAsked
 from schemas.explanation import Attribution, Explanation, Failure, Fit, Source
 from schemas.resource_report import Memory, ResourceReport
+from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, Window, WindowReport, report_key
@@ -19,6 +20,7 @@ from streams.identity import model_version_hash, model_version_name
 from streams.monitored_model import HOUR_MS, MonitoredModel, Task
 from streams.ports import LastReport, ReportStore
 from tests.support.fleet import NOON_MS, binary_cells, report_on
+from tests.support.signal_reports import signals_of_a_day
 
 __all__ = [
     "HOSTILE",
@@ -42,7 +44,7 @@ NOW_MS = NOON_MS + 24 * HOUR_MS
 SHOWN_AT_MS = NOW_MS + 60_000
 
 
-Report = WindowReport | StabilityReport | ResourceReport
+Report = WindowReport | StabilityReport | ResourceReport | SignalsReport
 R = TypeVar("R", bound=Report)
 
 
@@ -71,6 +73,7 @@ def world() -> Iterator[Report]:
         yield _at(FRAUD, binary_cells(70, 4, 3, 420), start_ms, version="2")
         yield from _of_the_service(FRAUD.name, start_ms, hour)
         yield _at(CHURN, binary_cells(0, 0, 0, 0, 300), start_ms, version="")
+    yield from signals_of_a_day(FRAUD, version="3", noon_ms=NOON_MS, now_ms=NOW_MS)
     hostile = MonitoredModel(name=HOSTILE)
     yield _at(hostile, {("<script>", "<script>"): 40, ("<b>", "<script>"): 9}, NOON_MS + 22 * HOUR_MS)
     many = MonitoredModel(name="two hundred classes")

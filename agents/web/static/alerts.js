@@ -44,7 +44,7 @@ function subject(alert, key) {
   if (alert.window) target.set("window", alert.window.start);
   if (Object.keys(alert.segment).length) target.set("segment", JSON.stringify(alert.segment));
   return h("a", { href: `/?${target}`, "data-key": `${key} subject` },
-    `${alert.model}${alert.version ? ` ${alert.version}` : ""}${Object.keys(alert.segment).length ? `, ${segmentName(alert.segment)}` : ""}`);
+    `${alert.model}${alert.version ? ` ${alert.version}` : ""}${Object.keys(alert.segment).length ? `, ${segmentName(alert.segment)}` : ""}${alert.labels.signal ? `, ${alert.labels.signal}` : ""}`);
 }
 
 function said({ window, size_seconds }) {

@@ -115,12 +115,13 @@ function legend([name, tint, dash]) {
     ` ${name}`);
 }
 
+// Where points would run into each other, those that are final leave the line alone.
+const hasRoom = (plot) => plot.bbox.width / devicePixelRatio > plot.data[0].length * 9;
+
 /** Value with its interval and what the missing labels could make of it. */
 export function figureSeries() {
   const none = { points: { show: false }, stroke: "transparent", width: 0 };
   const value = { stroke: () => color("--data"), width: 2, spanGaps: false };
-  // Where points would run into each other, those that are final leave the line alone.
-  const hasRoom = (plot) => plot.bbox.width / devicePixelRatio > plot.data[0].length * 9;
   return [
     none, none, none, none,
     { ...value, points: { show: false } },
@@ -128,6 +129,15 @@ export function figureSeries() {
     { ...value, width: 0, paths: () => null, points: { show: true, size: 7, fill: () => color("--paper"), stroke: () => color("--data"), width: 2 } },
     { stroke: () => color("--ink-quiet"), width: 1.5, dash: REFERENCE_DASH, points: { show: false } },
   ];
+}
+
+/** How values are distributed: two bands, the median, the medians that have moved marked, and a reference. */
+export function distributionSeries() {
+  const none = { points: { show: false }, stroke: "transparent", width: 0 };
+  const [, , , , median, ...rest] = figureSeries();
+  const marked = { stroke: "transparent", paths: () => null, points: { show: true, size: 9, width: 2, fill: () => color("--warning"), stroke: () => color("--paper") } };
+  return [none, none, none, none,
+    { ...median, points: { show: hasRoom, size: 5, fill: () => color("--data"), stroke: () => color("--data") } }, marked, rest.at(-1)];
 }
 
 export const REFERENCE_DASH = [3, 4];

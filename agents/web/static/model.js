@@ -7,6 +7,7 @@ import { STATUSES, age, count, duration, interval, number, reason, segmentName, 
 import { charts, metricRows, ofStability } from "./model_charts.js";
 import { RESOURCES, resourceTargets } from "./resources.js";
 import { multiples } from "./multiples.js";
+import { SIGNALS_SHOWN, signalCharts } from "./signals.js";
 import { confusion, delays, segments } from "./parts.js";
 
 const WINDOWS = 300;
@@ -24,11 +25,12 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
   const windowsOf = (more) => ask(modelPath(name, "/windows"), { ...asked, ...more });
   const alertsIn = (phase) => ask("/alerts", { model: name, phase });
   const others = page.versions.filter(({ version }) => version !== page.version).slice(0, VERSIONS_COMPARED);
-  const [windows, judged, firing, pending, stability, ...compared] = await Promise.all([
+  const [windows, judged, firing, pending, stability, told, ...compared] = await Promise.all([
     windowsOf({ metrics: metric }),
     ask(modelPath(name, `/windows/${page.judged}`), { version: page.version, size: page.size_seconds }),
     alertsIn("firing"), alertsIn("pending"),
     page.kinds.includes("stability") ? windowsOf(ofStability).catch(nothing) : null,
+    page.kinds.includes("signals") ? ask(modelPath(name, "/signals"), { ...asked, most: query.get("signals") ?? SIGNALS_SHOWN }).catch(nothing) : null,
     ...others.map(({ version }) => windowsOf({ version, metrics: metric }).catch(nothing)),
   ]);
   const isSliced = judged.reports.some(({ kind, segment }) => kind === "quality" && Object.keys(segment).length);
@@ -40,7 +42,7 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
     isSliced ? ask(modelPath(name, "/segments"), { ...asked, metric, most: query.get("segments") }) : null,
     ...targets.shown.map((target) => windowsOf({ kind: "resources", segment: JSON.stringify({ target }), metrics: RESOURCES.join(",") })),
   ]);
-  const news = [page, windows, judged, firing, pending, stability, slices, ...compared, ...resources];
+  const news = [page, windows, judged, firing, pending, stability, told, slices, ...compared, ...resources];
   if (!isCurrent() || (!afresh && drawn?.every((each, at) => each === news[at]))) return title(page);
   drawn = news;
 
@@ -54,7 +56,7 @@ export async function showModel({ root, query, go, isCurrent, afresh }) {
       stability, versions: [{ version: page.version, windows }, ...others.map(({ version }, at) => ({ version, windows: compared[at] }))],
       targets, resources,
     }),
-    slices ? multiples(view, slices) : null, about(view, judged));
+    told ? signalCharts(view, told) : null, slices ? multiples(view, slices) : null, about(view, judged));
   return title(page);
 }
 
@@ -89,7 +91,8 @@ function alarms({ page, link }, alerts) {
   return own.length ? h("ul", { class: "alarms" }, own.map((alert) => {
     const [sign, word, kind] = alert.phase === "firing" ? ["▲", "Firing", "firing"] : ["◆", "Pending", "warning"];
     const target = { window: alert.window?.start ?? null, size: alert.size_seconds, segment: Object.keys(alert.segment).length ? JSON.stringify(alert.segment) : null };
-    const about = `${segmentName(alert.segment)}, ${duration(alert.size_seconds)}`;
+    const signal = alert.labels.signal ? `${alert.labels.signal}, ` : "";
+    const about = `${signal}${segmentName(alert.segment)}, ${duration(alert.size_seconds)}`;
     return h("li", {}, h("span", { class: `state ${kind}` }, h("span", { "aria-hidden": "true" }, sign), ` ${word}`), " ",
       h("a", { href: "/?view=alerts", "data-key": `alert ${alert.alert} ${about}` }, alert.alert), ": ",
       alert.window ? h("a", { href: link(target), "data-key": `alert of ${alert.alert} ${about}` }, about) : about,

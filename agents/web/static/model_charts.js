@@ -10,7 +10,7 @@ const LOW_CHART_HEIGHT = 130;
 const LATENCIES = { latency_p50_ms: "p50", latency_p95_ms: "p95", latency_p99_ms: "p99" };
 const RATES = { error_rate: "errors", timeout_rate: "time-outs" };
 export const ofStability = { kind: "stability", metrics: Object.keys({ ...LATENCIES, ...RATES }).join(",") };
-const DASHES = [["--data", []], ["--second", [6, 4]], ["--third", [2, 3]], ["--fourth", [10, 3, 2, 3]], ["--ink-quiet", [1, 4]]];
+export const DASHES = [["--data", []], ["--second", [6, 4]], ["--third", [2, 3]], ["--fourth", [10, 3, 2, 3]], ["--ink-quiet", [1, 4]]];
 
 /** Metric, traffic, latency and errors, resources, versions. */
 export function charts(view, { stability, versions, targets, resources }) {
@@ -121,7 +121,7 @@ function trafficChart({ page, windows, jsonOf }, common) {
 const due = (point) => point.predictions - point.labelled - point.never_labelled;
 
 /** Some lines: each with its name, its points, and the metric of them that is drawn. */
-function linesChart({ key, title, series, page, unit = number, ...rest }) {
+export function linesChart({ key, title, series, page, unit = number, ...rest }) {
   const starts = [...new Set(series.flatMap(({ points }) => points.map(({ start }) => start)))].sort();
   const values = series.map(({ points, metric }) => {
     const byStart = new Map(points.map((point) => [point.start, part(point.figures[metric], "value")]));

@@ -13,12 +13,14 @@ import aiohttp
 import jsonschema
 import pytest
 
+from schemas.signals_report import SignalsReport
 from streams.errors import TemporaryFailure
 from streams.ports import LastReport
 from tests.support.fleet import NOON_MS
 from tests.support.page_server import serve_page
 from tests.support.page_world import HOSTILE, keep, quality, revised, world
 from tests.support.publishing import FakeAlerts, FakeReports
+from tests.support.signal_reports import MOVES_AT
 
 NOON = "2026-11-23T12:00:00Z"
 
@@ -173,6 +175,32 @@ async def test_windows_of_a_kind_that_has_targets_alone_are_found_too(api: Asker
     assert (24, 3e8) == (len(part["points"]), part["points"][0]["figures"]["rss_bytes"]["value"])
 
 
+async def test_signals_come_over_time_what_moved_most_first(api: Asker) -> None:
+    answer = await api.get("/api/v1/models/fraud/signals")
+    assert (2, ["margin", "vote_entropy"]) == (answer["known"], [each["signal"] for each in answer["series"]])
+    margin, entropy = answer["series"]
+    reports = [each for each in world() if isinstance(each, SignalsReport)]
+    metrics = [report.metrics for report in reports]
+    assert [each["signal.margin.p50"].value for each in metrics] == [point[6] for point in margin["points"]]
+    assert [each["signal.margin.psi"].low for each in metrics] == [point[10] for point in margin["points"]]
+    assert [at >= MOVES_AT for at in range(24)] == [point[12] for point in margin["points"]]
+    assert {False} == {point[12] for point in entropy["points"]}
+    assert [each["signal.vote_entropy.undefined_share"].value for each in metrics] == [
+        point[3] for point in entropy["points"]
+    ]
+    assert ("2026-11-22T12:00:00Z", NOON, "3") == tuple(margin["level"][name] for name in ("start", "end", "version"))
+    assert pytest.approx([0.265, 0.4, 0.535], rel=0.02) == margin["level"]["quartiles"]
+
+
+async def test_signals_of_a_span_a_segment_and_a_number_are_those(api: Asker) -> None:
+    path = "/api/v1/models/fraud/signals"
+    some = await api.get(path, since="2026-11-23T13:00:00Z", until="2026-11-23T15:00:00Z", most="1")
+    assert (2, ["margin"]) == (some["known"], [each["signal"] for each in some["series"]])
+    assert ["2026-11-23T13:00:00Z", "2026-11-23T14:00:00Z"] == [point[0] for point in some["series"][0]["points"]]
+    assert 1 == len((await api.get(path, limit="1"))["series"][0]["points"])
+    assert [] == (await api.get(path, segment='{"country":"ZZ"}'))["series"]
+
+
 async def test_segment_may_be_long_where_json_writes_one_character_as_twelve(api: Asker) -> None:
     asked = json.dumps({"country": "\N{GLOBE WITH MERIDIANS}" * 128})
     assert [] == (await api.get("/api/v1/models/fraud/windows", segment=asked))["points"]
@@ -182,8 +210,10 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
     window = await api.get(f"/api/v1/models/fraud/windows/{NOON}", version="3")
     segments = [report["segment"] for report in window["reports"]]
     countries = [{"country": "DE"}, {"country": "FR"}, {"country": "__missing__"}]
-    assert [{}, *countries, {"target": "fraud-7f"}, {"target": "fraud-8a"}, {}] == segments
-    assert ["quality"] * 4 + ["resources"] * 2 + ["stability"] == [report["kind"] for report in window["reports"]]
+    assert [{}, *countries, {"target": "fraud-7f"}, {"target": "fraud-8a"}, {}, {}] == segments
+    assert ["quality"] * 4 + ["resources"] * 2 + ["signals", "stability"] == [
+        report["kind"] for report in window["reports"]
+    ]
     better = window["better"]
     assert window["reports"][0]["metrics"].keys() == better.keys()
     assert {"accuracy": "more", "log_loss": "less"}.items() <= better.items()
@@ -205,6 +235,9 @@ async def test_window_has_the_reports_on_all_segments_as_they_were_published(api
         ("/models/fraud", {"size": "-1"}, (400, "size")),
         ("/models/fraud/segments", {"size": "60"}, (404, "size")),
         ("/models/fraud/segments", {"most": "49"}, (400, "most")),
+        ("/models/fraud/signals", {"most": "201"}, (400, "most")),
+        ("/models/fraud/signals", {"size": "60"}, (404, "size")),
+        ("/models/fraud/signals", {"version": "2"}, (404, "kind")),
         ("/models/fraud/windows", {"limit": "0"}, (400, "limit")),
         ("/models/fraud/windows", {"limit": "1001"}, (400, "limit")),
         ("/models/fraud/windows", {"since": "noon"}, (400, "since")),
@@ -260,6 +293,7 @@ async def test_every_answer_is_what_the_description_says(api: Asker) -> None:
         "/api/v1/models/{model}": "/api/v1/models/fraud",
         "/api/v1/models/{model}/windows": "/api/v1/models/fraud/windows?metrics=accuracy,mae",
         "/api/v1/models/{model}/segments": "/api/v1/models/fraud/segments?metric=recall",
+        "/api/v1/models/{model}/signals": "/api/v1/models/fraud/signals",
         "/api/v1/models/{model}/windows/{start}": f"/api/v1/models/fraud/windows/{NOON}",
         "/api/v1/alerts": "/api/v1/alerts",
         "/api/v1/system": "/api/v1/system",
