@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec import UNSET
 from rich.text import Text
 
 from agents.durations import duration_text
@@ -18,6 +19,7 @@ __all__ = ["signal_lines"]
 GAP = "  "
 NONE = "-"
 SHORTEST_NAME = 8
+MOVED = " moved"
 HEADS = ("Signal", "n", "Undefined", "p05", "Median", "p95", "Mean", "Std", "PSI")
 
 
@@ -50,7 +52,9 @@ def _row(report: SignalsReport, name: str) -> tuple[str, ...]:
         printable(name),
         f"{report.values[name]:,}",
         share(_value(report, name, "undefined_share")),
-        *(_number(report, name, figure) for figure in ("p05", "p50", "p95", "mean", "std", "psi")),
+        *(_number(report, name, figure) for figure in ("p05", "p50", "p95", "mean", "std")),
+        _number(report, name, "psi")
+        + (MOVED if report.reference is not UNSET and name in report.reference.moved else ""),
     )
 
 

@@ -22,7 +22,7 @@ from agents.show.reading import model_versions, newest_reports
 from agents.show.stability import NOT_KNOWN, Stability
 from agents.terminal_text import cell_len
 from schemas.codec import encode
-from schemas.signals_report import SignalsReport
+from schemas.signals_report import ComparedWith, SignalsReport
 from schemas.window_report import Confusion, CoverageExpected, LabelDelay, Metric, WindowReport, report_key
 from streams.errors import PermanentFailure
 from streams.identity import model_version_hash, model_version_name
@@ -518,6 +518,14 @@ def test_signals_of_the_newest_window_stand_beside_quality() -> None:
     newest = signals_on({"margin": told, "__other__": [3.0, 4.0]}, answered=100, start_ms=NOON_MS + HOUR_MS)
     lines = plain(screen(*fraud_reports(), signals=[newest, signals_on({"old": [1.0]}, answered=1)]))
     assert SIGNALS_PART == lines.partition("\n\nsignals")[2].partition("\n\n")[0]
+
+
+def test_signal_of_which_the_report_says_that_it_has_moved_is_marked() -> None:
+    report = signals_on({"margin": [0.5], "entropy": [0.5]}, answered=1, start_ms=NOON_MS + HOUR_MS)
+    reference = ComparedWith(start="", end="", model_version="", values={}, moved=("margin",))
+    moved = msgspec.structs.replace(report, reference=reference)
+    lines = plain(screen(*fraud_reports(), signals=[moved])).splitlines()
+    assert {"margin"} == {line.split()[0] for line in lines if line.endswith(" moved")}
 
 
 def test_model_that_tells_no_signal_has_none_to_show() -> None:
