@@ -102,12 +102,12 @@ def test_segments_are_small_charts_worst_first_with_a_table_behind_each(sliced: 
 
 def test_every_chart_of_a_model_spans_the_same_time(full: PageServer, page: Page) -> None:
     page.goto(f"{FRAUD}&since=2026-11-23T18:00:00Z&until=2026-11-24T02:00:00Z")
-    expect(page.locator("figure canvas")).to_have_count(14)
+    expect(page.locator("figure canvas")).to_have_count(13)
     spans = page.evaluate(
         "[...document.querySelectorAll('.chart')].map(({ chart }) => [chart.scales.x.min, chart.scales.x.max])"
     )
-    assert 14 == len(spans)
-    assert [[1_795_456_800, 1_795_485_600]] * 14 == spans
+    assert 13 == len(spans)
+    assert [[1_795_456_800, 1_795_485_600]] * 13 == spans
 
 
 def test_restarts_stand_in_their_window_with_the_target(full: PageServer, page: Page) -> None:

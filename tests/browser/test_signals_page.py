@@ -75,6 +75,7 @@ def test_signals_follow_the_span_and_come_as_json(full: PageServer, page: Page) 
 def test_share_of_predictions_that_tell_no_signal_is_drawn_where_there_is_any(full: PageServer, page: Page) -> None:
     page.goto(FRAUD)
     chart = figure(page, "Undefined")
+    chart.locator("canvas").wait_for()
     expect(chart.locator(".reading")).to_contain_text("vote_entropy 56.0%")
     expect(chart.locator("figcaption")).not_to_contain_text("margin")
 

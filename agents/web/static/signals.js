@@ -20,8 +20,8 @@ export function signalCharts(view, { series, known }) {
     h("h2", {}, "Signals of the model's state"),
     h("p", { class: "quiet" },
       isPart ? `${count(series.length)} of ${count(known)}` : `All ${count(known)}`,
-      compared ? `, furthest from their reference first: ${time(compared.start, page.size_seconds)} to ${time(compared.end, page.size_seconds)}`
-        + `${compared.version === page.version ? "" : ` of version ${compared.version}`}. ` : ". ",
+      compared ? `, furthest first from their reference (${time(compared.start, page.size_seconds)} to ${time(compared.end, page.size_seconds)}`
+        + `${compared.version === page.version ? "" : ` of version ${compared.version}`}). ` : ". ",
       isPart && series.length < MORE ? h("a", { href: link({ signals: MORE }), "data-key": "more signals" }, known > MORE ? `The first ${MORE}` : `All ${count(known)}`) : null, " ",
       h("a", { href: jsonOf({ most: series.length }, "/signals"), target: "_blank", rel: "noopener", "data-key": "json of signals" }, "JSON")),
     h("div", { class: "charts" }, series.map((each) => chart(each, page, link, { ...commonOf(view), height: HEIGHT })), undefinedChart(series, view)));
@@ -55,13 +55,13 @@ function chart({ signal, level, points: told }, page, link, common) {
   const margin = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
   const said = (point) => `median ${number(point.p50)}, quartiles ${range(point.p25, point.p75)}, of ${count(point.n)}, `
     + `${share(point.undefinedShare)} undefined${point.psi === null ? "" : `, PSI ${number(point.psi)}`}${point.moved ? ", moved from its reference" : ""}`;
-  const describe = (at) => `${time(points[at].start, page.size_seconds)}, ${STATUSES[points[at].status]}: ${said(points[at])}`;
+  const describe = (at) => `${time(points[at].start, page.size_seconds)}: ${said(points[at])}`;
   return figure({
     ...common, key: `signal ${signal}`, title: signal, describe,
     legend: [["median", "--data", []], ["quartiles", "--interval"], ["5 % to 95 %", "--possible"],
       reference === null ? null : ["reference", "--ink-quiet", REFERENCE_DASH],
       points.some(({ moved }) => moved) ? ["moved from it", "--warning", []] : null].filter(Boolean),
-    summary: said(points.at(-1)),
+    summary: `Newest: ${describe(points.length - 1)}`,
     data: [points.map(({ start }) => middle(start, page)), ...columns("p05", "p95", "p25", "p75", "p50"),
       points.map(({ moved, p50 }) => (moved ? p50 : null)), points.map(() => reference)],
     range: () => [low - margin, high + margin], ticks: [...new Set([low, high])], series: distributionSeries, bands: FIGURE_BANDS,
