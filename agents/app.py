@@ -15,10 +15,10 @@ from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules, rules_about_no_model
 from agents.app_attributions import build_attribution_reading
 from agents.app_beside import Beside
-from agents.app_explaining import build_asking, build_records, build_sampler
+from agents.app_explaining import build_asking, build_sampler
 from agents.app_resources import build_resource_watch
 from agents.app_system import build_system_watch
-from agents.app_web import build_web_server
+from agents.app_web import serve_page
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
@@ -101,7 +101,6 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     worker: Worker | None = None
     sampler = build_sampler(settings, topics, clock)
     asking = build_asking(settings, sampler, redis, clock, share=lambda: _share(worker, log))
-    feed, records = build_records(settings)
     beside = Beside(
         build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports),
         build_attribution_reading(reloading, clock, publisher, RedisAttributions(redis, **place), reports),
@@ -110,11 +109,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
 
     async with contextlib.AsyncExitStack() as stack:
         if not until_caught_up:
-            alerts = RedisAlerts(redis, **place)
-            server = build_web_server(
-                reloading, clock, ledger, reports, alerts, records, worker=lambda: worker, beside=beside
-            )
-            port = await stack.enter_async_context(server)
+            port = await stack.enter_async_context(serve_page(reloading, worker=lambda: worker, beside=beside))
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)
@@ -143,8 +138,6 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             await stack.enter_async_context(system.running())
             for running in beside.running():
                 await stack.enter_async_context(running)
-            if records.are_shown and records.explained:
-                await stack.enter_async_context(feed.running())
         _log.info("Reading %d partitions into %d shards", len(log.sources), ledger.shards)
         await worker.run(ends=ends, close=close)
 

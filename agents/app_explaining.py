@@ -1,37 +1,25 @@
-"""The wiring of what asks for explanations and shows them; the third part of `agents.app`."""
+"""The wiring of what asks for explanations; the third part of `agents.app`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agents.dead_letter_peek import DeadLetterPeek
 from agents.explain_asking import ExplainAsking
 from agents.explain_sampler import ExplainSampler
-from agents.explanation_feed import ExplanationFeed
 from agents.kafka_connection import connection_options
 from agents.publisher import KafkaPublisher
 from agents.redis_connection import RedisClient
 from agents.settings import Settings
-from agents.web.records import RecordReader
-from streams.explanation.kept import KeptExplanations
 from streams.ledger.parts import Role
 from streams.ports import Clock
 
-__all__ = ["build_asking", "build_records", "build_sampler"]
+__all__ = ["build_asking", "build_sampler"]
 
 
 def build_sampler(settings: Settings, topics: Mapping[Role, str], clock: Clock) -> ExplainSampler | None:
     """What looks at all that is read; None if no model is explained, so that it costs nothing."""
     sampler = ExplainSampler(settings.models, topics, clock)
     return None if sampler.is_idle else sampler
-
-
-def build_records(settings: Settings) -> tuple[ExplanationFeed, RecordReader]:
-    """What reads explanations for the page, to be run if any model is explained, and who shows them."""
-    feed = ExplanationFeed(settings.kafka, KeptExplanations(lambda model: settings.model(model).base_window_ms))
-    explained = frozenset(model.name for model in settings.models if model.explanation is not None)
-    letters = DeadLetterPeek(settings.kafka)
-    return feed, RecordReader(feed, letters, explained=explained, are_shown=settings.web.records)
 
 
 def build_asking(

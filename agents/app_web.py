@@ -1,81 +1,49 @@
-"""The wiring of a worker's HTTP server: page, API, health and metrics."""
+"""The wiring of a worker's HTTP server, as far as it stands in the worker; the rest is `agents.app_page`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from importlib.metadata import version
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 from agents.app_beside import Beside, all_metrics
-from agents.exposition import Metric
+from agents.page_process import PageProcess
 from agents.reloading import Reloading
-from agents.settings import config_hash
-from agents.web.alerts import AlertReader
-from agents.web.fleet import FleetReader
-from agents.web.reading import ReportReader
-from agents.web.records import RecordReader
-from agents.web.server import serve_web
-from agents.web.site import mount_site
-from agents.web.system import SystemReader
+from agents.settings import Settings, environment
+from agents.web.access import read_token
+from agents.web.listening import listen
 from agents.worker import Worker
-from streams.ledger.parts import Source
-from streams.ports import AlertStore, Clock, Ledger, ReportStore
+from agents.worker_link import Told
 
-__all__ = ["build_web_server"]
+__all__ = ["serve_page"]
 
 
-def build_web_server(
-    reloading: Reloading,
-    clock: Clock,
-    ledger: Ledger,
-    reports: ReportStore,
-    alerts: AlertStore,
-    records: RecordReader,
-    *,
-    worker: Callable[[], Worker | None],
-    beside: Beside,
-) -> AbstractAsyncContextManager[int]:
-    """It answers before there is a worker."""
-    settings = reloading.settings
+@contextlib.asynccontextmanager
+async def serve_page(
+    reloading: Reloading, *, worker: Callable[[], Worker | None], beside: Beside
+) -> AsyncIterator[int]:
+    """Serve while the block runs, also before there is a worker.
 
-    def unready() -> str | None:
+    Returns: the port that is listened on.
+
+    Raises:
+        PermanentFailure: the address cannot be listened on, or the token not be read.
+    """
+    settings = reloading.settings.web
+    read_token(settings.token_file)  # a mistake there ends the worker, not its page
+    listeners = await listen(settings)
+
+    def told(known: Settings | None) -> Told:
         running = worker()
-        return "waiting for Kafka and Redis" if running is None else running.unready()
+        newer = None if known is reloading.settings else reloading.settings
+        if running is None:
+            return Told(newer, is_running=False, unready="waiting for Kafka and Redis", metrics=(), ends={})
+        return Told(
+            newer,
+            is_running=True,
+            unready=running.unready(),
+            metrics=tuple(all_metrics(running, reloading, beside)),
+            ends={} if running.house.seen is None else running.house.seen.ends,
+        )
 
-    def metrics() -> Iterator[Metric]:
-        running = worker()
-        return iter(()) if running is None else all_metrics(running, reloading, beside)
-
-    def ends() -> Mapping[Source, int]:
-        running = worker()
-        return {} if running is None or running.house.seen is None else running.house.seen.ends
-
-    def references() -> Mapping[str, Mapping[str, float]]:
-        return {model.name: model.references for model in reloading.settings.models}
-
-    topics = settings.kafka.topic_names
-    system = SystemReader(
-        ledger,
-        topics=topics,
-        version=version("latelabel"),
-        config_hash=config_hash(settings),
-        unready=unready,
-        metrics=metrics,
-        ends=ends,
-    )
-    alert_reader = AlertReader(alerts)
-    level = settings.confidence_level
-    fleet = FleetReader(reports, alert_reader, clock, confidence_level=level, references=references, topics=topics)
-    reader = ReportReader(reports, confidence_level=level, references=references)
-    mount = functools.partial(
-        mount_site,
-        fleet=fleet,
-        reader=reader,
-        alerts=alert_reader,
-        store=reports,
-        system=system.page,
-        records=records,
-        clock=clock,
-    )
-    return serve_web(settings.web, clock, unready=unready, metrics=metrics, mount=mount)
+    async with PageProcess(listeners, environment(), told).running():
+        yield listeners[0].getsockname()[1]

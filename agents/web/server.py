@@ -1,4 +1,4 @@
-"""The worker's HTTP server: health, metrics, API and page.
+"""An HTTP server: health and metrics of every process that serves, API and page of workers.
 
     GET /healthz   200 if it answers at all: the event loop turns, and a watchdog ends what does not get on
     GET /readyz    200, or 503 and why: it does not read yet, or not at present
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from aiohttp import web
 
@@ -24,7 +24,8 @@ from agents.exposition import CONTENT_TYPE, Metric, expose
 from agents.settings import WebSettings
 from agents.web.access import Access, log_in, read_token, show_login
 from agents.web.door import Door
-from streams.errors import PermanentFailure
+from agents.web.listening import listen
+from streams.errors import TemporaryFailure
 from streams.ports import Clock
 
 __all__ = ["serve_web"]
@@ -41,6 +42,10 @@ Complaint = Callable[[], str | None]
 """Says what is wrong; None if nothing is."""
 
 
+async def _nothing() -> None:
+    pass
+
+
 @contextlib.asynccontextmanager
 async def serve_web(
     settings: WebSettings,
@@ -49,6 +54,8 @@ async def serve_web(
     unready: Complaint,
     metrics: Callable[[], Iterable[Metric]],
     mount: Callable[[web.Application], None] = lambda _: None,
+    listeners: Sequence[socket.socket] | None = None,
+    renew: Callable[[], Awaitable[None]] = _nothing,
 ) -> AsyncIterator[int]:
     """Serve until the block is left.
 
@@ -57,6 +64,8 @@ async def serve_web(
         unready: why it does not read.
         metrics: asked for at every scrape.
         mount: adds further routes.
+        listeners: sockets that listen already; without them those of `settings`.
+        renew: awaited before `unready` and `metrics` are asked; raises TemporaryFailure if there is no knowing.
 
     Returns: the port that is listened on.
 
@@ -65,20 +74,24 @@ async def serve_web(
     """
     access = Access(settings, read_token(settings.token_file), clock)
 
-    async def live(_: web.Request) -> web.Response:
-        return _answer(None)
+    def told(answer: Callable[[], web.Response]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def serve(_: web.Request) -> web.Response:
+            try:
+                await renew()
+            except TemporaryFailure as failure:
+                return _answer(str(failure))
+            return answer()
 
-    async def read(_: web.Request) -> web.Response:
-        return _answer(unready())
+        return serve
 
-    async def measure(_: web.Request) -> web.Response:
+    def measure() -> web.Response:
         return web.Response(body=expose(metrics()).encode(), headers={"Content-Type": CONTENT_TYPE})
 
     door = Door()
     app = web.Application(middlewares=[door.middleware, access.middleware], client_max_size=LARGEST_BODY_BYTES)
-    app.router.add_get("/healthz", live)
-    app.router.add_get("/readyz", read)
-    app.router.add_get("/metrics", measure)
+    app.router.add_get("/healthz", told(lambda: _answer(None)))
+    app.router.add_get("/readyz", told(lambda: _answer(unready())))
+    app.router.add_get("/metrics", told(measure))
     app.router.add_get("/login", show_login)
     app.router.add_post("/login", log_in(access))
     mount(app)
@@ -87,33 +100,19 @@ async def serve_web(
     )
     await runner.setup()
     assert runner.server is not None
-    listener: asyncio.Server | None = None
+    servers: list[asyncio.Server] = []
     try:
-        try:
-            listener = await _listen(functools.partial(door.protocol_of, runner.server), settings)
-        except OSError as error:
-            raise PermanentFailure(
-                f"cannot listen on {settings.host}:{settings.port} (web.host, web.port): {error.strerror}. Stop what "
-                "uses the port, or give this worker another one; 0 takes any that is free"
-            ) from error
-        port: int = listener.sockets[0].getsockname()[1]
+        sockets = await listen(settings) if listeners is None else listeners
+        protocol = functools.partial(door.protocol_of, runner.server)
+        loop = asyncio.get_running_loop()
+        servers += [await loop.create_server(protocol, sock=each) for each in sockets]
+        port: int = sockets[0].getsockname()[1]
         _log.info("Serving HTTP on http://%s:%d", settings.host, port)
         yield port
     finally:
-        if listener is not None:
-            listener.close()
+        for server in servers:
+            server.close()
         await runner.cleanup()
-
-
-async def _listen(protocol: Callable[[], asyncio.BaseProtocol], settings: WebSettings) -> asyncio.Server:
-    """On the port of the settings. Where nobody chose one, workers side by side take what is free."""
-    loop = asyncio.get_running_loop()
-    try:
-        return await loop.create_server(protocol, settings.host, settings.port)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or settings.port != WebSettings().port:
-            raise
-        return await loop.create_server(protocol, settings.host, 0)
 
 
 def _answer(complaint: str | None) -> web.Response:

@@ -1,7 +1,7 @@
 """The page and its API, served by a worker: how soon they answer, paint and show news, and what they cost counting.
 
 page       reports of a model's day in Redis; API latency counts from the plan of requests (no coordinated omission)
-hostile    the backlog, counted by a worker by turns alone and among clients that nobody wants
+hostile    the backlog, counted by a worker by turns alone and among clients that nobody wants, who are its page's alone
 """
 
 from __future__ import annotations
@@ -268,12 +268,14 @@ def hostile(services: Services) -> Iterator[Figure]:
     yield Figure(f"{what}: by processor time, of alone", by_cpu, "", COUNTING_BAR, operator.ge)
     by_clock = tuple(crowded.per_clock / quiet.per_clock for quiet, crowded in pairs)
     yield Figure(f"{what}: by the clock, of alone", by_clock, "")
+    yield Figure("what the page's process took meanwhile", tuple(crowded.page_cores for _, crowded in pairs), "cores")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Speed:
     per_cpu: float
     per_clock: float
+    page_cores: float
 
 
 def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
@@ -284,18 +286,20 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
         for share in (FIRST_SHARE, LAST_SHARE):
             wanted = share * expected.records
             _wait(functools.partial(_has_counted, serving, wanted), what="the log to be counted")
-            marks.append((_counted(serving), cpu_seconds(serving.pid), time.monotonic()))
-        connections = len(psutil.Process(serving.pid).net_connections("tcp"))
+            (page,) = psutil.Process(serving.pid).children()
+            marks.append((_counted(serving), cpu_seconds(serving.pid), cpu_seconds(page.pid), time.monotonic()))
+        connections = len(page.net_connections("tcp"))
         if among and connections < LEAST_CROWD:
             raise BenchError(f"{connections} connections are no crowd")
         _wait(functools.partial(_has_counted, serving, expected.records), what="the end of the log")
-        (first, cpu, clock), (last, cpu_then, clock_then) = marks
+        (first, cpu, page_cpu, clock), (last, cpu_then, page_cpu_then, clock_then) = marks
         if last - first < 0.3 * expected.records:
             raise BenchError("the log is too short: raise the scale")
     # The records counted last have been read, and were not committed when the worker was told to stop.
     serving.installation.run_until_caught_up()
     check_cells(expected.cells, serving.installation.counted())
-    return _Speed((last - first) / (cpu_then - cpu), (last - first) / (clock_then - clock))
+    seconds = clock_then - clock
+    return _Speed((last - first) / (cpu_then - cpu), (last - first) / seconds, (page_cpu_then - page_cpu) / seconds)
 
 
 def _has_counted(serving: _Serving, records: float) -> bool:
