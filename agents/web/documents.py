@@ -66,6 +66,23 @@ class AnyReport(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory | None = None
 
 
+class PointReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A report as far as a point is made of it. Its figures stay the JSON that was published: to make objects of all of
+    them, and to write a few again, would be most of the work of an answer."""
+
+    segment: Mapping[str, str]
+    window: Window
+    status: Status
+    revision: int
+    produced_at: str
+    predictions: int = 0
+    failed: int = 0
+    labelled: int = 0
+    never_labelled: int = 0
+    metrics: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
 class SparkPoint(msgspec.Struct, frozen=True, array_like=True):
     """One window of a sparkline: how many windows before the newest it starts, its value and the share of its
     predictions that have labels, both to four digits, which is finer than it can be drawn."""
@@ -230,7 +247,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One window: how much of it is labelled, and the figures that were asked for."""
+    """One window: how much of it is labelled, and the figures that were asked for, each as JSON already."""
 
     start: str
     status: Status

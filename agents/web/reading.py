@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from typing import cast
 
 import msgspec
 
@@ -13,6 +14,7 @@ from agents.web.documents import (
     MetricMeaning,
     ModelPage,
     Point,
+    PointReport,
     SegmentPoint,
     Segments,
     SegmentSeries,
@@ -142,9 +144,11 @@ class ReportReader:
             most=asked.most + 1,
         )
         keys = (await self._store.find([query]))[0]
-        shown = [related_key(key, kind=asked.kind, segment=asked.segment) for key in keys[: asked.most]]
+        shown = keys[: asked.most]
+        if asked.segment:
+            shown = [related_key(key, kind=asked.kind, segment=asked.segment) for key in shown]
         last = await self._store.last({model_version: shown})
-        reports = [decode_report(last[key].value) for key in shown if key in last]
+        reports = [_decode_point(last[key].value) for key in shown if key in last]
         return Windows(
             model=name,
             version=version,
@@ -300,7 +304,11 @@ class ReportReader:
         return found
 
 
-def _point(report: AnyReport, metrics: Collection[str]) -> Point:
+_decode_point = msgspec.json.Decoder(PointReport).decode
+
+
+def _point(report: PointReport, metrics: Collection[str]) -> Point:
+    figures = {name: report.metrics[name] for name in metrics if name in report.metrics}
     return Point(
         start=report.window.start,
         status=report.status,
@@ -311,8 +319,9 @@ def _point(report: AnyReport, metrics: Collection[str]) -> Point:
         failed=report.failed,
         labelled=report.labelled,
         never_labelled=report.never_labelled,
-        figures={name: metric for name, metric in report.metrics.items() if name in metrics},
-        undefined={name: reason for name, reason in report.undefined.items() if name in metrics},
+        # What the description of the API says they are; here they are its JSON already.
+        figures=cast("Mapping[str, Metric]", figures),
+        undefined={name: report.undefined[name] for name in metrics if name in report.undefined},
     )
 
 
