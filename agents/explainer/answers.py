@@ -39,7 +39,9 @@ class Answers:
                 raise Refused(ExplainFailure.WRONG_SHAPE, f"a regression answers with one number, not {columns}")
             return cls(outputs, ())
         classes = subject.terms.classes or predictor.classes or subject.classes
-        if columns == 1 and (positive := subject.positive_class or (classes[1] if len(classes) == 2 else None)):
+        # A model that has seen one class only answers for that one, whichever it is.
+        is_one_of_two = columns == 1 and len(classes) != 1
+        if is_one_of_two and (positive := subject.positive_class or (classes[1] if len(classes) == 2 else None)):
             others = [name for name in classes if name != positive]
             negative = others[0] if len(others) == 1 else f"not {positive}"
             return cls(np.column_stack([1 - outputs, outputs]), (negative, positive))

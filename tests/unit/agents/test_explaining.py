@@ -61,6 +61,7 @@ def explain(
     predicted: str | None = "yes",
     background: list[dict[str, Any]] | None = None,
     task: Task = Task.MULTICLASS,
+    positive_class: str | None = None,
     **terms: Any,
 ) -> Outcome:
     subject = Subject(
@@ -68,7 +69,7 @@ def explain(
         model_version="",
         terms=ExplainTerms(predictor=predictor, **{"samples": 500, **terms}),
         task=task,
-        positive_class=None,
+        positive_class=positive_class,
         classes=("no", "yes"),
         allowed_hosts=(),
         answer_seconds=5,
@@ -234,6 +235,19 @@ def test_model_of_one_answer_is_explained_and_noted() -> None:
     assert Note.CONSTANT_ANSWER in outcome.notes
     assert outcome.fit is not None
     assert None is outcome.fit.r2
+
+
+@pytest.mark.parametrize("positive_class", [None, "yes"])
+def test_model_that_has_seen_one_class_answers_for_that_class(tmp_path: Path, positive_class: str | None) -> None:
+    file = tmp_path / "model.pkl"
+    file.write_bytes(pickle.dumps(RandomForestClassifier(3, random_state=1).fit(VALUES, ["no"] * len(VALUES))))
+    outcome = explain(
+        ROWS[0], predictor=str(file), allow_pickle=True, background=ROWS, predicted="no", task=Task.BINARY,
+        positive_class=positive_class,
+    )  # fmt: skip
+    assert None is outcome.failure, outcome.message
+    assert ("no", 1.0, {"no": 1.0}) == (outcome.explained_class, outcome.answer, outcome.outputs)
+    assert Note.CONSTANT_ANSWER in outcome.notes
 
 
 def test_outputs_that_are_no_known_classes_are_refused_with_the_setting() -> None:

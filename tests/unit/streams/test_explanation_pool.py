@@ -122,6 +122,11 @@ def test_known_weights_of_a_linear_model_are_recovered_and_ignored_features_are_
         assert weight == pytest.approx(per_deviation[place], rel=0.01, abs=3 * error + 1e-9)
     assert fit.r2 == pytest.approx(1.0, abs=1e-4)
     assert fit.local_prediction == pytest.approx(float(values[0] @ known), rel=0.01)
+    explainer = LimeTabularExplainer(values, mode="regression", discretize_continuous=False, random_state=1)
+    stock = explainer.explain_instance(values[0], lambda rows: rows @ known, num_features=6, num_samples=5000)
+    theirs = stock.as_map()[1]
+    assert [0, 1, 2] == [place for place, _ in theirs[:3]]
+    assert list(np.sign(fit.weights[:3])) == [np.sign(weight) for _, weight in theirs[:3]]
 
 
 def test_standard_errors_hold_the_weights_of_an_endless_neighbourhood_as_often_as_they_say() -> None:
