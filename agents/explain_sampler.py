@@ -21,7 +21,7 @@ import numpy.typing as npt
 from agents.good_records import GoodRecords
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import TICK_SECONDS, Purpose, Quota, drawn, mixes_of
+from streams.explanation.sampling import TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
 from streams.identity import KEY_BYTES
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import MonitoredModel, Task
@@ -230,7 +230,7 @@ class ExplainSampler:
         chosen = batch.drawn(Purpose.WRONG, self.pointer_rate)
         for at in chosen[: self._room(self.pointers, len(chosen))]:
             subject = self._subjects.get(batch.found.records[at].model)
-            if subject is None or not subject.model.task.counts_classes:
+            if subject is None or subject.wrong.is_spent or not subject.model.task.counts_classes:
                 continue
             if not batch.is_drawn(at, Purpose.WRONG, subject.wrong.rate):
                 continue
@@ -273,8 +273,7 @@ class _Batch:
 
     def is_drawn(self, at: int, purpose: Purpose, rate: float) -> bool:
         """Whether one record is."""
-        place = at - self.first
-        return bool(len(drawn(self.mixes[place : place + 1], purpose, rate)))
+        return is_drawn(int(self.mixes[at - self.first]), purpose, rate)
 
     def key(self, at: int) -> bytes:
         """Of one record."""

@@ -15,7 +15,7 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TICK_SECONDS", "Purpose", "Quota", "drawn", "mixes_of"]
+__all__ = ["TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
 
 TICK_SECONDS = 5.0
 FIRST_RATE = 0.01
@@ -56,7 +56,16 @@ def drawn(mixes: npt.NDArray[np.uint64], purpose: Purpose, rate: float) -> npt.N
     """
     if rate <= 0:
         return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(mixes - np.uint64(purpose << 62) <= np.uint64(min(int(rate * 2**64), _ALL)))
+    return np.flatnonzero(mixes - np.uint64(purpose << 62) <= np.uint64(_bound(rate)))
+
+
+def is_drawn(mix: int, purpose: Purpose, rate: float) -> bool:
+    """Whether one is: the same rule, for a fraction of what an array of one costs."""
+    return rate > 0 and (mix - (purpose << 62)) & _ALL <= _bound(rate)
+
+
+def _bound(rate: float) -> int:
+    return min(int(rate * 2**64), _ALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +86,11 @@ class Quota:
         rate = min(1.0, budget / seen) if seen else 1.0
         most = max(1.0, per_minute * BURST_SECONDS / 60)
         return Quota(rate, min(most, self.tokens + budget))
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is no question left."""
+        return self.tokens < 1.0
 
     def spend(self, wanted: int) -> tuple[Quota, int]:
         """With up to `wanted` questions asked, and how many those are."""

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from streams.explanation.sampling import Purpose, Quota, drawn, mixes_of
+from streams.explanation.sampling import Purpose, Quota, drawn, is_drawn, mixes_of
 
 KEYS = np.random.default_rng(3).integers(0, 256, size=16 * 20_000, dtype=np.uint8).tobytes()
 COUNTING = b"".join(number.to_bytes(16) for number in range(20_000))
@@ -33,6 +33,14 @@ def test_purposes_draw_others_while_rates_are_small() -> None:
     mixes = mixes_of(KEYS)
     places = [set(drawn(mixes, purpose, 0.2).tolist()) for purpose in Purpose]
     assert 0 == sum(len(one & other) for one, other in itertools.combinations(places, 2))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-4, 0.3, 1.0])
+def test_one_is_drawn_by_itself_if_it_is_among_all(rate: float) -> None:
+    mixes = mixes_of(KEYS[: 16 * 2_000])
+    for purpose in Purpose:
+        by_themselves = [place for place, mix in enumerate(mixes.tolist()) if is_drawn(mix, purpose, rate)]
+        assert drawn(mixes, purpose, rate).tolist() == by_themselves
 
 
 def test_draw_of_a_key_does_not_depend_on_its_neighbours() -> None:
