@@ -11,6 +11,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio as redis
@@ -79,7 +80,7 @@ def connect(redis_url: str) -> RedisClient:
     url = RedisUrl.parse(redis_url)
     options: dict[str, Any] = {
         "username": url.username,
-        "password": url.password,
+        "password": url.password if url.password_file is None else _password_of(url),
         "protocol": 2,
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
@@ -110,6 +111,16 @@ async def execute(pipeline: Any) -> list[Any]:
             pipeline.cluster_client._initialize = True  # noqa: SLF001
         raise
     return replies
+
+
+def _password_of(url: RedisUrl) -> str:
+    try:
+        return Path(url.password_file or "").read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentFailure(
+            f"the password file {url.password_file} of Redis at {url.address} cannot be read ({error}); correct"
+            " password_file in redis.url or the file's permissions"
+        ) from error
 
 
 def _tls_options(url: RedisUrl) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _needs(cause: BaseException) -> str | None:
     """What only somebody else can put right; None if the cause may pass."""
     if isinstance(cause, _CREDENTIAL_ERRORS):
-        return "refuses the credentials; correct user and password in redis.url"
+        return "refuses the credentials; correct user and password, or password_file, in redis.url"
     if isinstance(cause, redis_errors.NoPermissionError):
         return f"does not allow its user enough: {cause}; grant the command or the keys with ACL SETUSER"
     if isinstance(cause, redis_errors.ResponseError) and any(said in str(cause) for said in _NOT_ALLOWED_IN_A_SCRIPT):

@@ -4,9 +4,10 @@
     redis+cluster://host1:7000,host2:7000   rediss+cluster://...  a cluster, by any of its nodes
     unix:///run/redis.sock?db=0                                   a socket
 
-A TLS URL takes `?ssl_ca_certs=FILE` (default: the system's), `ssl_certfile=FILE` and `ssl_keyfile=FILE` to show a
-certificate of our own, and `ssl_check_hostname=no` for certificates that do not name the host. There is no way to
-skip the check of the certificate itself. What is reserved in URLs must be percent-encoded in user and password.
+Any URL takes `?password_file=FILE` in place of the password. A TLS URL takes `?ssl_ca_certs=FILE` (default: the
+system's), `ssl_certfile=FILE` and `ssl_keyfile=FILE` to show a certificate of our own, and `ssl_check_hostname=no` for
+certificates that do not name the host. There is no way to skip the check of the certificate itself. What is reserved in
+URLs must be percent-encoded in user and password.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class RedisUrl:
     database: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_file: str | None = None
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
@@ -77,11 +79,14 @@ class RedisUrl:
         is_socket, is_cluster = parts.scheme == "unix", parts.scheme.endswith("+cluster")
         nodes = () if is_socket else _nodes(hosts, is_cluster=is_cluster)
         database = options.pop("db", "") if is_socket else parts.path.strip("/")
+        password_file = options.pop("password_file", None)
         if unknown := options.keys() - (_TLS_OPTIONS if parts.scheme.startswith("rediss") else set()):
             raise PermanentFailure(
-                f"redis.url has the option {min(unknown)}, which {parts.scheme}:// does not take; a rediss:// URL"
-                f" takes {', '.join(sorted(_TLS_OPTIONS))}"
+                f"redis.url has the option {min(unknown)}, which {parts.scheme}:// does not take; any URL takes"
+                f" password_file, a rediss:// URL {', '.join(sorted(_TLS_OPTIONS))} too"
             )
+        if password and password_file is not None:
+            raise PermanentFailure("redis.url must give the password or password_file, not both")
         if database and not (database.isdecimal() and (int(database) == 0 or not is_cluster)):
             raise PermanentFailure("redis.url must end in a database's number or in nothing; a cluster has only 0")
         return cls(
@@ -91,6 +96,7 @@ class RedisUrl:
             database=int(database or 0),
             username=unquote(username) or None,
             password=unquote(password) or None,
+            password_file=password_file,
             ca_file=options.get("ssl_ca_certs"),
             certificate_file=options.get("ssl_certfile"),
             key_file=options.get("ssl_keyfile"),

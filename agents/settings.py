@@ -89,7 +89,8 @@ class RedisSettings:
     url: str = setting(
         "redis://localhost:6379/0",
         _redis_url,
-        "`redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://host:port,host:port` or `rediss+cluster://`.",
+        "`redis://`, `rediss://` (TLS), `unix://`, `redis+cluster://host:port,host:port` or `rediss+cluster://`; with"
+        " `?password_file=FILE` the password stands in a file.",
         secret=True,
     )
     prefix: str = setting(

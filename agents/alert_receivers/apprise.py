@@ -83,7 +83,7 @@ def _services(file: Path | None) -> dict[int, NotifyBase]:
     try:
         import apprise
     except ImportError:
-        raise PermanentFailure("Apprise is not installed; run `pip install 'latelabel[notify]'`") from None
+        raise PermanentFailure("Apprise is not installed; run `pip install apprise`") from None
     if file is None:
         raise PermanentFailure("no service is configured; give receivers.apprise.urls_file, a file with one URL a line")
     try:

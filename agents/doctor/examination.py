@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+from agents.doctor.codec_checks import check_codecs
 from agents.doctor.finding import Finding, Verdict
 from agents.doctor.kafka_checks import check_lag, check_topics, standings
 from agents.doctor.ledger_checks import (
@@ -74,7 +75,11 @@ class _Books:
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """Check everything once; takes some seconds, longer where services do not answer."""
     findings, group = await _examine_kafka(settings)
-    redis = connect(settings.redis.url)
+    findings.append(check_codecs())
+    try:
+        redis = connect(settings.redis.url)
+    except PermanentFailure as failure:
+        return [*findings, _silence("redis", failure, "the files that redis.url names")]
     async with contextlib.aclosing(redis):
         findings += await _examine_redis(settings, clock, redis, group)
     return findings

@@ -112,6 +112,9 @@ def test_services_that_are_away_fail_and_the_other_one_is_still_looked_at(instal
     latelabel(installation, "topics", "create")
     code, findings = examined(installation, redis__url=f"redis://127.0.0.1:{free_port()}")
     assert (1, {"redis": "failed"}) == (code, bad(findings))
+    code, findings = examined(installation, redis__url=f"{installation.redis_url}?password_file=missing")
+    assert (1, {"redis": "failed"}) == (code, bad(findings))
+    assert "password file missing" in findings["redis"]["found"]
     code, findings = examined(installation, kafka__brokers=f"127.0.0.1:{free_port()}")
     assert 1 == code
     assert "failed" == findings["kafka"]["verdict"]

@@ -25,10 +25,12 @@ from deploy.servers import RedisServer
 from schemas.topics import TOPICS
 from tests.support.certificates import make_certificates
 from tests.support.guarded_kafka import GUARDED, PASSWORD, Grant, GuardedKafka, start_guarded_kafka
+from tests.support.redis_topologies import operate, user_rules
 from tests.support.traffic import draw_traffic, produce
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "latelabel"
+REDIS_PASSWORD = "of Redis, 100 % @ ours"
 COMMAND_SECONDS = 90.0
 
 
@@ -45,7 +47,10 @@ class NewUser:
         ]
         self.configuration: dict[str, Any] = yaml.safe_load(text)
         self.configuration["kafka"]["brokers"] = [guarded.server.address_of(GUARDED)]
-        self.configuration["redis"]["url"] = redis.url
+        url = self.configuration["redis"]["url"]
+        url = url.replace("redis.example:6379", redis.address)
+        self.configuration["redis"]["url"] = url.replace("/run/secrets/redis-password", str(folder / "redis-password"))
+        (folder / "redis-password").write_text(f"{REDIS_PASSWORD}\n")
         self.set_security(password_file=folder / "password", ca_file=guarded.certificates.authority)
         (folder / "password").write_text(f"{PASSWORD}\n")
 
@@ -73,7 +78,7 @@ class NewUser:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        assert PASSWORD not in done.stdout + done.stderr
+        assert not any(password in done.stdout + done.stderr for password in (PASSWORD, REDIS_PASSWORD))
         assert "Traceback" not in done.stderr
         return done
 
@@ -91,6 +96,7 @@ class NewUser:
 def user(tmp_path: Path) -> Iterator[NewUser]:
     (tmp_path / "certificates").mkdir()
     with start_guarded_kafka(tmp_path / "certificates") as guarded, RedisServer() as redis:
+        operate(redis, "ACL SETUSER", USER, "on", f">{REDIS_PASSWORD}", *user_rules(USER))
         guarded.admit(USER)
         guarded.allow(USER, rights())
         yield NewUser(tmp_path, guarded, redis)
@@ -121,6 +127,13 @@ def wrong_password(user: NewUser) -> Iterator[None]:
     (user.folder / "password").write_text("forgotten")
     yield
     (user.folder / "password").write_text(PASSWORD)
+
+
+@contextlib.contextmanager
+def wrong_password_of_redis(user: NewUser) -> Iterator[None]:
+    (user.folder / "redis-password").write_text("forgotten")
+    yield
+    (user.folder / "redis-password").write_text(REDIS_PASSWORD)
 
 
 @contextlib.contextmanager
@@ -175,6 +188,7 @@ def redis_that_is_away(user: NewUser) -> Iterator[None]:
 
 BROKEN: list[tuple[Callable[[NewUser], contextlib.AbstractContextManager[None]], str, str, str]] = [
     (wrong_password, "kafka", f"refuses the credentials of {USER}", "kafka.security.password_file"),
+    (wrong_password_of_redis, "redis", "refuses the credentials", "password_file"),
     (another_authority, "kafka", "certificate that is not trusted", "kafka.security.ca_file"),
     (right_taken_away, "topic labels", "or this user may not see it", "grant Describe"),
     (retention_too_short, "topic labels", "retention", "retention.ms"),

@@ -150,6 +150,27 @@ async def test_wrong_password_is_told_without_the_password(topology_named: Named
         assert "refuses the credentials" in await failure_at(f"{scheme}://{credentials}{servers}")
 
 
+@pytest.mark.parametrize("topology", ["tls", "tls-cluster"])
+async def test_password_of_a_file_lets_in_and_a_wrong_one_does_not(
+    topology_named: Named, topology: str, tmp_path: Path
+) -> None:
+    scheme, _, rest = topology_named(topology).url.partition("://")
+    file = tmp_path / "password"
+    url = f"{scheme}://{rest.replace(rest.partition('@')[0], 'latelabel')}&password_file={file}"
+    file.write_text(f"{PASSWORD}\n")
+    async with connected(url) as client:
+        await redis_ledger(client, address="", shards=SHARDS).state(0)
+    file.write_text("wrong")
+    assert "password_file" in await failure_at(url)
+
+
+async def test_password_file_that_cannot_be_read_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    for name in ("missing", "bytes"):
+        with pytest.raises(PermanentFailure, match=f"{name} of Redis at redis://127.0.0.1:1/0 cannot be read"):
+            connect(f"redis://latelabel@127.0.0.1:1?password_file={tmp_path / name}")
+
+
 async def test_password_that_the_server_never_asked_for_is_told(topology_named: Named) -> None:
     socket = topology_named("unix").servers[0].socket_path
     assert "refuses the credentials" in await failure_at(f"unix://:wrong@{socket}")

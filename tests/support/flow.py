@@ -33,7 +33,7 @@ HOURS = 600
 """That may flow: windows are kept for thirty days."""
 RECORDS = 20
 """Predictions in an hour."""
-PAUSE_SECONDS = 0.4
+PAUSE_SECONDS = 0.8
 REST_SECONDS = 60.0
 KINDS = ("quality", "stability", "signals")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 
 import pytest
 
+from agents.doctor.codec_checks import check_codecs
 from agents.doctor.finding import Finding, Verdict
 from agents.doctor.kafka_checks import check_lag, standings
 from agents.doctor.ledger_checks import check_classes, check_dead_letters, check_gaps, check_ledger, check_stops
@@ -196,3 +198,16 @@ async def test_traffic_is_the_rate_of_the_busiest_recent_window_and_the_classes_
         labelled=1,
     )
     assert expected == found
+
+
+def test_every_codec_of_kafka_is_read() -> None:
+    assert (Verdict.OK, "gzip, snappy, lz4, zstd are read") == (check_codecs().verdict, check_codecs().found)
+
+
+@pytest.mark.parametrize("module", ["agents.guarded_records._DECOMPRESSORS", "aiokafka.codec.cramjam"])
+def test_codec_that_cannot_be_read_is_named_with_what_to_install(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, {} if module.endswith("DECOMPRESSORS") else None)
+    finding = check_codecs()
+    assert Verdict.FAILED == finding.verdict
+    assert re.search(r"zstd: \S", finding.found), finding.found
+    assert "cramjam" in finding.remedy

@@ -43,6 +43,12 @@ def test_database_follows_the_host_or_stands_among_the_options_of_a_socket() -> 
     assert 2 == RedisUrl.parse("unix:///s?db=2").database
 
 
+@pytest.mark.parametrize("place", ["redis://latelabel@h", "rediss+cluster://latelabel@h:1", "unix://latelabel@/socket"])
+def test_password_may_stand_in_a_file(place: str) -> None:
+    url = RedisUrl.parse(f"{place}?password_file=/run/secrets/redis%20password")
+    assert ("latelabel", None, "/run/secrets/redis password") == (url.username, url.password, url.password_file)
+
+
 def test_host_name_is_checked_unless_told_otherwise() -> None:
     assert RedisUrl.parse("rediss://h").checks_hostname
     assert not RedisUrl.parse("rediss://h?ssl_check_hostname=no").checks_hostname
@@ -68,6 +74,8 @@ def test_host_name_is_checked_unless_told_otherwise() -> None:
         ("redis://u:secret@h?ssl_ca_certs=/secret", "ssl_ca_certs"),
         ("rediss://u:secret@h?ssl_cert_reqs=none", "ssl_cert_reqs"),
         ("rediss://u:secret@h?ssl_check_hostname=secret", "yes or no"),
+        ("redis://u:secret@h?password_file=/file", "not both"),
+        ("redis://h?password=secret", "password_file"),
     ],
 )
 def test_mistake_is_told_without_the_password(text: str, told: str) -> None:
