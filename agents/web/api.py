@@ -238,10 +238,10 @@ class Api:
         return serve
 
     async def _answer(self, request: web.Request, route: Route) -> _Kept:
-        # What stands in Kafka does not change with the store, and must not hold up what is read from there.
-        change = 0 if route.asks_kafka else await self._store.changes()
-        # One at a time: pages that were told of the same change ask for the same.
+        # One at a time: pages that were told of the same change ask for the same, and a crowd needs no more connections
+        # to the store than one. What stands in Kafka does not change with it, and must not hold up what is read there.
         async with self._reading_kafka if route.asks_kafka else self._building:
+            change = 0 if route.asks_kafka else await self._store.changes()
             now = self._clock.monotonic_seconds()
             kept = self._kept.get(request.path_qs)
             if kept is not None and kept.change == change and now < kept.until_seconds:

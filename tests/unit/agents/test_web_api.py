@@ -278,6 +278,24 @@ async def test_answer_that_is_known_already_is_not_sent_again(api: Asker, store:
     assert before != after
 
 
+async def test_a_crowd_asks_the_store_one_thing_at_a_time(
+    api: Asker, store: FakeReports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, most = 0, 0
+
+    async def changes() -> int:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await asyncio.sleep(0.01)
+        asking -= 1
+        return 1
+
+    monkeypatch.setattr(store, "changes", changes)
+    await asyncio.gather(*(api.get("/api/v1/models/fraud/windows", limit=str(1 + at)) for at in range(30)))
+    assert 1 == most
+
+
 async def test_redis_that_is_away_is_said(api: Asker, store: FakeReports, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away() -> int:
         raise TemporaryFailure("Redis at nowhere does not answer")
