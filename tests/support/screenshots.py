@@ -1,10 +1,10 @@
-"""Compares a screenshot with a reviewed one by how dark each small square of it is, so that fonts may differ a little.
+"""Compares a screenshot with a reviewed one by how dark and of which colour each small square of it is.
 
     screenshot ──> squares of 8 pixels ──> what is kept, a few kilobytes
                                      └──> smoothed over their neighbours, and compared with the reviewed one
 
-Text that another font draws is as dark within a square and its neighbours; what has moved or gone, or has another
-colour, is not.
+Fonts, zone, clock and data are the same wherever it is taken, so that little has to be tolerated: how the edges of
+letters are drawn. What has moved or gone, or has another colour, is more, if it is only a badge.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHANGED = 12
 """Of 255, in any colour, for a square smoothed over its neighbours."""
 TILE_SQUARES = 16
 """Tiles overlap by half, so that what has changed lies in one of them, however long the page is."""
-TOLERANCE = 0.2
-"""Of the squares of a tile that may have changed."""
+TOLERANCE = 0.02
+"""Of the squares of a tile that may have changed: five, fewer than a badge has."""
 
 Array = npt.NDArray[np.float64]
 
