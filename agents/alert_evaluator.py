@@ -106,6 +106,8 @@ class AlertEvaluator:
         """Judge by other rules and settings from the next round on."""
         if rules != self._rules:
             self._known.clear()
+            changed = sum(rule not in self._rules for rule in rules)
+            _log.info("Alert rules: %d, new or changed: %d", len(rules), changed)
         self._rules, self._settings, self._evaluation = rules, settings, evaluation
 
     async def evaluate(self) -> int:

@@ -74,7 +74,7 @@ class Reloading:
             adopt_now()
         self.settings = adoption.settings
         self.succeeded, self.succeeded_ms = True, self._clock.now_ms()
-        changed = ", ".join(change.path for change in adoption.adopted) or "nothing"
+        changed = ", ".join(change.path for change in adoption.adopted) or "no setting"
         _log.info("Read the configuration again; changed at once: %s", changed)
         for change in adoption.refused:
             _log.warning("%s", change)

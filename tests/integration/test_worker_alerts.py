@@ -137,6 +137,7 @@ def test_bad_rule_file_keeps_the_old_rules_and_says_so_until_it_is_mended(instal
         assert [] == said(installation)
         (installation.folder / "rules.yaml").write_text(RULES)
         process.send_signal(signal.SIGHUP)
+        next(line for line in log if "Alert rules: 1, new or changed: 1" in line)
         next(line for line in log if "Read the configuration again" in line)
         send(installation, minute=20, right=10, wrong=40)
         send(installation, minute=30, right=50, wrong=0)
