@@ -10,7 +10,7 @@ from schemas.times import format_time
 from streams.monitored_model import MINUTE_MS
 from streams.ports import LastReport
 from streams.windows import WindowStatus
-from tests.support.alerting import ACCURACY_LOW, WINDOW_MS, AlertWorld, stricter
+from tests.support.alerting import ACCURACY_LOW, WINDOW_MS, AlertWorld, statuses, stricter
 from tests.support.evaluation import NOON_MS
 
 WHEN_FINAL = stricter(ACCURACY_LOW, status=(WindowStatus.FINAL,))
@@ -54,3 +54,28 @@ async def test_no_window_is_passed_over_that_becomes_final_while_news_are_read(
         await evaluator.evaluate()
     (alert,) = world.said()
     assert f"The breach spans {format_time(NOON_MS)} to " in alert.annotations["description"]
+
+
+async def test_reports_that_change_under_the_readers_hands_wait_for_the_next_round() -> None:
+    world = await AlertWorld(ACCURACY_LOW).start()
+    waiting = await world.window(0, right=2, wrong=88, unlabelled=10)
+    await world.close(0)
+    await world.reports.evaluate(everything=True)
+    store = world.world.store
+    last = store.last
+
+    async def last_after_one_more_label(wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
+        store.last = last  # type: ignore[method-assign]
+        await world.world.label(waiting.pop(), "fraud", at_ms=NOON_MS + 1)
+        world.world.clock.wall_ms += MINUTE_MS
+        await world.reports.evaluate(everything=True)
+        store.last = last_after_one_more_label  # type: ignore[method-assign]
+        return await last(wanted)
+
+    store.last = last_after_one_more_label  # type: ignore[method-assign]
+    assert 1 == await world.alerts.evaluate()
+    assert [] == world.said()
+    assert waiting, "it would try for ever"
+    store.last = last  # type: ignore[method-assign]
+    assert 0 == await world.alerts.evaluate()
+    assert ["firing: breach"] == statuses(world.said())
