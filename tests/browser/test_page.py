@@ -59,7 +59,7 @@ def test_way_from_fleet_to_model_to_window_and_back_is_in_the_address(full: Page
     page.goto("/")
     page.get_by_role("link", name="fraud").first.click()
     expect(page.locator("h1")).to_contain_text("fraud")
-    expect(page.locator(".charts figure")).to_have_count(8)
+    expect(page.locator(".charts figure")).to_have_count(11)
     page.get_by_label("Metric").select_option("recall")
     expect(page.locator("figcaption").first).to_contain_text("recall by window")
     assert "metric=recall" in page.url
@@ -137,7 +137,7 @@ def test_nothing_overflows_at_any_width(full: PageServer, page: Page, width: int
 def test_model_shows_what_its_service_took_beside_its_quality(full: PageServer, page: Page) -> None:
     page.goto(FRAUD)
     charts = page.locator(".charts figure")
-    expect(charts).to_have_count(8)
+    expect(charts).to_have_count(11)
     titles = page.locator(".charts figcaption > span:first-child").all_inner_texts()
     assert ["Latency, ms", "Error and time-out rate", "Memory", "CPU, cores", "Restarts"] == titles[2:7]
     expect(charts.nth(2)).to_contain_text("p50 35.000, p95 109, p99 297")
