@@ -27,7 +27,7 @@ from streams.identity import EVERYTHING, HASH_BYTES
 from streams.pair_sums.many import delay_sums, regression_sums, score_sums
 from streams.pair_sums.many_lists import multilabel_sums, ranking_sums
 
-__all__ = ["chunks", "logged_sums"]
+__all__ = ["CHUNK_BYTES", "chunks", "logged_sums"]
 
 CHUNK_BYTES = 512 * 1024
 """Put into the sums in one call."""
@@ -67,19 +67,19 @@ def chunks(log: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def logged_sums(log: bytes) -> dict[tuple[bytes, str], int]:
     """What all pairs of a log add, by slice and name of the sum."""
-    groups: dict[tuple[int, bytes, bytes], list[Rows]] = {}
+    groups: dict[tuple[int, bytes, bytes], list[bytes]] = {}
     for kind, shape, slices, rows in _groups(log):
         groups.setdefault((kind, shape, slices), []).append(rows)
     totals: dict[tuple[bytes, str], int] = {}
-    for (kind, _, slices), parts in groups.items():
+    for (kind, shape, slices), parts in groups.items():
         pieces = [EVERYTHING, *(slices[at : at + HASH_BYTES] for at in range(0, len(slices), HASH_BYTES))]
-        for name, increment in _increments(kind, np.concatenate(parts)):
+        for name, increment in _increments(kind, np.frombuffer(b"".join(parts), dtype=_row(kind, shape))):
             for piece in pieces:
                 totals[piece, name] = totals.get((piece, name), 0) + increment
     return totals
 
 
-def _groups(log: bytes) -> Iterator[tuple[int, bytes, bytes, Rows]]:
+def _groups(log: bytes) -> Iterator[tuple[int, bytes, bytes, bytes]]:
     """Kind, shape, slices and rows."""
     at = 0
     while at < len(log):
@@ -87,9 +87,9 @@ def _groups(log: bytes) -> Iterator[tuple[int, bytes, bytes, Rows]]:
         slices_at = at + _GROUP.size + _SHAPE_BYTES[kind]
         rows_at = slices_at + slices * HASH_BYTES
         shape = log[at + _GROUP.size : slices_at]
-        dtype = _row(kind, shape)
-        yield kind, shape, log[slices_at:rows_at], np.frombuffer(log, dtype=dtype, count=count, offset=rows_at)
-        at = rows_at + count * dtype.itemsize
+        end = rows_at + count * _row(kind, shape).itemsize
+        yield kind, shape, log[slices_at:rows_at], log[rows_at:end]
+        at = end
 
 
 def _increments(kind: int, rows: Rows) -> Iterator[tuple[str, int]]:

@@ -7,9 +7,7 @@ are the twin of `streams.ledger.reference`; `agents/lua/join.lua` describes the 
 from __future__ import annotations
 
 import binascii
-import collections
 import functools
-import hashlib
 import itertools
 import json
 import struct
@@ -19,13 +17,12 @@ from typing import Any, Self
 import msgspec
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
-from agents.latency_log import is_long, packed_sums, told_sums
-from agents.pair_log import chunks, logged_sums
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
+from agents.redis_counts import RedisCounts
 from agents.redis_script import RedisScript
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.identity import ANY_LABEL, HASH_BYTES, OTHER, OTHER_WRONG, SUM
+from streams.identity import ANY_LABEL, OTHER, OTHER_WRONG
 from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.join import MAX_LABELS
@@ -46,8 +43,6 @@ from streams.ports import ChangedWindow, WindowCells
 __all__ = ["RedisLedger", "shard_tag"]
 
 CLUSTER_SLOTS = 16384
-CELL_BYTES = 3 * HASH_BYTES
-"""Of the field of a count; the names of sums are shorter."""
 SHARD_KEYS = (
     "sources",
     "entries",
@@ -63,11 +58,6 @@ SHARD_KEYS = (
 )
 LEDGER_ID = "ledger"
 """Field of the settings hash: which ledger the shard belongs to."""
-WINDOWS_AT_ONCE = 16
-"""Read in one call: a few milliseconds, unless they are very large."""
-LOG_BYTES = 64 * 1024
-"""Of a window's pairs in one shard. Up to here, some 4,000 pairs, the log takes less memory than the sums would."""
-
 _SOURCE = struct.Struct(">QQQ")
 _WINDOW = struct.Struct(">8sQ")
 
@@ -106,9 +96,7 @@ class RedisLedger:
         self._ledger_id: str | None = None
         self._commit = RedisScript("join", "commit")
         self._forget = RedisScript("join", "forget")
-        self._cells = RedisScript("cells")
-        self._fold_pairs = RedisScript("fold_pairs")
-        self._fold_latencies = RedisScript("fold_latencies")
+        self._counts = RedisCounts(client, address=address, keys=self._keys)
         self._found = RedisScript("found")
         self._create = RedisScript("create")
         self._admit = RedisScript("admit")
@@ -292,54 +280,10 @@ class RedisLedger:
                 await self._client.hset(f"{self._keys[shard]}:reported", mapping=dict(watermarks))
 
     async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
-        if not windows:
-            return []
-        packed = [_WINDOW.pack(*window) for window in windows]
-        found: list[WindowCells] = []
-        for at in range(0, len(packed), WINDOWS_AT_ONCE):
-            chunk = packed[at : at + WINDOWS_AT_ONCE]
-            async with redis_failures(self._address):
-                reply = await self._cells.run(self._client, [self._keys[shard]], *chunk)
-            replies = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
-            for window, (fields, pairs, latencies) in zip(chunk, replies, strict=True):
-                cells = {_cell(field): int(count) for field, count in _pairs(fields)}
-                for (piece, name), increment in (await self._logged(shard, window, pairs)).items():
-                    cell = (piece, SUM, name.encode())
-                    cells[cell] = cells.get(cell, 0) + increment
-                    if not cells[cell]:
-                        del cells[cell]
-                for piece, sums in (await self._latencies(shard, window, latencies)).items():
-                    cells.update(((piece, SUM, name.encode()), total) for name, total in sums.items())
-                found.append(cells)
-        return found
+        return await self._counts.cells(shard, windows)
 
-    async def _logged(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[tuple[bytes, str], int]:
-        """What the logged pairs of a window add to its sums; a log that has become long is put into them."""
-        is_long = sum(map(len, log)) > LOG_BYTES
-        totals: collections.Counter[tuple[bytes, str]] = collections.Counter()
-        for entries in chunks(log):
-            content = b"".join(entries)
-            sums = logged_sums(content)
-            totals.update(sums)
-            if is_long:
-                digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-                arguments: list[Argument] = [window, len(entries), digest]
-                for (piece, name), increment in sums.items():
-                    arguments += (piece + name.encode(), increment)
-                async with redis_failures(self._address):
-                    await self._fold_pairs.run(self._client, [self._keys[shard]], *arguments)
-        return totals
-
-    async def _latencies(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[bytes, Mapping[str, int]]:
-        """What latencies and signals of a window add up to; a log that has become long is put into one entry."""
-        content = b"".join(log)
-        totals = told_sums(content)
-        if is_long(log):
-            digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-            arguments = (window, len(log), digest, packed_sums(totals))
-            async with redis_failures(self._address):
-                await self._fold_latencies.run(self._client, [self._keys[shard]], *arguments)
-        return totals
+    async def sums(self, groups: Sequence[Sequence[tuple[bytes, int]]]) -> Sequence[WindowCells]:
+        return await self._counts.sums(groups)
 
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
         async with redis_failures(self._address):
@@ -365,13 +309,6 @@ class RedisLedger:
         async with redis_failures(self._address):
             fates = await self._client.hgetall(f"{self._keys[shard]}:fates")
         return {fate.decode(): int(count) for fate, count in fates.items()}
-
-
-def _cell(packed: bytes) -> tuple[bytes, bytes, bytes]:
-    piece, rest = packed[:HASH_BYTES], packed[HASH_BYTES:]
-    if len(packed) != CELL_BYTES:
-        return piece, SUM, rest
-    return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

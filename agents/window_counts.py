@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from streams.errors import TemporaryFailure
 from streams.evaluation import RESERVED_NAMES, ReportWindow, slice_counts
@@ -56,20 +57,21 @@ class WindowCounts:
         self, windows: Mapping[ReportWindow, MonitoredModel], stamps: Mapping[ReportWindow, Hashable]
     ) -> None:
         """Read what the windows need and is not kept. `stamps` tells base windows that are marked as changed."""
-        bases = {base: model for window, model in windows.items() for base in self._sums.missing(window, model)}
-        if not bases:
+        plan = self._sums.plan(windows, stamps)
+        if not plan:
             return
-        places = [(base.model_version, base.start_ms) for base in bases]
-        shards = range(self._ledger.shards)
-        by_shard = await asyncio.gather(*(self._ledger.cells(shard, places) for shard in shards))
+        groups = [[(base.model_version, base.start_ms) for base in bases] for bases in plan.values()]
+        models = {window.model_version: model for window, model in windows.items()}
+        found = await self._ledger.sums(groups)
+        for (window, bases), cells in zip(plan.items(), found, strict=True):
+            if window in bases:
+                self._sums.put(window, [cells], stamp=stamps.get(window))
+            else:
+                self._sums.put_together(window, models[window.model_version], set(bases), cells, stamps)
         hashes: set[bytes] = set()
-        for base, cells in zip(bases, zip(*by_shard, strict=True), strict=True):
-            self._sums.put(base, cells, stamp=stamps.get(base))
-            for shard_cells in cells:
-                for piece, label, prediction in shard_cells:
-                    hashes.update((piece, label, prediction) if label != SUM else (piece,))
-                    if label == SUM and (named := class_of(prediction) or signal_of(prediction)):
-                        hashes.add(named)
+        for piece, label, prediction in set().union(*found):
+            hashes.add(piece)
+            hashes.update(_named_by(label, prediction))
         await self.learn(hashes)
 
     def slices(self, window: ReportWindow, model: MonitoredModel) -> Iterator[tuple[Mapping[str, str], SliceCounts]]:
@@ -84,3 +86,12 @@ class WindowCounts:
                 yield segment, slice_counts(pairs, self._names)
             except KeyError as unknown:
                 raise TemporaryFailure(f"no shard knows the name of {unknown.args[0].hex()}") from unknown
+
+
+@functools.lru_cache(maxsize=65_536)
+def _named_by(label: bytes, prediction: bytes) -> Sequence[bytes]:
+    """The hashes in a count or a sum that names are kept for."""
+    if label != SUM:
+        return label, prediction
+    hashed = class_of(prediction) or signal_of(prediction)
+    return () if hashed is None else (hashed,)

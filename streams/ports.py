@@ -138,6 +138,9 @@ class Ledger(Protocol):
     async def cells(self, shard: int, windows: Sequence[tuple[bytes, int]]) -> Sequence[WindowCells]:
         """The counts of (model version, base window start) pairs, in order."""
 
+    async def sums(self, groups: Sequence[Sequence[tuple[bytes, int]]]) -> Sequence[WindowCells]:
+        """The counts of each group of such pairs together, over all shards, without zeros."""
+
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
         """Every (model version, base window start) that has counts."""
 

@@ -455,6 +455,16 @@ class ReferenceLedger:
     async def cells(self, shard: int, windows: Sequence[Window]) -> Sequence[WindowCells]:
         return [dict(self.parts[shard].cells.get(window, {})) for window in windows]
 
+    async def sums(self, groups: Sequence[Sequence[Window]]) -> Sequence[WindowCells]:
+        found: list[WindowCells] = []
+        for group in groups:
+            total: collections.Counter[Cell] = collections.Counter()
+            for part in self.parts:
+                for window in group:
+                    total.update(part.cells.get(window, {}))
+            found.append({cell: count for cell, count in total.items() if count})
+        return found
+
     async def windows(self, shard: int) -> Sequence[Window]:
         return sorted(self.parts[shard].cells, key=lambda window: (window[1], window[0]))
 

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents import latency_log as latency_log_module
-from agents import redis_ledger as redis_ledger_module
+from agents import redis_counts as redis_counts_module
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
 from streams.identity import signal_hash
@@ -53,7 +53,7 @@ def redis_ledger(client: Redis, *, prefix: str, max_labels: int) -> RedisLedger:
     )
 
 
-@pytest.mark.parametrize("log_bytes", [redis_ledger_module.LOG_BYTES, 100, 0])
+@pytest.mark.parametrize("log_bytes", [redis_counts_module.LOG_BYTES, 100, 0])
 @pytest.mark.parametrize("faults", [frozenset(), EVERY_TROUBLE], ids=["undisturbed", "every-trouble"])
 @pytest.mark.parametrize("disorder_units", [4, 25, 60])
 @pytest.mark.parametrize("draw", [draw_models, draw_list_models])
@@ -67,7 +67,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
 ) -> None:
     """Whether logged pairs, latencies and signals are put into the sums never, at times or whenever they are read."""
     for seed in range(4):
-        monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", log_bytes)
+        monkeypatch.setattr(redis_counts_module, "LOG_BYTES", log_bytes)
         monkeypatch.setattr(latency_log_module, "LONG_BYTES", log_bytes)
         rng, prefix = random.Random(seed), f"history-{seed}"
         models = draw(rng)
@@ -81,7 +81,7 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
         await World(both, Packer(models, log, SHARDS), rng, faults=faults, class_limit=rng.choice([2, 200])).run(40)
         left = {key async for key in client.scan_iter(match=b"{history-%d:*" % seed)}
         assert not [key for key in left if key.endswith(b":entries") or b":overdue" in key]
-        monkeypatch.setattr(redis_ledger_module, "LOG_BYTES", 0)
+        monkeypatch.setattr(redis_counts_module, "LOG_BYTES", 0)
         monkeypatch.setattr(latency_log_module, "LONG_BYTES", 0)
         for shard in range(SHARDS):
             windows = await reference.windows(shard)
@@ -89,6 +89,9 @@ async def test_redis_and_reference_agree_on_every_step_of_any_history(
             read = await asyncio.gather(*(ledger.cells(shard, windows) for _ in range(4)))
             read.append(await ledger.cells(shard, windows))
             assert [await reference.cells(shard, windows)] * 5 == read
+        everything = await reference.windows(0)
+        groups = [everything[:1], everything[1:3], everything[3:], []]
+        assert await reference.sums(groups) == await ledger.sums(groups)
 
 
 async def test_signals_need_no_command_beyond_those_of_latencies(client: Redis) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from agents import redis_ledger
+from agents import redis_counts
 from agents.redis_ledger import RedisLedger
 from deploy.servers import RedisServer
 from streams.identity import class_hash, registry_group
@@ -248,7 +248,7 @@ def report(done: collections.Counter[str], *, first_seed: int, seconds: float) -
 def test_redis_and_reference_agree_after_every_step_of_ten_thousand(
     fresh_redis: RedisServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_ledger, "LOG_BYTES", 200)  # so that pairs are put into the sums now and then
+    monkeypatch.setattr(redis_counts, "LOG_BYTES", 200)  # so that pairs are put into the sums now and then
     started = time.monotonic()
     done = run_machine(fresh_redis, histories=HISTORIES, first_seed=CI_SEED)
     with capsys.disabled():

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import collections
+import dataclasses
+import itertools
 import random
 
 import pytest
@@ -158,6 +161,7 @@ def base(minutes: int) -> ReportWindow:
 
 
 HOUR = ReportWindow(VERSION, HOUR_MS, NOON_MS)
+NEXT_HOUR = ReportWindow(VERSION, HOUR_MS, NOON_MS + HOUR_MS)
 DAY = ReportWindow(VERSION, DAY_MS, NOON_MS - 12 * HOUR_MS)
 
 
@@ -234,6 +238,76 @@ def test_sums_equal_those_made_anew_after_any_changes_and_whatever_was_trimmed(s
         assert fresh.sum_of(window, MODEL) == sums.sum_of(window, MODEL)
         if rng.random() < 0.5:
             sums.trim()
+
+
+@pytest.mark.parametrize("limit_cells", [3, 40, 10_000])
+@pytest.mark.parametrize("seed", range(10))
+def test_base_windows_read_together_make_the_same_sums_as_one_by_one(seed: int, limit_cells: int) -> None:
+    rng = random.Random(seed)
+    sums, counted = WindowSums(limit_cells=limit_cells), dict[ReportWindow, WindowCells]()
+    stamps: dict[ReportWindow, int] = {}
+    for stamp in range(60):
+        for _ in range(rng.choice((0, 1, 3, 30))):
+            changed = base(5 * rng.randrange(30))
+            counted[changed] = {(EVERYTHING, ABSENT, OK): rng.choice((-1, 1, 2))}
+            stamps[changed] = stamp
+        for changed, marked in stamps.items():
+            sums.drop_changed(changed, stamp=marked)
+        windows = rng.sample([base(5 * number) for number in range(30)] + [HOUR, NEXT_HOUR, DAY], rng.randrange(1, 5))
+        for window, bases in sums.plan(dict.fromkeys(windows, MODEL), stamps).items():
+            total = sum(counted.get(each, {}).get((EVERYTHING, ABSENT, OK), 0) for each in bases)
+            cells = {(EVERYTHING, ABSENT, OK): total} if total else {}
+            if window in bases:
+                sums.put(window, [cells], stamp=stamps.get(window))
+            else:
+                sums.put_together(window, MODEL, bases, cells, stamps)
+        for window in windows:
+            fresh = WindowSums(limit_cells=10_000)
+            for missing in list(fresh.missing(window, MODEL)):
+                fresh.put(missing, [counted.get(missing, {})])
+            assert fresh.sum_of(window, MODEL) == sums.sum_of(window, MODEL)
+        for changed in [each for each in stamps if rng.random() < 0.3]:
+            del stamps[changed]
+        if rng.random() < 0.5:
+            sums.trim()
+
+
+def test_only_what_changes_is_read_alone_and_a_backlog_is_read_together() -> None:
+    sums = WindowSums(limit_cells=10_000)
+    one, most = {base(5): "changed"}, {base(5 * number): "changed" for number in range(12)}
+    assert {base(5): [base(5)], HOUR: [base(5 * number) for number in range(12) if number != 1]} == sums.plan(
+        {HOUR: MODEL}, one
+    )
+    assert {base(55): [base(55)], HOUR: [base(5 * number) for number in range(11)]} == sums.plan({HOUR: MODEL}, most)
+
+
+def test_what_was_read_together_is_not_read_again_while_its_stamps_stay() -> None:
+    sums, stamps = WindowSums(limit_cells=10_000), {base(5 * number): "changed" for number in range(12)}
+    for window, bases in sums.plan({HOUR: MODEL}, stamps).items():
+        if window == HOUR:
+            sums.put_together(window, MODEL, bases, {}, stamps)
+        else:
+            sums.put(window, [{}], stamp=stamps[window])
+    for changed, stamp in stamps.items():
+        sums.drop_changed(changed, stamp=stamp)
+    assert {} == sums.plan({HOUR: MODEL}, stamps)
+    sums.drop_changed(base(5), stamp="changed again")
+    assert [base(5 * number) for number in range(11)] == sums.plan({HOUR: MODEL}, stamps)[HOUR]
+
+
+def test_what_is_read_alone_is_in_no_other_group_though_sizes_overlap() -> None:
+    sizes = (5 * MINUTE_MS, 10 * MINUTE_MS, 15 * MINUTE_MS)
+    model = dataclasses.replace(MODEL, report_windows_ms=sizes)
+    windows = {ReportWindow(VERSION, size_ms, NOON_MS): model for size_ms in sizes[1:]}
+    read = itertools.chain.from_iterable(WindowSums(limit_cells=10_000).plan(windows, {base(5): 1}).values())
+    assert {base(0): 2, base(5): 1, base(10): 1} == collections.Counter(read)
+
+
+def test_between_levels_that_lie_far_apart_stands_one_more() -> None:
+    sums, model = WindowSums(limit_cells=10_000), dataclasses.replace(MODEL, base_window_ms=MINUTE_MS)
+    model = dataclasses.replace(model, report_windows_ms=(DAY_MS,))
+    plan = sums.plan({DAY: model}, {})
+    assert (40, {36}) == (len(plan), set(map(len, plan.values())))
 
 
 def test_oldest_windows_of_each_model_version_are_forgotten_first() -> None:
