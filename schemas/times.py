@@ -83,6 +83,7 @@ def event_time_ms(text: str) -> int:
     return time_ms
 
 
+@functools.lru_cache(maxsize=16_384)
 def format_time(time_ms: int) -> str:
     """Write milliseconds since 1970 as RFC 3339 in UTC.
 

@@ -36,11 +36,13 @@ import numpy.typing as npt
 __all__ = [
     "DIGIT",
     "DIGIT_BITS",
+    "FIXED_BITS",
     "PLACES_PER_DIGIT",
     "PLACE_BITS",
     "add",
     "add_fixed",
     "add_rough",
+    "fixed_units",
     "square",
     "total",
     "totals",
@@ -57,6 +59,9 @@ DIGIT_BITS = 32
 
 PLACES_PER_DIGIT = DIGIT_BITS // PLACE_BITS
 DIGIT = 2.0**DIGIT_BITS
+_FIXED_PLACES = 1 - PLACES_PER_DIGIT, 1 - 2 * PLACES_PER_DIGIT
+FIXED_BITS = -_FIXED_PLACES[1] * PLACE_BITS
+"""Fixed sums are cut to units of 2 ** -56."""
 _HALF_OF_A_DOUBLE = 2.0**27 + 1.0
 """Veltkamp's factor: cuts 53 bits into two halves whose products are exact."""
 
@@ -82,6 +87,18 @@ def add_fixed(increments: dict[str, int], name: str, value: float) -> None:
     digit = math.floor(scaled)
     _increase(increments, name, place, digit)
     _increase(increments, name, place - PLACES_PER_DIGIT, math.floor((scaled - digit) * DIGIT))
+
+
+def fixed_units(sums: Mapping[str, int], name: str) -> int:
+    """The exact total of a fixed sum, in units of 2 ** -`FIXED_BITS`.
+
+    >>> increments = {}
+    >>> add_fixed(increments, "x", 2.5)
+    >>> fixed_units(increments, "x") / (1 << FIXED_BITS)
+    2.5
+    """
+    first, second = _FIXED_PLACES
+    return (sums.get(f"{name}:{first}", 0) << DIGIT_BITS) + sums.get(f"{name}:{second}", 0)
 
 
 def add_rough(increments: dict[str, int], name: str, value: float) -> None:

@@ -17,10 +17,11 @@ that equals it stay exact; every other figure is undefined then (`class_overflow
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
+
+import msgspec
 
 from schemas.window_report import ClassFigures
 from streams.monitored_model import DEFAULT_BETA
@@ -71,7 +72,7 @@ def binary_figures(
     }
     if any(predicted == OTHER for predicted, _ in matrix.unlabelled):
         # Which side of the positive class these are on is known only if it has a cell of its own.
-        positive = {name: dataclasses.replace(figure, possible=None) for name, figure in positive.items()}
+        positive = {name: msgspec.structs.replace(figure, possible=None) for name, figure in positive.items()}
     if not matrix.labelled:
         positive = {
             name: Figure.missing(UndefinedReason.NO_LABELLED, possible=figure.possible)
@@ -273,7 +274,7 @@ def _per_class_average(
     if possible is not None and figure.value is not None:
         # Sums in another order may part the two in the last bit.
         possible = min(possible[0], figure.value), max(possible[1], figure.value)
-    return dataclasses.replace(figure, possible=possible)
+    return msgspec.structs.replace(figure, possible=possible)
 
 
 def _recall_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
@@ -336,7 +337,7 @@ def _precision_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Fig
         # Whatever was predicted never was the label, and what was the label was never predicted.
         return Figure.missing(UndefinedReason.NO_POSITIVE_PREDICTIONS, n=matrix.labelled)
     figure = _composite(matrix, _within(math.fsum(terms) / weight), delta.precision_weighted_terms, confidence_level)
-    return dataclasses.replace(figure, classes_left_out=_without(matrix, predicted))
+    return msgspec.structs.replace(figure, classes_left_out=_without(matrix, predicted))
 
 
 def _f1_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Figure:

@@ -37,6 +37,7 @@ _Counts = npt.NDArray[np.int64]
 _Reals = npt.NDArray[np.float64]
 
 _IS_WIDE = np.array([low < high for low, high in BIN_EDGES])
+_IS_NARROW = ~_IS_WIDE
 
 ANYWHERE = 0.3
 """Pseudo-observations of each class that may rank anywhere. More of them, and ten labels of a class pass for fewer."""
@@ -60,8 +61,10 @@ def roc_auc(positives: _Counts, negatives: _Counts, *, confidence_level: float) 
     if not few:
         return Figure.missing(UndefinedReason.NO_NEGATIVE_LABELS, n=n)
     below = np.cumsum(negatives) - negatives
-    won, tied, unknown = (_dot(positives, row) for row in (below, negatives * ~_IS_WIDE, negatives * _IS_WIDE))
     pairs = 2 * many * few
+    won, tied, unknown = (
+        _dot(positives, row, most=pairs) for row in (below, negatives * _IS_NARROW, negatives * _IS_WIDE)
+    )
     bracket = (2 * won + tied) / pairs, (2 * won + tied + 2 * unknown) / pairs
     value = (2 * won + tied + unknown) / pairs
     above = many - np.cumsum(positives)
@@ -87,7 +90,7 @@ def average_precision(positives: _Counts, negatives: _Counts, *, confidence_leve
         return Figure.missing(UndefinedReason.NO_POSITIVE_LABELS, n=n)
     filled = np.flatnonzero(positives + negatives)[::-1]
     here, there = positives[filled], negatives[filled]
-    bracket = average_precision_bracket(here.tolist(), there.tolist(), is_tie=(~_IS_WIDE)[filled].tolist())
+    bracket = average_precision_bracket(here.tolist(), there.tolist(), is_tie=_IS_NARROW[filled].tolist())
     like_all = LIKE_ALL * (here + there) / n
     smoothed, variance = _average_precision_variance(here + like_all, there + like_all)
     chance = many / n
@@ -130,9 +133,9 @@ def _sizes(positives: _Counts, negatives: _Counts) -> tuple[int, int, int]:
     return many + few, many, few
 
 
-def _dot(left: _Counts, right: _Counts) -> int:
-    """The exact sum of products, also beyond 2 ** 63."""
-    if int(left.sum()) * int(right.max()) < 2**63:
+def _dot(left: _Counts, right: _Counts, *, most: int) -> int:
+    """The exact sum of products, also beyond 2 ** 63; it is at most `most`."""
+    if most < 2**63:
         return int(left @ right)
     return sum(a * b for a, b in zip(left.tolist(), right.tolist(), strict=True))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import TypeAlias
+
+import msgspec
 
 __all__ = ["Bounds", "Figure", "UndefinedReason"]
 
@@ -36,8 +37,7 @@ class UndefinedReason(enum.StrEnum):
     NO_REFERENCE = "no_reference"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A metric of one slice and window.
 
     Either `value`, `low` and `high` are there and `low <= value <= high`, or all three are None and `undefined` says

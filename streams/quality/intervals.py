@@ -148,4 +148,8 @@ def _combined(distances: Sequence[float], correlations: Sequence[Sequence[float]
 
 def _around(value: float, low: float, high: float, *, lowest: float = 0.0) -> Bounds:
     """Undo what rounding in the last bit did to `lowest <= low <= value <= high <= 1`."""
-    return max(lowest, min(low, value)), min(1.0, max(high, value))
+    if value < low:
+        low = value
+    if value > high:
+        high = value
+    return low if low > lowest else lowest, high if high < 1.0 else 1.0

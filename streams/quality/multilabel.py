@@ -24,6 +24,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from schemas.window_report import ClassFigures
 from streams.quality import bounds, intervals
 from streams.quality.confusion import OTHER
@@ -62,7 +64,7 @@ def multilabel_figures(
     if not sets.n:
         possible = bounds.share_bounds(correct=0, n=0, unlabelled=unlabelled)
         figures = dict.fromkeys(MULTILABEL_METRICS, Figure.missing(UndefinedReason.NO_LABELLED))
-        return figures | {"subset_accuracy": dataclasses.replace(figures["subset_accuracy"], possible=possible)}
+        return figures | {"subset_accuracy": msgspec.structs.replace(figures["subset_accuracy"], possible=possible)}
     return {
         "subset_accuracy": sets.subset_accuracy(),
         "hamming_loss": sets.hamming_loss(),

@@ -18,12 +18,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from streams.pair_sums.exact_sum import totals
+from streams.pair_sums.exact_sum import FIXED_BITS, fixed_units
 from streams.pair_sums.score_bins import BIN_COUNT, BIN_EDGES, DECILES, bin_decile
 from streams.quality.calibration import expected_calibration_error
 from streams.quality.discrimination import average_precision, roc_auc
@@ -98,27 +97,26 @@ def _why_undefined(sums: Mapping[str, int], labelled: int) -> UndefinedReason | 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Scored:
-    """Counts by bin, ascending, of scores whose event happened and of the others; exact totals by name."""
+    """Counts by bin, ascending, of scores whose event happened and of the others, `n` in all; exact totals by name."""
 
     happened: _Counts
     others: _Counts
-    totals: Mapping[str, Fraction]
+    n: int
+    sums: Mapping[str, int]
     confidence_level: float
 
     @classmethod
     def of(cls, sums: Mapping[str, int], confidence_level: float) -> _Scored:
-        counts = {side: np.zeros(BIN_COUNT, dtype=np.int64) for side in "pn"}
+        happened, others = np.zeros((2, BIN_COUNT), dtype=np.int64)
+        n = 0
         for field, count in sums.items():
-            if field[0] in counts:
-                counts[field[0]][int(field[1:])] = count
-        return cls(counts["p"], counts["n"], totals(sums), confidence_level)
-
-    @property
-    def n(self) -> int:
-        return int(self.happened.sum() + self.others.sum())
+            if field[0] in "pn":
+                (happened if field[0] == "p" else others)[int(field[1:])] = count
+                n += count
+        return cls(happened, others, n, sums, confidence_level)
 
     def mean(self, name: str) -> float:
-        return float(self.totals.get(name, Fraction(0)) / self.n)
+        return fixed_units(self.sums, name) / (self.n << FIXED_BITS)
 
 
 def _log_loss(scored: _Scored) -> Figure:
@@ -149,8 +147,11 @@ def _expected_calibration_error(scored: _Scored) -> Figure:
         np.bincount(_DECILE_OF_BIN, weights=row, minlength=DECILES).astype(np.float64)
         for row in (scored.happened, scored.others)
     )
-    scores = [scored.totals.get(f"c{tenth}", Fraction(0)) for tenth in range(DECILES)]
-    gaps = [abs(float(int(hits) - total)) for hits, total in zip(happened, scores, strict=True)]
+    unit = 1 << FIXED_BITS
+    units = [fixed_units(scored.sums, f"c{tenth}") for tenth in range(DECILES)]
+    # Integers up to the last step: the distance of two large sums keeps every digit.
+    gaps = [abs((int(hits) << FIXED_BITS) - score) / unit for hits, score in zip(happened.tolist(), units, strict=True)]
+    scores = [score / unit for score in units]
     return expected_calibration_error(
         scores=np.array(scores, dtype=np.float64),
         happened=happened,

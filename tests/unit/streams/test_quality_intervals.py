@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from streams.quality import delta
 from streams.quality.classification import binary_figures, multiclass_figures
 from streams.quality.confusion import ConfusionMatrix
 from streams.quality.figure import Figure
@@ -167,3 +168,16 @@ def test_twenty_labels_cost_the_composite_figures_some_of_their_confidence(scena
 
     assert {} == {name: held[name] for name in PROPORTIONS if held[name] < 0.91}
     assert {} == {name: share for name, share in held.items() if share < 0.84}
+
+
+@pytest.mark.parametrize("terms", [delta.mcc_terms, delta.kappa_terms])
+def test_two_classes_vary_as_the_derivatives_of_any_number_of_classes_say(terms: delta.Terms) -> None:
+    """They are reckoned without arrays."""
+    rng = np.random.default_rng(7)
+    for cells in rng.integers(0, 10_000, size=(200, 2, 2)):
+        matrix = ConfusionMatrix.from_numpy(["a", "b"], cells)
+        smoothed = cells + delta.PSEUDO_OBSERVATIONS / 4
+        value, slopes = terms(smoothed)
+        share = (value + 1.0) / 2.0
+        expected = share * (1.0 - share) / ((smoothed * slopes**2).sum() / 4.0)
+        assert expected == pytest.approx(delta.effective_sample_size(matrix, terms, lowest=-1.0), rel=1e-9)
