@@ -13,18 +13,20 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
     :slices:<kind>:<window seconds>     sorted set   keys of reports about segments, by window start
 
 `<prefix>:reported` is a hash of the model versions that have any, by hash; `{<prefix>}:reports:changes` is counted up
-with every change. Keys are indexed before their report is kept, so a crash between the two leaves a key that nothing is
-found under, never a report that is not found.
+with every change. Keys are indexed with their report or before it is kept, so a crash between the two leaves a key that
+nothing is found under, never a report that is not found.
 """
 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import json
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from agents.commit_arguments import Argument
 from agents.redis_connection import RedisClient, execute, redis_failures
 from agents.redis_script import RedisScript
 from agents.redis_store import RedisStore
@@ -141,12 +143,11 @@ class RedisReports(RedisStore):
         async with redis_failures(self._address):
             if reports:
                 await self._client.hset(self._reported, model_version, name)
-                await self._index(key, [report.key for report in reports])
             # Also without reports: the answer says whether the claim still stands.
             for at in range(0, max(1, len(reports)), SAVE_REPORTS):
-                arguments: list[bytes | int] = [evaluator, watermark_ms]
+                arguments: list[Argument] = [evaluator, watermark_ms]
                 for report in reports[at : at + SAVE_REPORTS]:
-                    arguments += (report.key, report.due_ms, _pack(report))
+                    arguments += (report.key, report.due_ms, _pack(report), *_place(report.key))
                 kept &= bool(await self._save.run(self._client, keys, *arguments))
             if reports:
                 await self._client.incr(self._changes)
@@ -190,10 +191,12 @@ class RedisReports(RedisStore):
         return await self.reference(model_version, name) or content
 
     async def _index(self, key: str, report_keys: Sequence[bytes]) -> None:
+        indexes = _indexed(report_keys)
         pipeline = self._client.pipeline(transaction=False)
-        for index, members in _indexed(report_keys).items():
+        for index, members in indexes.items():
             pipeline.zadd(f"{key}:{index}", members)
-            pipeline.sadd(f"{key}:shapes", index.partition(":")[2])
+        if indexes:
+            pipeline.sadd(f"{key}:shapes", *{index.partition(":")[2] for index in indexes})
         await execute(pipeline)
 
     def _key(self, model_version: bytes) -> str:
@@ -204,10 +207,17 @@ def _indexed(report_keys: Iterable[bytes]) -> Mapping[str, dict[bytes, int]]:
     """By index, the keys that stand in it with the start of their windows, milliseconds."""
     indexes: dict[str, dict[bytes, int]] = collections.defaultdict(dict)
     for key in report_keys:
-        kind, _, _, segment, size_seconds, start = json.loads(key)
-        index = "slices" if segment else "windows"
-        indexes[f"{index}:{kind}:{size_seconds}"][key] = parse_time_ms(start)
+        index, start_ms = _place(key)
+        indexes[index][key] = start_ms
     return indexes
+
+
+@functools.lru_cache(maxsize=65_536)
+def _place(key: bytes) -> tuple[str, int]:
+    """The index that a report stands in and the start of its window. Remembered, because reports are revised."""
+    kind, _, _, segment, size_seconds, start = json.loads(key)
+    index = "slices" if segment else "windows"
+    return f"{index}:{kind}:{size_seconds}", parse_time_ms(start)
 
 
 def _shape(member: bytes) -> Shape:

@@ -12,6 +12,7 @@ widely as it ages; a change of status is never held back:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping
 
@@ -165,22 +166,35 @@ def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes,
     latencies: dict[str, int] = {}
     signals: dict[str, int] = {}
     failed = 0
+    by_kind = sums, latencies, signals
     for (label, prediction), count in pairs.items():
-        if label == FAILED:
-            failed += count
-        elif label == SUM:
-            name = prediction.decode()
-            if name.startswith(DELAY_PREFIX):
-                delays[int(name.removeprefix(DELAY_PREFIX))] = count
-            elif name.startswith(LATENCY_PREFIX):
-                latencies[name] = count
-            elif name.startswith(SIGNAL_PREFIX):
-                signals[name] = count
+        if label == SUM:
+            kind, name, hashed = _sum_named(prediction)
+            if kind == _DELAY:
+                delays[int(name)] = count
             else:
-                hashed = class_of(prediction)
-                sums[name if hashed is None else named_by(name, names[hashed])] = count
+                by_kind[kind][name if hashed is None else named_by(name, names[hashed])] = count
+        elif label == FAILED:
+            failed += count
         else:
             labelled = None if label == ABSENT else names[label]
             cells[labelled, "" if prediction == ABSENT else names[prediction]] = count
     totals = {names[signal]: total for signal, total in totals_by_signal(signals).items()}
     return SliceCounts(cells, failed, sums, delays, latencies, totals)
+
+
+_OTHER_SUM, _LATENCY, _SIGNAL, _DELAY = range(4)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _sum_named(name: bytes) -> tuple[int, str, bytes | None]:
+    """What kind of sum has a name, the name as text (of a delay, its bucket), and the hash of the class in it if there
+    is one. Remembered, because windows and slices have the same names."""
+    text = name.decode()
+    if text.startswith(LATENCY_PREFIX):
+        return _LATENCY, text, None
+    if text.startswith(SIGNAL_PREFIX):
+        return _SIGNAL, text, None
+    if text.startswith(DELAY_PREFIX):
+        return _DELAY, text.removeprefix(DELAY_PREFIX), None
+    return _OTHER_SUM, text, class_of(name)

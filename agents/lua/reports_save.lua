@@ -1,7 +1,7 @@
 -- Keep the reports that an evaluator has published for one model version.
 --
 -- KEYS: last reports (hash), when each is due (sorted set), evaluator, watermark, news for alert rules (sorted set)
--- ARGV: evaluator, watermark, then for each report: key, due, packed
+-- ARGV: evaluator, watermark, then for each report: key, due, packed, index it stands in, start of its window
 -- packed: revision, published and watermark in 8 bytes each, one byte 1 if contested, the value
 -- Reply: 1, or 0 if something is contested
 --
@@ -11,12 +11,19 @@
 -- behind the higher revision.
 
 local last, due, evaluator, watermark, news = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local prefix = string.sub(last, 1, -5)
 local is_mine = redis.call('GET', evaluator) == ARGV[1]
 local kept = is_mine and 1 or 0
 
-for at = 3, #ARGV, 3 do
+for at = 3, #ARGV, 5 do
   local key, due_ms, packed = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local stored = redis.call('HGET', last, key)
+  if not stored then
+    -- What is kept already is in its index.
+    local index, shape = ARGV[at + 3], string.match(ARGV[at + 3], ':(.*)')
+    redis.call('ZADD', prefix .. index, ARGV[at + 4], key)
+    redis.call('SADD', prefix .. 'shapes', shape)
+  end
   local stored_revision = stored and struct.unpack('>I8', stored) or -1
   local revision = struct.unpack('>I8', packed)
   if is_mine and (revision > stored_revision or packed == stored) then
