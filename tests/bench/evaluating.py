@@ -1,8 +1,8 @@
 """What one evaluation costs: reports of many models at once, and the report on a day that is made of minutes.
 
 Both on a real Redis and a real Kafka, with a whole day counted before. What is measured is the second evaluation,
-after the newest base window of every model has changed; processor seconds are those of this process, which does
-nothing else meanwhile.
+after the newest base window of every model has changed, and once more the same by an evaluator that has just been
+started; processor seconds are those of this process, which does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -43,24 +43,30 @@ WINDOWS_A_BATCH = 12
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationCost:
-    """Of the second evaluation; `first_seconds` of the first, which reads the whole day."""
+    """Of the second evaluation; `first_seconds` of the first, which reports on every window of the day, and
+    `restart_seconds` of the first after a restart, which reads the day and reports on what has changed."""
 
     cpu_seconds: float
     first_seconds: float
+    restart_seconds: float
     reports: int
 
 
 def evaluation(services: Services) -> Iterator[Figure]:
-    """100 models, each with everything and three segments, and reports of 5 minutes, an hour and a day; then one
-    model that reports on days alone, counted by the minute."""
-    models = [_model(number, (5 * MINUTE_MS, HOUR_MS, DAY_MS), 5 * MINUTE_MS) for number in range(MODELS)]
+    """100 models, or as many as the scale says, each with everything and three segments, and reports of 5 minutes, an
+    hour and a day; then one model that reports on days alone, counted by the minute."""
+    count = max(1, round(MODELS * services.scale))
+    models = [_model(number, (5 * MINUTE_MS, HOUR_MS, DAY_MS), 5 * MINUTE_MS) for number in range(count)]
     many = asyncio.run(_cost(services.kafka, services.redis, models, a_window=6))
-    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: CPU", (many.cpu_seconds,), "s", 1)
-    yield Figure("evaluation of 100 models, 3 segments, 5m, 1h, 1d: reports", (many.reports,), "reports")
+    what = f"evaluation of {count} models, 3 segments, 5m, 1h, 1d"
+    yield Figure(f"{what}: CPU", (many.cpu_seconds,), "s", count / MODELS)
+    yield Figure(f"{what}: reports", (many.reports,), "reports")
     yield Figure("first evaluation of their whole day: CPU", (many.first_seconds,), "s")
+    yield Figure("first evaluation after a restart: CPU", (many.restart_seconds,), "s")
     day = asyncio.run(_cost(services.kafka, services.redis, [_model(0, (DAY_MS,), MINUTE_MS)], a_window=60))
     yield Figure("evaluation of a day over 1m base windows: CPU", (1e3 * day.cpu_seconds,), "ms", 20)
     yield Figure("first evaluation of that day: CPU", (1e3 * day.first_seconds,), "ms")
+    yield Figure("the same after a restart: CPU", (1e3 * day.restart_seconds,), "ms")
 
 
 def _model(number: int, report_windows_ms: tuple[int, ...], base_window_ms: int) -> MonitoredModel:
@@ -119,14 +125,18 @@ async def _measure(
         source="/latelabel/bench",
     )
     store = RedisReports(client, address="redis", prefix=name)
-    evaluator = Evaluator(ledger, store, publisher, settings, FakeClock(), lambda _: True)
+    before, after_restart = (
+        Evaluator(ledger, store, publisher, settings, FakeClock(), lambda _: True) for _ in range(2)
+    )
     base_ms = models[0].base_window_ms
     last_ms = DAY_START_MS + DAY_MS - base_ms
     rng = random.Random(7)
-    seconds = []
+    seconds: list[float] = []
+    counts: list[int] = []
+    rounds = ((before, range(DAY_START_MS, last_ms + 1, base_ms)), (before, [last_ms]), (after_restart, [last_ms]))
     async with world.running() as intake:
         offset = 0
-        for starts in (range(DAY_START_MS, last_ms + 1, base_ms), [last_ms]):
+        for evaluator, starts in rounds:
             for values in _windows(rng, models, starts, a_window, offset):
                 for source, of_source in zip((PREDICTIONS, LABELS), values, strict=True):
                     await intake.put(source, batch_of(source, of_source, base=offset), lambda: None)
@@ -136,10 +146,12 @@ async def _measure(
             began = time.process_time()
             evaluated = await evaluator.evaluate(everything=True)
             seconds.append(time.process_time() - began)
+            counts.append(publisher.count)
             if evaluated.pending:
                 raise BenchError("an evaluation left windows behind")
     _check(publisher.days, models, offset // len(models))
-    return EvaluationCost(first_seconds=seconds[0], cpu_seconds=seconds[1], reports=publisher.count)
+    first, second, restart = seconds
+    return EvaluationCost(first_seconds=first, cpu_seconds=second, restart_seconds=restart, reports=counts[1])
 
 
 def _windows(
