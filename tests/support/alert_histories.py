@@ -41,6 +41,8 @@ KILLED_AT = (
 )
 SESSION_SECONDS = "6"
 LONGEST_SECONDS = 300.0
+# It would double what fifty histories take, and others run the same lines.
+WITHOUT_COVERAGE = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 CONFIGURATION = """\
 allowed_lateness: 2m
 idle_after: {idle_after}
@@ -130,6 +132,7 @@ def live(installation: Installation, records: Sequence[Record]) -> list[Episode]
             program="tests.support.chaos.breaking_worker",
             CHAOS_FOLDER=str(installation.folder),
             CHAOS_SESSION_SECONDS=SESSION_SECONDS,
+            **WITHOUT_COVERAGE,
         ) as process:
             orders = installation.folder / str(process.pid)
             wait_until(orders.exists, what="a worker that takes orders", seconds=LONGEST_SECONDS)
@@ -152,7 +155,7 @@ def replayed(installation: Installation) -> list[Episode]:
 
 def catch_up(installation: Installation) -> list[Episode]:
     """What a worker has said that counts all there is and closes every window, and those before it."""
-    with worker(installation, "--until-caught-up", "--close") as process:
+    with worker(installation, "--until-caught-up", "--close", **WITHOUT_COVERAGE) as process:
         code, log = finish(process, seconds=LONGEST_SECONDS)
     assert 0 == code, log
     said = read_topic(installation.brokers, installation.topics["alerts"])
@@ -170,7 +173,7 @@ def _latelabel(installation: Installation, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "agents", *arguments],
         cwd=installation.folder,
-        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **WITHOUT_COVERAGE},
         capture_output=True,
         text=True,
         timeout=LONGEST_SECONDS,
