@@ -11,7 +11,7 @@ the first one is not changed. It has to be a functional or sequential model. Wha
 `MultiHeadAttention` tells its weights if it is called with `return_attention_scores=True`; then the layer has two
 outputs.
 
-Not run by our tests, which have no Keras; written against 3.15.
+Run by hand with Keras 3.15 on PyTorch; our tests have no Keras.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class WatchedModel:
         ]
         outputs = [model.get_layer(name).output for name in (*norms, *dead)]
         outputs += [model.get_layer(name).output[1] for name in attention]
-        self._model = keras.Model(model.inputs, [model.outputs[0], *outputs])
+        inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
+        self._model = keras.Model(inputs, [model.outputs[0], *outputs])
 
     def predict(self, batch: Any) -> tuple[Any, list[dict[str, float]]]:
         """The answers to a batch, and the signals of each of its rows."""
-        answers, *outputs = self._model(batch, training=False)
+        # Of one output alone Keras makes no list.
+        answers, *outputs = keras.tree.flatten(self._model(batch, training=False))
         arrays = [keras.ops.convert_to_numpy(output) for output in outputs]
         found = {name: measure(array) for (name, measure), array in zip(self._names, arrays, strict=True)}
         rows = np.column_stack([*found.values()]).tolist() if found else [[] for _ in range(len(answers))]

@@ -10,9 +10,10 @@ Nothing of the model is changed, and hooks leave with the `with`. What they keep
 `deploy/examples/activation_signals.py`, which has to lie beside this.
 
 `nn.MultiheadAttention` tells its weights only if it is called with `need_weights=True`; with
-`average_attn_weights=False` each head counts by itself. Fused kernels (`scaled_dot_product_attention`) tell none.
+`average_attn_weights=False` each head counts by itself. Fused kernels (`scaled_dot_product_attention`) and
+`nn.TransformerEncoderLayer` ask for none.
 
-Never run, for want of PyTorch; written against 2.x.
+Run by hand with PyTorch 2.15; our tests have no PyTorch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class SignalHooks:
 
     Args:
         model: any `torch.nn.Module`; its modules are named as `named_modules` names them.
-        norms: modules whose outputs' norms are signals, `<name>_norm`.
+        norms: modules whose outputs' norms are signals, `<name>_norm`; of several outputs the first's.
         dead: modules behind which units may be dead, `<name>_dead`: the ReLU, not the layer before it.
         attention: modules that return (output, weights), `<name>_entropy`.
     """
@@ -51,7 +52,7 @@ class SignalHooks:
             *((f"{name}_norm", modules[name], lambda output: layer_norm(_array(output))) for name in norms),
             *((f"{name}_dead", modules[name], lambda output: dead_share(_array(output))) for name in dead),
             *(
-                (f"{name}_entropy", modules[name], lambda output: attention_entropy(_array(output[1])))
+                (f"{name}_entropy", modules[name], lambda output: attention_entropy(_weights(output)))
                 for name in attention
             ),
         ]
@@ -83,5 +84,14 @@ class SignalHooks:
         return keep
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def _array(output: Any) -> Any:
+    tensor: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return tensor.detach().float().cpu().numpy()
+
+
+def _weights(output: Any) -> Any:
+    if not isinstance(output, tuple) or len(output) < 2 or output[1] is None:
+        raise ValueError(
+            "a module under `attention` gave no weights: call it with need_weights=True, or watch its norm"
+        )
+    return _array(output[1])
