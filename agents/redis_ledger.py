@@ -1,7 +1,7 @@
 """The ledger in Redis: one layout for all shards, one script per commit.
 
 A shard's keys share a hash tag, so they live in one slot and one script changes them together. The scripts
-are the twin of `streams.ledger.reference`; `agents/lua/join.lua` describes the keys.
+are the twin of `streams.ledger.reference`; `agents/lua/shard.lua` describes the keys.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ SHARD_KEYS = (
 )
 LEDGER_ID = "ledger"
 """Field of the settings hash: which ledger the shard belongs to."""
+_SHARD_SCRIPTS = ("shard", "counting", "join", "writing")
+"""What scripts that join and forget begin with."""
 _SOURCE = struct.Struct(">QQQ")
 _WINDOW = struct.Struct(">8sQ")
 
@@ -94,8 +96,8 @@ class RedisLedger:
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
         self._max_labels = max_labels
         self._ledger_id: str | None = None
-        self._commit = RedisScript("join", "commit")
-        self._forget = RedisScript("join", "forget")
+        self._commit = RedisScript(*_SHARD_SCRIPTS, "commit")
+        self._forget = RedisScript(*_SHARD_SCRIPTS, "forget")
         self._counts = RedisCounts(client, address=address, keys=self._keys)
         self._found = RedisScript("found")
         self._create = RedisScript("create")

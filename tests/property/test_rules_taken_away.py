@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from agents.redis_ledger import RedisLedger
+from agents.redis_ledger import _SHARD_SCRIPTS, RedisLedger
 from deploy.servers import RedisServer
 from streams.ledger.join import MAX_LABELS_OF_RANKINGS
 from streams.ledger.reference import ReferenceLedger
@@ -263,7 +263,7 @@ IN_THE_SCRIPTS = [
     ),
     Rule(
         "what is not overdue yet is looked at again",
-        "join",
+        "writing",
         "if is_kept and tonumber(minute) > watermark_ms then",
         "if false then",
     ),
@@ -328,7 +328,7 @@ IN_THE_SCRIPTS = [
     ),
     Rule(
         "other spellings in a list are one class",
-        "join",
+        "counting",
         "named[#named + 1] = terms.aliases[item] or item",
         "named[#named + 1] = item",
         of_lists=True,
@@ -404,7 +404,7 @@ def scripts_without(rule: Rule, client: Redis, *, prefix: str) -> RedisLedger:
     """The Redis ledger with scripts that lack the rule."""
     ledger = RedisLedger(client, address="the test's Redis", prefix=prefix, shards=SHARDS, **SETTINGS)
     for script, last in ((ledger._commit, "commit"), (ledger._forget, "forget")):
-        names = ("join", last)
+        names = (*_SHARD_SCRIPTS, last)
         texts = {name: resources.files("agents.lua").joinpath(f"{name}.lua").read_text() for name in names}
         if rule.module in texts:
             texts[rule.module] = rule.take_away(texts[rule.module])
