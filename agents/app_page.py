@@ -35,6 +35,7 @@ from agents.web.documents import SystemPage
 from agents.web.fleet import FleetReader
 from agents.web.reading import ReportReader
 from agents.web.records import RecordReader
+from agents.web.remembered import RememberedReports
 from agents.web.server import serve_web
 from agents.web.site import mount_site
 from agents.web.system import SystemReader
@@ -132,7 +133,8 @@ def _mount(
         keep_windows_ms=settings.keep_windows_ms,
         max_labels=settings.max_labels,
     )
-    reports, alerts = RedisReports(redis, **place), AlertReader(RedisAlerts(redis, **place))
+    reports = RememberedReports(RedisReports(redis, **place), clock)
+    alerts = AlertReader(RedisAlerts(redis, **place))
     topics, level = settings.kafka.topic_names, settings.confidence_level
     system = SystemReader(
         ledger,

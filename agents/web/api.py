@@ -24,11 +24,12 @@ from agents.web.fleet import FleetReader
 from agents.web.problems import Unanswerable, problem_response
 from agents.web.queries import LONGEST_TEXT, Query, time_ms
 from agents.web.reading import ReportReader, SegmentsAsked, SignalsAsked, WindowsAsked
+from agents.web.remembered import ReportReading
 from agents.web.signal_documents import Signals
 from agents.web.stored import QUALITY
 from streams.alerting.life_cycle import Phase
 from streams.errors import LatelabelError, TemporaryFailure
-from streams.ports import Clock, ReportStore
+from streams.ports import Clock
 
 __all__ = ["ROOT", "Api", "Parameter", "Route"]
 
@@ -121,7 +122,7 @@ class Api:
         fleet: FleetReader,
         reader: ReportReader,
         alerts: AlertReader,
-        store: ReportStore,
+        store: ReportReading,
         system: Callable[[], Awaitable[SystemPage]],
         clock: Clock,
         further: Sequence[Route] = (),

@@ -16,8 +16,8 @@ import logging
 
 from aiohttp import web
 
+from agents.web.remembered import ReportReading
 from streams.errors import TemporaryFailure
-from streams.ports import ReportStore
 
 __all__ = ["Changes"]
 
@@ -37,7 +37,7 @@ class Changes:
         store: asked for its change number.
     """
 
-    def __init__(self, store: ReportStore) -> None:
+    def __init__(self, store: ReportReading) -> None:
         self._store = store
         self._number: int | None = None
         self._changed = asyncio.Condition()

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from agents.web.alerts import AlertReader
 from agents.web.documents import Against, AnyReport, Fleet, FleetRow, MemoryTrend, Reference, SparkPoint
+from agents.web.remembered import ReportReading
 from agents.web.stored import QUALITY, WINDOWS_OF_FLEET, References, decode_report, largest_size, read_reports
 from schemas.times import parse_time_ms
 from schemas.window_report import Metric, report_key
 from streams.alerting.life_cycle import Phase
 from streams.fleet_figures import change_of, worst_memory
-from streams.ports import Clock, ReportStore, Shape, WindowQuery
+from streams.ports import Clock, Shape, WindowQuery
 from streams.standing import (
     SILENT_WINDOWS,
     Standing,
@@ -51,7 +52,7 @@ class FleetReader:
 
     def __init__(
         self,
-        store: ReportStore,
+        store: ReportReading,
         alerts: AlertReader,
         clock: Clock,
         *,

@@ -23,13 +23,14 @@ from agents.web.documents import (
     Windows,
 )
 from agents.web.problems import NotFound
+from agents.web.remembered import ReportReading
 from agents.web.signal_documents import Signals
 from agents.web.signals import decode_signals, signal_series
 from agents.web.stored import QUALITY, WINDOWS_OF_FLEET, References, decode_report, largest_size, read_reports
 from schemas.times import format_time, parse_time_ms
 from schemas.window_report import Metric, related_key
 from streams.metric_definitions import METRIC_DEFINITIONS
-from streams.ports import ReportStore, Shape, WindowQuery
+from streams.ports import Shape, WindowQuery
 from streams.quality.definitions import Better
 from streams.signals.definitions import SIGNAL_DEFINITIONS, figure_of
 from streams.standing import main_metric, standing_of, worst_segments_first
@@ -86,7 +87,7 @@ class ReportReader:
         references: tells the figures that the configuration names.
     """
 
-    def __init__(self, store: ReportStore, *, confidence_level: float, references: References) -> None:
+    def __init__(self, store: ReportReading, *, confidence_level: float, references: References) -> None:
         self._store = store
         self._confidence_level = confidence_level
         self._references = references

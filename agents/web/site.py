@@ -19,7 +19,8 @@ from agents.web.openapi import openapi_document
 from agents.web.reading import ReportReader
 from agents.web.record_routes import record_routes
 from agents.web.records import RecordReader
-from streams.ports import Clock, ReportStore
+from agents.web.remembered import ReportReading
+from streams.ports import Clock
 
 __all__ = ["mount_site"]
 
@@ -33,7 +34,7 @@ def mount_site(
     fleet: FleetReader,
     reader: ReportReader,
     alerts: AlertReader,
-    store: ReportStore,
+    store: ReportReading,
     system: Callable[[], Awaitable[SystemPage]],
     records: RecordReader,
     clock: Clock,

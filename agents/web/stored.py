@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from agents.web.documents import AnyReport
-from streams.ports import ReportStore, Shape, WindowQuery
+from agents.web.remembered import ReportReading
+from streams.ports import Shape, WindowQuery
 
 __all__ = ["QUALITY", "WINDOWS_OF_FLEET", "References", "decode_report", "largest_size", "read_reports"]
 
@@ -21,7 +22,7 @@ References = Callable[[], Mapping[str, Mapping[str, float]]]
 decode_report = msgspec.json.Decoder(AnyReport).decode
 
 
-async def read_reports(store: ReportStore, queries: Mapping[bytes, WindowQuery]) -> dict[bytes, list[AnyReport]]:
+async def read_reports(store: ReportReading, queries: Mapping[bytes, WindowQuery]) -> dict[bytes, list[AnyReport]]:
     """The reports that answer each query, newest first; what was forgotten meanwhile is left out."""
     keys = dict(zip(queries, await store.find(list(queries.values())), strict=True))
     last = await store.last(keys)

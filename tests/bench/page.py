@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import operator
 import re
 import shutil
@@ -285,13 +284,13 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
         marks = []
         for share in (FIRST_SHARE, LAST_SHARE):
             wanted = share * expected.records
-            _wait(functools.partial(_has_counted, serving, wanted), what="the log to be counted")
+            counted = _once_counted(serving, wanted)
             (page,) = psutil.Process(serving.pid).children()
-            marks.append((_counted(serving), cpu_seconds(serving.pid), cpu_seconds(page.pid), time.monotonic()))
+            marks.append((counted, cpu_seconds(serving.pid), cpu_seconds(page.pid), time.monotonic()))
         connections = len(page.net_connections("tcp"))
         if among and connections < LEAST_CROWD:
             raise BenchError(f"{connections} connections are no crowd")
-        _wait(functools.partial(_has_counted, serving, expected.records), what="the end of the log")
+        _once_counted(serving, expected.records)
         (first, cpu, page_cpu, clock), (last, cpu_then, page_cpu_then, clock_then) = marks
         if last - first < 0.3 * expected.records:
             raise BenchError("the log is too short: raise the scale")
@@ -302,8 +301,17 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
     return _Speed((last - first) / (cpu_then - cpu), (last - first) / seconds, (page_cpu_then - page_cpu) / seconds)
 
 
-def _has_counted(serving: _Serving, records: float) -> bool:
-    return _counted(serving) >= records
+def _once_counted(serving: _Serving, records: float) -> float:
+    """How many are, once they are that many; who asks among a crowd may be refused now and then."""
+    counted = 0.0
+
+    def look() -> bool:
+        nonlocal counted
+        counted = _counted(serving)
+        return counted >= records
+
+    _wait(look, what=f"{records:,.0f} records to be counted")
+    return counted
 
 
 def _counted(serving: _Serving) -> float:

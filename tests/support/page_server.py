@@ -16,6 +16,7 @@ from agents.web.documents import PartitionPage, SystemMetric, SystemPage, System
 from agents.web.fleet import FleetReader
 from agents.web.reading import ReportReader
 from agents.web.records import RecordReader
+from agents.web.remembered import RememberedReports
 from agents.web.server import serve_web
 from agents.web.site import mount_site
 from streams.errors import LatelabelError
@@ -108,23 +109,24 @@ async def serve_page(
     records: RecordReader | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block is left; returns the port. `shown_at` is the time that ages are told by."""
+    clock = SystemClock()
+    remembered = RememberedReports(reports, clock)
     alert_reader = AlertReader(alerts)
     fleet = FleetReader(
-        reports,
+        remembered,
         alert_reader,
         shown_at or FakeClock(SHOWN_AT_MS),
         confidence_level=0.95,
         references=lambda: REFERENCES,
         topics={"predictions": "predictions", "labels": "labels"},
     )
-    reader = ReportReader(reports, confidence_level=0.95, references=lambda: REFERENCES)
-    clock = SystemClock()
+    reader = ReportReader(remembered, confidence_level=0.95, references=lambda: REFERENCES)
     mount = functools.partial(
         mount_site,
         fleet=fleet,
         reader=reader,
         alerts=alert_reader,
-        store=reports,
+        store=remembered,
         system=system,
         records=records or some_records(),
         clock=clock,
