@@ -18,7 +18,7 @@ TOKEN = "correct horse battery staple"
 ROUTES = (
     "/", "/app.js", "/page.css", "/vendor/uPlot.iife.min.js", "/metrics", "/api/v1/fleet", "/api/v1/models/x",
     "/api/v1/models/x/segments", "/api/v1/models/x/windows", "/api/v1/models/x/windows/2026-11-23T12:00:00Z",
-    "/api/v1/models/x/explanations", "/api/v1/dead-letters", "/api/v1/dead-letters/0/0",
+    "/api/v1/models/x/explanations", "/api/v1/models/x/signals", "/api/v1/dead-letters", "/api/v1/dead-letters/0/0",
     "/api/v1/alerts", "/api/v1/system", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/nothing", "/nothing",
 )  # fmt: skip
 
