@@ -20,6 +20,7 @@ from tests.bench import counting, pacing, waiting
 from tests.bench.alert_cost import alerting
 from tests.bench.errors import BenchError
 from tests.bench.evaluating import evaluation
+from tests.bench.explained import explained
 from tests.bench.explaining import explaining
 from tests.bench.figures import HEAD, Figure
 from tests.bench.instructions import instructions
@@ -53,6 +54,7 @@ MEASUREMENTS: Mapping[str, Callable[[Services], Iterator[Figure]]] = {
     "evaluation": evaluation,
     "alerting": alerting,
     "explaining": explaining,
+    "explained": explained,
     "page": page,
     "hostile": hostile,
     "instructions": instructions,

@@ -28,7 +28,7 @@ from tests.bench.figures import Figure
 from tests.bench.packing_program import RECORDS
 from tests.bench.workers import ROOT, Services
 
-__all__ = ["count_instructions", "instructions", "setting"]
+__all__ = ["count_instructions", "instructions", "sampling_share", "setting"]
 
 RECORDED = Path(__file__).with_name("instruction_counts.json")
 GROWTH = 1.02
@@ -45,6 +45,19 @@ def instructions(_: Services) -> Iterator[Figure]:
     yield Figure("decoding and packing a record, recorded + 2 % at most", (count_instructions(),), "instrs", bar)
 
 
+def sampling_share() -> float:
+    """Instructions of looking for what is to be explained, of those of decoding and packing the same records.
+
+    As in a worker's first seconds, which know no rates yet: more is picked then than later.
+
+    Raises:
+        BenchError: as `count_instructions`.
+    """
+    alone = _counted(MORE)
+    packing = (alone - _counted(FEWER)) * MORE / (MORE - FEWER)
+    return (_counted(MORE, "sampled") - alone) / packing
+
+
 def setting() -> str:
     """What the count depends on, as one name."""
     wheels = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in WHEELS)
@@ -57,15 +70,15 @@ def count_instructions() -> float:
     Raises:
         BenchError: valgrind is not there, or the program failed.
     """
-    if shutil.which("valgrind") is None:
-        raise BenchError("valgrind is not installed; run `make bench`, or `apt-get install valgrind`")
     return (_counted(MORE) - _counted(FEWER)) / ((MORE - FEWER) * RECORDS)
 
 
-def _counted(repeats: int) -> int:
+def _counted(repeats: int, *how: str) -> int:
+    if shutil.which("valgrind") is None:
+        raise BenchError("valgrind is not installed; run `make bench`, or `apt-get install valgrind`")
     valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     done = subprocess.run(
-        [*valgrind, sys.executable, "-m", "tests.bench.packing_program", str(repeats)],
+        [*valgrind, sys.executable, "-m", "tests.bench.packing_program", str(repeats), *how],
         # Without hashes that differ from run to run, and without threads that spin while they wait.
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

@@ -124,7 +124,9 @@ class Installation:
         self._services = services
         self.name = unique_name("bench")
         self.metrics_topic = f"{self.name}-metrics"
-        for topic in (self.metrics_topic, f"{self.name}-alerts", f"{self.name}-dead-letters"):
+        self.requests_topic = f"{self.name}-explain-requests"
+        others = (f"{self.name}-alerts", f"{self.name}-dead-letters", f"{self.name}-explanations")
+        for topic in (self.metrics_topic, self.requests_topic, *others):
             create_topic(services.kafka.address, topic)
         path = services.folder / f"{self.name}.yaml"
         path.write_text(yaml.safe_dump({**self._configuration(log), **settings}))
@@ -167,7 +169,8 @@ class Installation:
 
     def _configuration(self, log: Log) -> Mapping[str, Any]:
         topics = {"predictions": log.predictions_topic, "labels": log.labels_topic}
-        others = {role: f"{self.name}-{role.replace('_', '-')}" for role in ("alerts", "dead_letters")}
+        roles = ("alerts", "dead_letters", "explain_requests", "explanations")
+        others = {role: f"{self.name}-{role.replace('_', '-')}" for role in roles}
         outputs = {"metrics": self.metrics_topic, **others}
         model = {"report_windows": ["1m"], "segments": [] if log.shape.bare else ["region"]}
         return {
