@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
+from agents.agreed_models import AgreedModels
 from agents.alert_evaluator import AlertEvaluator
 from agents.alert_rule_files import load_rules, rules_about_no_model
 from agents.app_attributions import build_attribution_reading
@@ -57,7 +58,7 @@ from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
 from streams.alerting.publication import AlertSettings
 from streams.alerting.rules import AlertRule
 from streams.dead_letter_limits import DeadLetterLimits
-from streams.ledger.agreements import Agreement
+from streams.ledger.founding import Charter
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import Task
@@ -113,10 +114,10 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(log.stop)
         stack.push_async_callback(publisher.stop)
-        agreements = await _wait_for_services(settings, clock, log, publisher, ledger)
+        charter = await _wait_for_services(settings, clock, log, publisher, ledger)
         worker = _connect(
             reloading,
-            agreements,
+            charter,
             clock,
             log,
             publisher,
@@ -144,16 +145,22 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
 
 async def _wait_for_services(
     settings: Settings, clock: Clock, log: KafkaLog, publisher: KafkaPublisher, ledger: Ledger
-) -> Mapping[str, Agreement]:
+) -> Charter:
     until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
     for start in (log.start, publisher.start, functools.partial(open_ledger, ledger, log)):
         await wait_for(start, clock=clock, until_seconds=until_seconds)
-    return await wait_for(functools.partial(_settle, ledger, settings), clock=clock, until_seconds=until_seconds)
+    settle = functools.partial(_settle, ledger, clock, settings, may_change_segments=True)
+    return await wait_for(settle, clock=clock, until_seconds=until_seconds)
 
 
-def _settle(ledger: Ledger, settings: Settings) -> Awaitable[Mapping[str, Agreement]]:
-    models = {model.name: model for model in settings.models}
-    return settle_agreements(ledger, models, read_ahead_ms=settings.max_read_ahead_ms)
+def _settle(ledger: Ledger, clock: Clock, settings: Settings, *, may_change_segments: bool) -> Awaitable[Charter]:
+    return settle_agreements(
+        ledger,
+        {model.name: model for model in settings.models},
+        read_ahead_ms=settings.max_read_ahead_ms,
+        now_ms=clock.now_ms,
+        may_change_segments=may_change_segments,
+    )
 
 
 def _share(worker: Worker | None, log: KafkaLog) -> float:
@@ -183,7 +190,7 @@ def _alerting(settings: Settings) -> AlertSettings:
     )
 
 
-def _evaluation(settings: Settings, agreements: Mapping[str, Agreement]) -> EvaluationSettings:
+def _evaluation(settings: Settings, charter: Charter) -> EvaluationSettings:
     return EvaluationSettings(
         models={model.name: model for model in settings.models},
         interval_ms=settings.evaluation_interval_ms,
@@ -193,13 +200,13 @@ def _evaluation(settings: Settings, agreements: Mapping[str, Agreement]) -> Eval
         config_hash=config_hash(settings),
         topic=settings.kafka.topic("metrics"),
         source=f"/latelabel/{settings.kafka.group}",
-        scored_from_ms={name: agreement.scored_from_ms for name, agreement in agreements.items()},
+        scored_from_ms={name: each.scored_from_ms for name, each in (charter.agreements or {}).items()},
     )
 
 
 def _connect(
     reloading: Reloading,
-    agreements: Mapping[str, Agreement],
+    charter: Charter,
     clock: Clock,
     log: KafkaLog,
     publisher: Publisher,
@@ -215,6 +222,7 @@ def _connect(
     settings = reloading.settings
     outages = Outages(clock)
     models = ModelTable(settings)
+    agreed = AgreedModels(ledger, clock, charter)
     registry = NameRegistry(ledger, outages, limits=NameLimits(**dataclasses.asdict(settings.limits)))
     writers = [ShardWriter(shard, ledger, registry, outages) for shard in range(ledger.shards)]
     packing = PackingSettings(
@@ -225,6 +233,7 @@ def _connect(
         predicts_numbers=any(model.task is Task.REGRESSION for model in settings.models),
         takes_lists=settings.takes_lists,
         model=models,
+        agreed=lambda: agreed.now,
     )
 
     read_ahead = ReadAheadWatch(
@@ -259,6 +268,7 @@ def _connect(
             clock=clock,
             bounds=log.bounds,
             seek=seek,
+            agreed=agreed,
         ),
         prediction_partitions=log.partitions(Role.PREDICTIONS),
     )
@@ -290,7 +300,7 @@ def _connect(
         give_up=intake.give_up,
         take_in=take_in,
     )
-    evaluator = Evaluator(ledger, reports, publisher, _evaluation(settings, agreements), clock, intake.owns_model)
+    evaluator = Evaluator(ledger, reports, publisher, _evaluation(settings, charter), clock, intake.owns_model)
 
     def owns_alerts(model: str) -> bool:
         # The watchdog's absence means that the monitor is dead: who ends when it has caught up must not begin it.
@@ -302,7 +312,7 @@ def _connect(
         publisher,
         _rules(settings),
         _alerting(settings),
-        _evaluation(settings, agreements),
+        _evaluation(settings, charter),
         clock,
         owns_alerts,
         lambda: outages.is_on,
@@ -310,12 +320,12 @@ def _connect(
 
     async def evaluate_by(newer: Settings) -> Callable[[], None]:
         rules = _rules(newer)
-        agreed = await outages.ride_out(lambda: _settle(ledger, newer))
+        settled = await outages.ride_out(lambda: _settle(ledger, clock, newer, may_change_segments=False))
 
         def adopt() -> None:
             models.use(newer)
-            evaluator.use(_evaluation(newer, agreed))
-            alert_evaluator.use(rules, _alerting(newer), _evaluation(newer, agreed))
+            evaluator.use(_evaluation(newer, settled))
+            alert_evaluator.use(rules, _alerting(newer), _evaluation(newer, settled))
             worker.evaluation_interval_ms = newer.evaluation_interval_ms
             logging.getLogger().setLevel(newer.log.level_number)
 
@@ -327,6 +337,7 @@ def _connect(
         house=Housekeeping(
             intake=intake,
             ledger=ledger,
+            agreed=agreed,
             writers=writers,
             bounds=log.all_bounds,
             clock=clock,

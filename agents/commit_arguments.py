@@ -35,6 +35,7 @@ def part_arguments(part: Part) -> list[Argument]:
         part.words,
         int(part.register),
         part.gap_to_ms,
+        part.edition,
         part.rows,
         part.latencies,
         part.signals,

@@ -36,6 +36,7 @@ from streams.evaluation import (
     segment_of_key,
     window_of_key,
 )
+from streams.ledger.agreements import Agreements
 from streams.ledger.parts import ShardState
 from streams.losses import NO_LOSSES, Losses, may_touch
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
@@ -147,6 +148,8 @@ class Evaluator:
         self._notice_rollback(states)
         found.losses = Losses(tuple(map(tuple, await asyncio.gather(*map(self._ledger.gaps, shards)))))
         changed = await asyncio.gather(*map(self._ledger.changed_windows, shards))
+        # After the changes: what they were counted by stands in the charter before them.
+        agreed = Agreements() if (charter := await self._ledger.charter()) is None else charter.agreed
         reported = await self._store.model_versions()
         hashes = sorted({window.model_version for windows in changed for window in windows} | reported.keys())
         names = await self._counts.learn(name for name in hashes if name not in reported)
@@ -155,7 +158,8 @@ class Evaluator:
             if text is not None:
                 model, version = json.loads(text)
                 if self._owns(model):
-                    found.subjects[model_version] = Subject(text, self._settings.model(model), version)
+                    settings = self._settings.model(model)
+                    found.subjects[model_version] = Subject(text, settings, version, agreed.segmentations(settings))
                 else:
                     found.elsewhere.append(model_version)
         await self._claim(found)

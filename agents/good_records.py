@@ -13,6 +13,7 @@ from agents.record_batch import RecordBatch
 from agents.refused_record import refusal
 from schemas.codec import Decoded, class_name, class_names, decode_labels, decode_predictions, regression_value
 from schemas.errors import Rejected
+from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Role
 from streams.monitored_model import MonitoredModel, Task
 
@@ -30,7 +31,7 @@ class PackingSettings:
     `model` returns the settings of any model by name, all defaults for one that is not listed.
     `dead_letters` is the name of that topic on the wire. `predicts_numbers` says whether some model is a regression:
     labels that are numbers then travel as such too. `takes_lists` says whether some model answers with lists: labels
-    that are lists are then taken.
+    that are lists are then taken. `agreed` says how the ledger counts models at the moment.
     """
 
     shards: int
@@ -40,6 +41,7 @@ class PackingSettings:
     predicts_numbers: bool
     takes_lists: bool
     model: Callable[[str], MonitoredModel]
+    agreed: Callable[[], Agreements] = Agreements
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 `look` reads the ends of all logs and what all shards have stored, then
 
+* learns how models are counted by now, if that has changed,
 * has a quiet partition checked whose stored offset is not the one it left (the store lost its tail, or
   somebody else is further),
 * says which partitions have to wait for others, because they were read too far ahead,
@@ -17,6 +18,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from agents.agreed_models import AgreedModels
 from agents.conservation_watch import ConservationWatch
 from agents.intake import Intake
 from agents.partition_intake import LogBounds
@@ -61,6 +63,7 @@ class Housekeeping:
 
     intake: Intake
     ledger: Ledger
+    agreed: AgreedModels
     writers: Sequence[ShardWriter]
     bounds: AllBounds
     clock: Clock
@@ -80,14 +83,16 @@ class Housekeeping:
 
         Raises:
             TemporaryFailure: the ledger or the broker does not answer.
-            PermanentFailure: the ledger has a newer format than this version knows.
+            PermanentFailure: the ledger has a newer format than this version knows, or its charter lost what it says.
         """
         quiet = {
             source: list(partition.stored) for source, partition in self.intake.partitions.items() if partition.is_quiet
         }
         # A newer version may have brought the ledger to a format that this one would spoil.
-        check_format(await self.ledger.charter())
+        charter = await self.ledger.charter()
+        check_format(charter)
         states = await self.intake.states()
+        await self.agreed.look(charter, states)
         bounds = await self.bounds()
         ends = {source: each.end for source, each in bounds.items()}
         idle = self.idleness.observe(states, ends, now_seconds=self.clock.monotonic_seconds())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -72,8 +73,8 @@ async def _migrate(ledger: Ledger, charter: Charter) -> None:
     for version in range(charter.format, FORMAT):
         if version in MIGRATIONS:
             await MIGRATIONS[version](ledger)
-    await ledger.amend_charter(format=FORMAT, agreements=charter.agreements)
-    _log.info("Brought the ledger from format %d to %d", charter.format, FORMAT)
+    if await ledger.amend_charter(charter, dataclasses.replace(charter, format=FORMAT)):
+        _log.info("Brought the ledger from format %d to %d", charter.format, FORMAT)
 
 
 async def found_ledger(ledger: Ledger, log: GroupLog, *, starts: Mapping[Source, int]) -> Charter:
@@ -115,4 +116,5 @@ async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
         raise PermanentFailure(f"the ledger has no shard {shard}; its shards are 0 to {charter.shards - 1}")
     await ledger.drop(shard)
     await ledger.create(shard, ledger_id=charter.ledger_id, sources=charter.starts)
+    await ledger.hold_edition(shard, charter.edition if charter.proposal is None else charter.proposal.edition)
     return charter

@@ -7,17 +7,18 @@ written back.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 
+from agents.agreed_models import conclude, counted_models, follow, next_edition, segments_text
 from agents.settings_fields import key_of, written_flow, written_value
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.identity import model_version_hash
-from streams.ledger.agreements import Agreement, Breach, agree, breaches
+from streams.ledger.agreements import Agreement, Breach, Proposal, agree, breaches, changed_segments
+from streams.ledger.founding import Charter
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger
 
-__all__ = ["broken_agreements", "settle_agreements"]
+__all__ = ["broken_agreements", "segment_notes", "settle_agreements"]
 
 RECOUNT = (
     "or count everything again by the new settings: `latelabel init --rebuild` for what Kafka still has, or workers "
@@ -31,18 +32,41 @@ async def broken_agreements(ledger: Ledger, models: Mapping[str, MonitoredModel]
     charter = await ledger.charter()
     if charter is None:
         return []
-    found = breaches(charter.agreements, models, counted=await _counted_models(ledger))
+    found = breaches(charter.agreements, models, counted=await counted_models(ledger))
     return [(_told(breach), _remedy(breach)) for breach in found]
 
 
+def segment_notes(charter: Charter | None, models: Mapping[str, MonitoredModel]) -> Iterator[tuple[str, str]]:
+    """Which models' segments changed or are about to, and what that needs: nothing where the change is agreed on."""
+    stored = None if charter is None else charter.agreements
+    agreements = stored or {}
+    for name, agreement in agreements.items():
+        if agreement.segmented_before:
+            yield segments_text(name, agreement), ""
+    for name in changed_segments(stored, models):
+        agreement = agreements.get(name) or Agreement.of(MonitoredModel(name=name))
+        yield (
+            f"{segments_text(name, agreement)}; this configuration says otherwise",
+            "start all workers with it: windows that start later follow",
+        )
+
+
 async def settle_agreements(
-    ledger: Ledger, models: Mapping[str, MonitoredModel], *, read_ahead_ms: int
-) -> Mapping[str, Agreement]:
+    ledger: Ledger,
+    models: Mapping[str, MonitoredModel],
+    *,
+    read_ahead_ms: int,
+    now_ms: Callable[[], int],
+    may_change_segments: bool = True,
+) -> Charter:
     """Compare how models are configured with how the ledger has counted them, and have it remember that.
 
     Args:
         models: the listed ones, by name.
         read_ahead_ms: how far beyond what is stored event times may have been read.
+        now_ms: wall time.
+        may_change_segments: whether windows that start later are to be counted by the segments of these models;
+            otherwise by those that are agreed on.
 
     Returns: what holds from now on.
 
@@ -50,35 +74,31 @@ async def settle_agreements(
         TemporaryFailure: Redis does not answer; may be repeated.
         PermanentFailure: a model that has been counted would be counted differently; names every such setting.
     """
-    charter = await ledger.charter()
-    if charter is None:
-        raise TemporaryFailure("the ledger was dropped while it was opened")
-    counted = await _counted_models(ledger)
-    if found := breaches(charter.agreements, models, counted=counted):
-        raise PermanentFailure("\n".join(f"{_told(breach)} {_remedy(breach)}" for breach in found))
-    states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
-    highs_ms = [at.high_ms for state in states if state is not None for at in state.sources.values()]
-    later_ms = max(highs_ms, default=0) + read_ahead_ms
-    agreed = agree(charter.agreements, models, counted=counted, later_ms=later_ms)
-    if agreed != charter.agreements:
-        await ledger.amend_charter(format=charter.format, agreements=agreed)
-    return agreed
-
-
-async def _counted_models(ledger: Ledger) -> frozenset[str]:
-    """Names of all models that have counts."""
-    tables = await asyncio.gather(*map(ledger.names, range(ledger.shards)))
-    return frozenset(model for table in tables for name, text in table.items() if (model := _counted_model(name, text)))
-
-
-def _counted_model(hashed: bytes, text: str) -> str | None:
-    """The model, if the name is one of a model version; those of classes and segments stand in the same table."""
-    try:
-        parts = json.loads(text)
-    except ValueError:
-        return None
-    is_pair = isinstance(parts, list) and [str, str] == [type(part) for part in parts]
-    return parts[0] if is_pair and model_version_hash(*parts) == hashed else None
+    while True:
+        charter = await ledger.charter()
+        if charter is None:
+            raise TemporaryFailure("the ledger was dropped while it was opened")
+        if charter.proposal is not None:
+            await conclude(ledger, charter, now_ms=now_ms)
+            continue
+        counted = await counted_models(ledger)
+        if found := breaches(charter.agreements, models, counted=counted):
+            raise PermanentFailure("\n".join(f"{_told(breach)} {_remedy(breach)}" for breach in found))
+        changes = changed_segments(charter.agreements, models) if may_change_segments else {}
+        if changes:
+            proposal = Proposal(edition=next_edition(charter.edition, charter, now_ms=now_ms), changes=changes)
+            await ledger.amend_charter(charter, dataclasses.replace(charter, proposal=proposal))
+            continue
+        states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
+        highs_ms = [at.high_ms for state in states if state is not None for at in state.sources.values()]
+        later_ms = max(highs_ms, default=0) + read_ahead_ms
+        agreed = dataclasses.replace(
+            charter, agreements=agree(charter.agreements, models, counted=counted, later_ms=later_ms)
+        )
+        if agreed == charter:
+            await follow(ledger, charter)
+            return charter
+        await ledger.amend_charter(charter, agreed)
 
 
 def _told(breach: Breach) -> str:

@@ -38,6 +38,7 @@ MOST_REPORT_WINDOWS = 10
 MOST_SIGNALS = 200
 
 _LATER = Applies.LATER_RECORDS
+_LATER_WINDOWS = Applies.LATER_WINDOWS
 _COUNTED = Applies.COUNTED_MODELS
 _NO_TEXT = {"type": ["number", "boolean"]}
 
@@ -251,7 +252,7 @@ class ModelSettings:
         (),
         each(_segment, "a list of segment names such as [country]", most=MOST_SEGMENTS),
         "Names in a prediction's `segment` that get figures of their own. Each one costs cells.",
-        _COUNTED,
+        _LATER_WINDOWS,
     )
     cross: tuple[tuple[str, ...], ...] = setting(
         (),
@@ -261,7 +262,7 @@ class ModelSettings:
             most=MOST_SEGMENTS,
         ),
         "Combinations of segments that get figures of their own, as `[[country, device]]`.",
-        _COUNTED,
+        _LATER_WINDOWS,
     )
     references: Mapping[str, float] = setting(
         dict,

@@ -22,7 +22,8 @@ class PackedRun:
 
     `latencies` has a word of `streams.stability.latency_words` for each row, `signals` one of `streams.signals.words`;
     None where none tells anything.
-    `next_ms` is the event time of its first good record; the reader's clock if it has none.
+    `next_ms` is the event time of its first good record; the reader's clock if it has none. `edition` is the one of the
+    agreements by which it was packed.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class PackedRun:
     shards: int
     lateness_ms: int
     next_ms: int
+    edition: int = 0
 
     def until(self, offset: int) -> PackedRun:
         """The run's beginning, up to an offset in it."""
@@ -63,4 +65,5 @@ class PackedRun:
                 latencies=b"" if self.latencies is None else self.latencies[each.rows].tobytes(),
                 signals=b"" if self.signals is None else self.signals.packed(each.rows),
                 register=register,
+                edition=self.edition,
             )

@@ -78,11 +78,12 @@ class Packer:
     async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
         """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
         found = read_batch(batch, source.role, self._settings, start=start, now_ms=now_ms)
+        agreed = self._settings.agreed()
         latencies = signals = None
         if source.role is Role.LABELS:
             rows, words, definitions = self._label_rows(found)
         else:
-            rows, words, definitions = await self._predictions.pack(found)
+            rows, words, definitions = await self._predictions.pack(found, agreed)
             latencies = _latencies(found.records)
             signals, named = await self._signals.pack(found)
             definitions = definitions.joined(named) if signals is not None else definitions
@@ -118,6 +119,7 @@ class Packer:
             shards=self._settings.shards,
             lateness_ms=self._settings.lateness_ms,
             next_ms=int(times_ms[0]) if len(times_ms) else now_ms,
+            edition=agreed.edition,
         )
 
     def _label_rows(self, found: GoodRecords) -> tuple[npt.NDArray[np.void], int, Definitions]:

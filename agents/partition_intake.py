@@ -21,6 +21,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from agents.agreed_models import AgreedModels
 from agents.dead_letter_gate import DeadLetterGate, GatePorts
 from agents.intake_tally import IntakeTally
 from agents.outages import Outages
@@ -50,7 +51,8 @@ class LogBounds:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class IntakePorts:
-    """What every partition's intake works with. `seek` moves the reader of a partition to an offset."""
+    """What every partition's intake works with. `seek` moves the reader of a partition to an offset; by what `agreed`
+    has now the packer packs."""
 
     ledger: Ledger
     writers: Sequence[ShardWriter]
@@ -62,6 +64,7 @@ class IntakePorts:
     clock: Clock
     bounds: Callable[[Source], Awaitable[LogBounds]]
     seek: Callable[[Source, int], Awaitable[None]]
+    agreed: AgreedModels
     tally: IntakeTally = dataclasses.field(default_factory=IntakeTally)
 
 
@@ -230,11 +233,11 @@ class PartitionIntake:
             self._ports.tally.dead_letters[self.source.role] += len(letters)
 
     async def _apply(self, shard: int, packed: PackedRun) -> bool:
-        """Bring a shard to the end of a run. False if it wants something from before the run."""
+        """Bring a shard to the end of a run. False if it wants something from before the run, or packed anew."""
         if shard in self._lost_until and not await self._step_over_lost(shard, next_ms=packed.next_ms):
             return False
         while (start := self.stored[shard]) < packed.run.next:
-            if start < packed.run.base:
+            if start < packed.run.base or packed.edition != self._ports.agreed.now.edition:
                 return False
             register = shard in self._unregistered
             for part in packed.parts(shard, start=start, max_rows=MAX_ROWS, register=register):
@@ -249,6 +252,9 @@ class PartitionIntake:
             self.stored[shard] = part.next
             self._unregistered.discard(shard)
             return True
+        if reply.outcome is Outcome.OUTDATED:
+            await self._ports.outages.ride_out(self._ports.agreed.renew)
+            return False
         self._ports.writers[shard].forget_definitions()
         if reply.stored is None:
             bounds = await self._ports.outages.ride_out(lambda: self._ports.bounds(self.source))

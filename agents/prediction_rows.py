@@ -27,6 +27,7 @@ from streams.identity import (
     segment_hash,
     segment_name,
 )
+from streams.ledger.agreements import Agreements
 from streams.ledger.item_lists import set_of
 from streams.ledger.parts import (
     HAS_ITEMS,
@@ -38,6 +39,7 @@ from streams.ledger.parts import (
     NameList,
     pack_items,
 )
+from streams.ledger.segmentation import Segmentation, in_force
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
 
@@ -51,8 +53,11 @@ PROBABILITY_SLACK = 1e-6
 class_hash_of = functools.lru_cache(maxsize=65_536)(class_hash)
 """`class_hash`, remembered."""
 
-_Kind = tuple[tuple[str, str], str | None, tuple[str | None, ...], str | None]
-"""What rows of one kind share: model version, class as it was sent (lists are apart), values of the declared segments,
+_Place = tuple[str, str, int]
+"""A model version, and into which of the segmentations in force the event time falls: the first, unless they change
+within the batch."""
+_Kind = tuple[_Place, str | None, tuple[str | None, ...], str | None]
+"""What rows of one kind share: their place, class as it was sent (lists are apart), values of the declared segments,
 status."""
 _KINDS = np.dtype([("terms", "V8"), ("predicted", "V8"), ("count", "u1"), ("flags", "u1")])
 _SUCCEEDED = (None, "ok")
@@ -66,7 +71,7 @@ def _prediction_row(words: int) -> np.dtype[np.void]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Subject:
-    """One model version of a batch: its settings, terms, and declared segments, single and crossed."""
+    """One place of a batch: the model's settings, terms, and declared segments, single and crossed."""
 
     model: MonitoredModel
     terms: Terms
@@ -80,17 +85,19 @@ class PredictionRows:
         self._registry = registry
         self._settings = settings
 
-    async def pack(self, found: GoodRecords) -> tuple[npt.NDArray[np.void], int, Definitions]:
+    async def pack(self, found: GoodRecords, agreed: Agreements) -> tuple[npt.NDArray[np.void], int, Definitions]:
         names: dict[bytes, str] = {}
-        versions = [(record.model, record.model_version or "") for record in found.records]
-        subjects = await self._subjects(set(versions), names)
-        lists_of = _lists(found, versions, subjects, names) if found.has_lists else {}
-        kinds, kind_of = _kinds(found, versions, subjects)
+        models = map(self._settings.model, {record.model for record in found.records})
+        segmentations = {model.name: _in_force_here(agreed.segmentations(model), found.times_ms) for model in models}
+        places = _places(found, segmentations)
+        subjects = await self._subjects(set(places), segmentations, names)
+        lists_of = _lists(found, places, subjects, names) if found.has_lists else {}
+        kinds, kind_of = _kinds(found, places, subjects)
         lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
         slices = await self._slices(kinds, subjects, names, lists)
         table = np.zeros(len(kinds), dtype=_KINDS)
-        for row, (version, text, _, status) in zip(table, kinds, strict=True):
-            subject = subjects[version]
+        for row, (place, text, _, status) in zip(table, kinds, strict=True):
+            subject = subjects[place]
             name = "" if text is None else subject.model.class_aliases.get(text, text)
             hashed = class_hash_of(name)
             if subject.terms.counts_classes:
@@ -98,7 +105,7 @@ class PredictionRows:
             row["terms"], row["predicted"] = subject.terms.hash, hashed
             row["count"] = len(subject.crosses)
             row["flags"] = 0 if status in _SUCCEEDED else IS_FAILED
-        values, has_value = _values(found, versions, subjects)
+        values, has_value = _values(found, places, subjects)
         counts = table["count"][kind_of]
         words = int((counts + has_value).max(initial=0))
         for at, each in lists_of.items():
@@ -123,13 +130,16 @@ class PredictionRows:
         return rows, words, Definitions(names, terms, lists)
 
     async def _subjects(
-        self, versions: Collection[tuple[str, str]], names: dict[bytes, str]
-    ) -> Mapping[tuple[str, str], _Subject]:
-        hashes = {version: model_version_hash(*version) for version in versions}
+        self,
+        places: Collection[_Place],
+        segmentations: Mapping[str, Sequence[Segmentation]],
+        names: dict[bytes, str],
+    ) -> Mapping[_Place, _Subject]:
+        hashes = {place: model_version_hash(*place[:2]) for place in places}
         limits = self._registry.limits
         await self._registry.decide(MODEL_VERSIONS, hashes.values(), limit=limits.models)
         subjects = {}
-        for (name, version), hashed in hashes.items():
+        for (name, version, at), hashed in hashes.items():
             model = self._settings.model(name)
             is_beyond = not self._registry.has_cells(MODEL_VERSIONS, hashed)
             terms = Terms.of(model, version, beyond_limit=is_beyond)
@@ -138,33 +148,31 @@ class PredictionRows:
             names.update((class_hash(text), text) for text in model.class_aliases.values())
             if not is_beyond:
                 self._registry.declare_classes(terms.class_group, model)
-            crosses = (*((segment,) for segment in model.segments), *model.cross)
-            subjects[name, version] = _Subject(model, terms, crosses)
+            subjects[name, version, at] = _Subject(model, terms, segmentations[name][at].crosses)
         return subjects
 
     async def _slices(
         self,
         kinds: Collection[_Kind],
-        subjects: Mapping[tuple[str, str], _Subject],
+        subjects: Mapping[_Place, _Subject],
         names: dict[bytes, str],
         lists: dict[bytes, NameList],
     ) -> Sequence[bytes]:
         """The packed slices of every kind."""
-        places = dict.fromkeys((version, values) for version, _, values, _ in kinds)
+        sent = dict.fromkeys((place, values) for place, _, values, _ in kinds)
         found = [
-            (subjects[version], dict(zip(_segment_names(subjects[version]), values, strict=True)))
-            for version, values in places
+            (subjects[place], dict(zip(_segment_names(subjects[place]), values, strict=True))) for place, values in sent
         ]
         lists |= await self._decide_segment_values(found)
         packed = {}
-        for place, (subject, segment) in zip(places, found, strict=True):
+        for each, (subject, segment) in zip(sent, found, strict=True):
             slices = [
                 {name: self._counted_value(subject.model.name, name, segment[name]) for name in cross}
                 for cross in subject.crosses
             ]
-            names.update((segment_hash(each), segment_name(each)) for each in slices)
-            packed[place] = b"".join(map(segment_hash, slices))
-        return [packed[version, values] for version, _, values, _ in kinds]
+            names.update((segment_hash(piece), segment_name(piece)) for piece in slices)
+            packed[each] = b"".join(map(segment_hash, slices))
+        return [packed[place, values] for place, _, values, _ in kinds]
 
     async def _decide_segment_values(
         self, found: Iterable[tuple[_Subject, Mapping[str, str | None]]]
@@ -189,15 +197,35 @@ def _segment_names(subject: _Subject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for cross in subject.crosses for name in cross))
 
 
+def _in_force_here(segmentations: Sequence[Segmentation], times_ms: npt.NDArray[np.int64]) -> Sequence[Segmentation]:
+    """Those that hold at some of the times."""
+    if len(segmentations) == 1:
+        return segmentations
+    first, last = in_force(segmentations, int(times_ms.min())), in_force(segmentations, int(times_ms.max()))
+    return segmentations[first : last + 1]
+
+
+def _places(found: GoodRecords, segmentations: Mapping[str, Sequence[Segmentation]]) -> Sequence[_Place]:
+    """The place of each record."""
+    places = [(record.model, record.model_version or "", 0) for record in found.records]
+    if all(len(each) == 1 for each in segmentations.values()):
+        return places
+    times_ms = found.times_ms.tolist()
+    return [
+        (name, version, in_force(segmentations[name], time_ms))
+        for (name, version, _), time_ms in zip(places, times_ms, strict=True)
+    ]
+
+
 def _kinds(
-    found: GoodRecords, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+    found: GoodRecords, places: Sequence[_Place], subjects: Mapping[_Place, _Subject]
 ) -> tuple[Collection[_Kind], npt.NDArray[np.int64]]:
     """All kinds of rows in a batch, and which of them each record is."""
-    names_of = {version: _segment_names(subject) for version, subject in subjects.items()}
+    names_of = {place: _segment_names(subject) for place, subject in subjects.items()}
     kinds: dict[_Kind, int] = {}
     kind_of = []
-    for record, version, text in zip(found.records, versions, found.texts, strict=True):
-        names, segment = names_of[version], record.segment
+    for record, place, text in zip(found.records, places, found.texts, strict=True):
+        names, segment = names_of[place], record.segment
         if not names:
             values: tuple[str | None, ...] = ()
         elif segment is None:
@@ -206,7 +234,7 @@ def _kinds(
             values = (segment.get(names[0]),)
         else:
             values = tuple([segment.get(name) for name in names])
-        kind_of.append(kinds.setdefault((version, text, values, record.status), len(kinds)))
+        kind_of.append(kinds.setdefault((place, text, values, record.status), len(kinds)))
     return kinds, np.array(kind_of, dtype=np.int64)
 
 
@@ -220,15 +248,15 @@ class _List:
 
 def _lists(
     found: GoodRecords,
-    versions: Sequence[tuple[str, str]],
-    subjects: Mapping[tuple[str, str], _Subject],
+    places: Sequence[_Place],
+    subjects: Mapping[_Place, _Subject],
     names: dict[bytes, str],
 ) -> Mapping[int, _List]:
     """The lists among the records, by index. Classes are named; items of a ranking are not, they may be millions."""
     lists = {}
     for at, named in enumerate(found.classes):
         if isinstance(named, tuple):
-            model = subjects[versions[at]].model
+            model = subjects[places[at]].model
             texts = [model.class_aliases.get(text, text) for text in named]
             items = tuple(map(class_hash_of, texts))
             if model.task is Task.MULTILABEL:
@@ -240,22 +268,22 @@ def _lists(
 
 
 def _values(
-    found: GoodRecords, versions: Sequence[tuple[str, str]], subjects: Mapping[tuple[str, str], _Subject]
+    found: GoodRecords, places: Sequence[_Place], subjects: Mapping[_Place, _Subject]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The number of each row, and whether it has one."""
-    takes_score = {version: _takes_score(subject.model) for version, subject in subjects.items()}
+    takes_score = {place: _takes_score(subject.model) for place, subject in subjects.items()}
     scores = [
-        record.score if takes_score[version] and record.status in _SUCCEEDED else None
-        for record, version in zip(found.records, versions, strict=True)
+        record.score if takes_score[place] and record.status in _SUCCEEDED else None
+        for record, place in zip(found.records, places, strict=True)
     ]
     for at in [
         at
         for at, record in enumerate(found.records)
-        if (record.probabilities or not takes_score[versions[at]]) and scores[at] is None
+        if (record.probabilities or not takes_score[places[at]]) and scores[at] is None
     ]:
         named = found.classes[at]
         text = None if isinstance(named, tuple) else named
-        scores[at] = _value(found.records[at], text, subjects[versions[at]].model)
+        scores[at] = _value(found.records[at], text, subjects[places[at]].model)
     has_value = np.array([score is not None for score in scores], dtype=np.bool_)
     return np.array([0.0 if score is None else score for score in scores], dtype=np.float64), has_value
 

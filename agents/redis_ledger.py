@@ -9,21 +9,18 @@ from __future__ import annotations
 import binascii
 import functools
 import itertools
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import msgspec
-
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
+from agents.redis_charter import amending_arguments, founding_arguments, read_charter
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
 from agents.redis_counts import RedisCounts
 from agents.redis_script import RedisScript
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, OTHER, OTHER_WRONG
-from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.join import MAX_LABELS
 from streams.ledger.parts import (
@@ -57,7 +54,8 @@ SHARD_KEYS = (
     "reported",
 )
 LEDGER_ID = "ledger"
-"""Field of the settings hash: which ledger the shard belongs to."""
+"""Field of the settings hash: which ledger the shard belongs to, and behind a slash the edition of the agreements of
+which it takes predictions; none for 0."""
 _SHARD_SCRIPTS = ("shard", "counting", "join", "writing")
 """What scripts that join and forget begin with."""
 _SOURCE = struct.Struct(">QQQ")
@@ -101,6 +99,8 @@ class RedisLedger:
         self._counts = RedisCounts(client, address=address, keys=self._keys)
         self._found = RedisScript("found")
         self._create = RedisScript("create")
+        self._amend = RedisScript("amend_charter")
+        self._hold_edition = RedisScript("hold_edition")
         self._admit = RedisScript("admit")
         self._clear_changes = RedisScript("clear_changes")
 
@@ -127,26 +127,12 @@ class RedisLedger:
 
     async def charter(self) -> Charter | None:
         async with redis_failures(self._address):
-            charter = await self._client.hgetall(f"{self._root}:charter")
-        if not charter:
-            return None
-        starts = json.loads(charter[b"starts"])
-        return Charter(
-            ledger_id=charter[b"ledger"].decode(),
-            shards=int(charter[b"shards"]),
-            starts={Source.parse(name): offset for name, offset in starts.items()},
-            is_creating=b"creating" in charter,
-            format=int(charter.get(b"format", 0)),
-            agreements=_read_agreements(charter[b"models"]) if b"models" in charter else None,
-        )
+            fields = await self._client.hgetall(f"{self._root}:charter")
+        return read_charter(fields) if fields else None
 
     async def found(self, charter: Charter) -> Charter:
-        key = f"{self._root}:charter"
-        starts = json.dumps({str(source): offset for source, offset in charter.starts.items()})
-        fields: tuple[Argument, ...] = ("ledger", charter.ledger_id, "shards", charter.shards, "starts", starts)
-        fields += ("format", charter.format, "creating", 1)
         async with redis_failures(self._address):
-            await self._found.run(self._client, [key], *fields)
+            await self._found.run(self._client, [f"{self._root}:charter"], *founding_arguments(charter))
         stored = await self.charter()
         if stored is None:
             raise TemporaryFailure(f"Redis at {self._address} lost the charter while it was written")
@@ -156,12 +142,17 @@ class RedisLedger:
         async with redis_failures(self._address):
             await self._client.hdel(f"{self._root}:charter", "creating")
 
-    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
-        fields: dict[str, Argument] = {"format": format}
-        if agreements is not None:
-            fields["models"] = msgspec.json.encode(agreements)
+    async def amend_charter(self, before: Charter, after: Charter) -> bool:
+        arguments = amending_arguments(before, after)
         async with redis_failures(self._address):
-            await self._client.hset(f"{self._root}:charter", mapping=fields)
+            return bool(await self._amend.run(self._client, [f"{self._root}:charter"], *arguments))
+
+    async def hold_edition(self, shard: int, edition: int) -> int:
+        async with redis_failures(self._address):
+            held = await self._hold_edition.run(self._client, [self._keys[shard]], self._ledger_id or "", edition)
+        if held is None:
+            raise self._not_ours(shard)
+        return int(held)
 
     async def state(self, shard: int) -> ShardState | None:
         key = self._keys[shard]
@@ -172,10 +163,10 @@ class RedisLedger:
             stored_id, packed = await execute(pipeline)
         if stored_id is None:
             return None
-        ledger_id = stored_id.decode()
+        ledger_id, _, edition = stored_id.decode().partition("/")
         self._ledger_id = self._ledger_id or ledger_id
         sources = {Source.parse(name.decode()): SourceState(*_SOURCE.unpack(state)) for name, state in packed.items()}
-        return ShardState(ledger_id, sources)
+        return ShardState(ledger_id, sources, int(edition or 0))
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         key = self._keys[shard]
@@ -184,7 +175,7 @@ class RedisLedger:
             arguments += (str(source), _SOURCE.pack(offset, 0, 0))
         async with redis_failures(self._address):
             stored_id = await self._create.run(self._client, [key], *arguments)
-        self._ledger_id = self._ledger_id or stored_id.decode()
+        self._ledger_id = self._ledger_id or stored_id.decode().partition("/")[0]
 
     async def drop(self, shard: int) -> None:
         """All keys of a shard are found by its indexes, so nothing is scanned."""
@@ -221,10 +212,7 @@ class RedisLedger:
         async with redis_failures(self._address):
             reply = await self._commit.run(self._client, [self._keys[shard]], *arguments)
         if not reply:
-            raise PermanentFailure(
-                f"shard {shard} in Redis at {self._address} no longer belongs to ledger {self._ledger_id}: it was "
-                "emptied or rebuilt. Restart the worker; it says what to do."
-            )
+            raise self._not_ours(shard)
         watermark_ms, outcomes, undecided, unknown = reply
         return CommitReply(
             tuple(
@@ -234,6 +222,12 @@ class RedisLedger:
             watermark_ms,
             tuple(sorted(_pairs(undecided))),
             tuple(sorted(unknown)),
+        )
+
+    def _not_ours(self, shard: int) -> PermanentFailure:
+        return PermanentFailure(
+            f"shard {shard} in Redis at {self._address} no longer belongs to ledger {self._ledger_id}: it was "
+            "emptied or rebuilt. Restart the worker; it says what to do."
         )
 
     async def forget(self, shard: int, *, limit: int) -> int:
@@ -315,7 +309,3 @@ class RedisLedger:
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _read_agreements(text: bytes) -> dict[str, Agreement]:
-    return msgspec.json.decode(text, type=dict[str, Agreement])

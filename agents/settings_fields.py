@@ -63,6 +63,7 @@ class Applies(enum.StrEnum):
     AT_ONCE = "at once: on SIGHUP, past windows as they are revised"
     RESTART = "with the next start of the workers"
     LATER_RECORDS = "with the next start, to what is read from then on; what is counted stays"
+    LATER_WINDOWS = "with the next start, in windows that start later; earlier ones keep what they were counted by"
     COUNTED_MODELS = "never to a model that is counted: rebuild the ledger, or count under another prefix"
     NEW_LEDGER = "never to an existing ledger: rebuild it, or count under another prefix"
     NEW_TOPICS = "to topics that are created later"

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from agents.window_counts import WindowCounts
 from streams.evaluation import ReportWindow
 from streams.identity import model_version_hash
+from streams.ledger.segmentation import whole_slices
 from streams.ports import Ledger, ReportStore
 from streams.publication import Subject
 from streams.signals.reference import SignalReference, SignalSpan
@@ -85,12 +86,15 @@ class SignalReferences:
             _log.warning("Signals of %s have no reference: its windows are not kept any more", subject.text)
             return None
         windows = await self._windows(model_version, span, model.base_window_ms)
+        whole = whole_slices(subject.segmentations, span.start_ms, span.end_ms)
         reference = SignalReference()
         for at in range(0, len(windows), WINDOWS_AT_ONCE):
             chunk = windows[at : at + WINDOWS_AT_ONCE]
             await self._counts.read(dict.fromkeys(chunk, model), stamps)
             found = itertools.chain.from_iterable(self._counts.slices(window, model) for window in chunk)
-            reference += SignalReference.of((segment, counts.signals) for segment, counts in found)
+            reference += SignalReference.of(
+                (piece, counts.signals) for piece, counts in found if frozenset(piece) in whole
+            )
             self._counts.trim()
         if not reference.slices:
             return None

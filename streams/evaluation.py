@@ -30,7 +30,6 @@ __all__ = [
     "RESERVED_NAMES",
     "Publication",
     "ReportWindow",
-    "is_declared",
     "is_final_published",
     "may_revise",
     "segment_of_key",
@@ -142,16 +141,6 @@ def may_revise(
 def is_final_published(window: ReportWindow, last: Publication | None, *, horizon_ms: int) -> bool:
     """Say whether the window's last report was its final one: a watermark that leaps leaves no time for it before."""
     return last is not None and last.watermark_ms >= window.end_ms + horizon_ms
-
-
-def is_declared(segment: Mapping[str, str], model: MonitoredModel) -> bool:
-    """Say whether the model has this slice now: everything, one segment, or a cross that is listed."""
-    names = frozenset(segment)
-    return (
-        not names
-        or (len(names) == 1 and not names.isdisjoint(model.segments))
-        or any(names == frozenset(cross) for cross in model.cross)
-    )
 
 
 def slice_counts(pairs: Mapping[tuple[bytes, bytes], int], names: Mapping[bytes, str]) -> SliceCounts:

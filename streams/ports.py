@@ -8,7 +8,6 @@ from typing import Protocol
 
 from streams.alerting.record import AlertRecord
 from streams.dead_letter_limits import Stop
-from streams.ledger.agreements import Agreement
 from streams.ledger.founding import Charter
 from streams.ledger.parts import CommitReply, Definitions, Gap, NameList, Part, ShardState, Source
 
@@ -80,9 +79,13 @@ class Ledger(Protocol):
     async def finish_founding(self) -> None:
         """Say in the charter that every shard is there."""
 
-    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
-        """Write into the charter how the ledger is counted from now on; None leaves the agreements. Idempotent; the
-        last one to write wins."""
+    async def amend_charter(self, before: Charter, after: Charter) -> bool:
+        """Write format, agreements, edition and proposal, unless somebody else has amended the charter since it was
+        read. Returns whether they were written; not idempotent, so read it again where nothing is known."""
+
+    async def hold_edition(self, shard: int, edition: int) -> int:
+        """Have the shard take rows of predictions of this edition alone, unless it has a later one already. Returns the
+        one that it has. Idempotent."""
 
     async def state(self, shard: int) -> ShardState | None:
         """The shard's offsets and watermarks; None when it belongs to no ledger.
@@ -104,7 +107,8 @@ class Ledger(Protocol):
     ) -> CommitReply:
         """Apply each part whose expected offset is the stored one, and forget up to `forget_limit` ids.
 
-        Atomic. Idempotent by the compare-and-set: a repeated part is refused with its own end as `stored`. Raises
+        Atomic. Idempotent by the compare-and-set: a repeated part is refused with its own end as `stored`. Rows of
+        predictions are not taken if they were packed by another edition of the agreements than the shard has. Raises
         `streams.errors.PermanentFailure` when the shard no longer belongs to the ledger.
         """
 

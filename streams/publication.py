@@ -12,8 +12,9 @@ from typing import Literal
 import msgspec
 
 from schemas.codec import cloud_event_headers, encode
-from streams.evaluation import ReportWindow, is_declared
+from streams.evaluation import ReportWindow
 from streams.ledger.parts import Role
+from streams.ledger.segmentation import Segmentation, whole_slices
 from streams.losses import NO_LOSSES, Losses
 from streams.monitored_model import MonitoredModel
 from streams.past_coverage import NO_PAST, PastCoverage
@@ -59,11 +60,13 @@ class EvaluationSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """A model version that is evaluated; `text` is its name as the ledger keeps it."""
+    """A model version that is evaluated; `text` is its name as the ledger keeps it, `segmentations` by which segments
+    it is and was counted."""
 
     text: str
     model: MonitoredModel
     version: str
+    segmentations: tuple[Segmentation, ...]
 
     def key(
         self,
@@ -111,8 +114,8 @@ def reports_of(
     told: Collection[bytes] = (),
     reference: SignalReference | None = None,
 ) -> dict[bytes, Report]:
-    """The content of the reports on each slice that the model declares, on its quality, its stability and the signals
-    that it told or has to tell, by Kafka key.
+    """The content of the reports on each slice that the window has as a whole, on its quality, its stability and the
+    signals that it told or has to tell, by Kafka key.
 
     Args:
         window: the one that all slices are of.
@@ -132,9 +135,10 @@ def reports_of(
     )
     missing = losses.missing(window, subject.model)
     missing_predictions = losses.missing(window, subject.model, roles=[Role.PREDICTIONS])
+    whole = whole_slices(subject.segmentations, window.start_ms, window.end_ms)
     reports: dict[bytes, Report] = {}
     for segment, counts in slices:
-        if is_declared(segment, subject.model):
+        if frozenset(segment) in whole:
             key = subject.key(window, segment)
             reports[key.encode()] = window_report(
                 key,

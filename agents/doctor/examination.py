@@ -30,7 +30,7 @@ from agents.doctor.traffic import recent_traffic
 from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
 from agents.kafka_topics import ExistingTopic, KafkaTopics, wanted_topics
-from agents.model_agreements import broken_agreements
+from agents.model_agreements import broken_agreements, segment_notes
 from agents.partition_intake import LogBounds
 from agents.redis_connection import RedisClient, connect, redis_failures
 from agents.redis_facts import RedisFacts, redis_facts
@@ -156,7 +156,8 @@ async def _examine_ledger(
         ledger, settings.model, watermark_ms=min((state.watermark_ms for state in states), default=0)
     )
     topics = {role: settings.kafka.topic(role) for role in Role}
-    broken = await broken_agreements(ledger, {model.name: model for model in settings.models})
+    models = {model.name: model for model in settings.models}
+    broken = await broken_agreements(ledger, models)
     fates: collections.Counter[str] = collections.Counter()
     for each in books.fates:
         fates.update(each)
@@ -170,7 +171,7 @@ async def _examine_ledger(
         )
         if not states:
             return
-        yield from check_agreements(broken)
+        yield from check_agreements(broken, segment_notes(books.charter, models))
         yield from check_conservation(books.violations, fates)
         yield check_gaps(books.gaps)
         if group is not None:

@@ -5,11 +5,14 @@
 --       number of names, then (hash, text) ...; number of terms, then (hash, packed) ...;
 --       number of lists, then (group, packed) ...;
 --       then for each part: source, expected, next, largest event time, watermark, raise to, rejected,
---       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), rows, latencies, signals
+--       words at the end of a row, register (0 or 1), the time that ends a gap (0: none), edition of the agreements,
+--       rows, latencies, signals
 -- Reply: nothing if the shard belongs to another ledger or to none; else
 --        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
-if call('HGET', shard .. ':settings', 'ledger') ~= ARGV[7] then return false end
+local ledger, edition = string.match(call('HGET', shard .. ':settings', 'ledger') or '', '^([^/]*)/?(.*)$')
+if ledger == '' or ledger ~= ARGV[7] then return false end
+if edition == '' then edition = '0' end
 label_hold_ms = tonumber(ARGV[1])
 max_labels = tonumber(ARGV[8])
 local next_argument = 9
@@ -62,7 +65,7 @@ store_definitions()
 local function read_part()
   local part = {}
   part.source, part.expected, part.next, part.high_ms, part.watermark_ms, part.raise_to_ms, part.rejected,
-    part.words, part.register, part.gap_to_ms, part.rows, part.latencies, part.signals = arguments(13)
+    part.words, part.register, part.gap_to_ms, part.edition, part.rows, part.latencies, part.signals = arguments(14)
   for _, name in ipairs({'expected', 'next', 'high_ms', 'watermark_ms', 'raise_to_ms', 'rejected', 'words',
     'gap_to_ms'}) do
     part[name] = tonumber(part[name])
@@ -73,6 +76,7 @@ local function read_part()
 end
 
 local function check_offset(part)
+  if not part.is_labels and part.rows ~= '' and part.edition ~= edition then return 'outdated' end
   local source = sources[part.source]
   if not source then
     if part.register ~= '1' then return 'unknown source' end

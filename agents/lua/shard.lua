@@ -15,7 +15,8 @@
 --   <shard>:latencies:<window> list   how long predictions took, which ran out of time, and their signals
 --                                     (see agents/latency_log.py)
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
---   <shard>:settings           hash   which ledger the shard belongs to
+--   <shard>:settings           hash   which ledger the shard belongs to, and of which edition of the agreements it takes
+--                                     predictions: <ledger id>[/<edition>]
 --   <shard>:gaps               list   what was lost before it could be read
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --

@@ -16,12 +16,12 @@ import enum
 from collections.abc import Mapping, Sequence
 
 from streams.errors import PermanentFailure
-from streams.ledger.agreements import Agreement
+from streams.ledger.agreements import Agreement, Agreements, Proposal
 from streams.ledger.parts import Source
 
 __all__ = ["FORMAT", "Charter", "Start", "check_format", "decide_start"]
 
-FORMAT = 2
+FORMAT = 3
 """Of what the shards hold. One more whenever a worker of the version before would misread it; then
 `agents.ledger_start.MIGRATIONS` says how an older ledger gets there."""
 
@@ -31,7 +31,8 @@ class Charter:
     """What all shards of a ledger have in common: its id, their number, and where each source begins.
 
     `format` is 0 in a ledger from before there was the field. `agreements` says by model how its windows are counted;
-    None before a worker has said so.
+    None before a worker has said so. `edition` is theirs, `proposal` what is to become of them. `revision` names the
+    last amendment.
     """
 
     ledger_id: str
@@ -40,6 +41,14 @@ class Charter:
     is_creating: bool = False
     format: int = FORMAT
     agreements: Mapping[str, Agreement] | None = None
+    edition: int = 0
+    proposal: Proposal | None = None
+    revision: str = ""
+
+    @property
+    def agreed(self) -> Agreements:
+        """How all models are counted."""
+        return Agreements(self.edition, self.agreements)
 
 
 class Start(enum.Enum):

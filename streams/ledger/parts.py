@@ -108,10 +108,12 @@ class SourceState:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShardState:
-    """A shard at one moment: which ledger it belongs to and how far each source has been applied."""
+    """A shard at one moment: which ledger it belongs to, how far each source has been applied, and of which edition of
+    the agreements it takes predictions."""
 
     ledger_id: str
     sources: Mapping[Source, SourceState]
+    edition: int = 0
 
     @property
     def watermark_ms(self) -> int:
@@ -216,6 +218,7 @@ class Part:
     packs of them; nothing where none tells anything. `raise_to_ms` lifts the watermark of a partition that is idle.
     `register` is set when the shard may not know the source yet. `gap_to_ms` says that the run is lost (retention ran
     out, or the log was replaced) and that the next record read is of that time: what lies between is incomplete.
+    `edition` is the one of the agreements by which rows of predictions were packed.
     """
 
     source: Source
@@ -231,6 +234,7 @@ class Part:
     signals: bytes = b""
     register: bool = False
     gap_to_ms: int = NEVER_MS
+    edition: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -325,6 +329,8 @@ class Outcome(enum.Enum):
     """The stored offset is another one: continue from it."""
     UNKNOWN_SOURCE = "unknown source"
     """The shard has never seen this partition: send it again with `register`."""
+    OUTDATED = "outdated"
+    """The shard takes predictions of another edition of the agreements: pack them again by that."""
     HELD_BACK = "held back"
     """Nothing of the call was applied: it lacked definitions (see `CommitReply`)."""
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from streams.errors import PermanentFailure
 from streams.identity import ABSENT, ANY_LABEL, EVERYTHING, FAILED, OTHER, OTHER_WRONG, SUM
-from streams.ledger.agreements import Agreement
 from streams.ledger.fates import LabelFate, PredictionFate
 from streams.ledger.founding import Charter
 from streams.ledger.item_lists import compared_sets, ranks_of
@@ -71,6 +70,7 @@ class ReferenceShard:
     keep_windows_ms: int
     max_labels: int = MAX_LABELS
     ledger_id: str | None = None
+    edition: int = 0
     sources: dict[Source, SourceState] = dataclasses.field(default_factory=dict)
     entries: dict[bytes, Entry] = dataclasses.field(default_factory=dict)
     overdue: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
@@ -168,7 +168,9 @@ class _Draft:
         self.undecided: dict[tuple[bytes, bytes], None] = {}
 
     def apply(self, part: Part) -> Outcome:
-        """Join one part's rows if its expected offset is the stored one."""
+        """Join one part's rows if its expected offset is the stored one, and its edition the shard's."""
+        if part.source.role is Role.PREDICTIONS and part.rows and part.edition != self._shard.edition:
+            return Outcome.OUTDATED
         state = self._sources.get(part.source) or self._shard.sources.get(part.source)
         if state is None:
             if not part.register:
@@ -385,17 +387,23 @@ class ReferenceLedger:
         if self._charter is not None:
             self._charter = dataclasses.replace(self._charter, is_creating=False)
 
-    async def amend_charter(self, *, format: int, agreements: Mapping[str, Agreement] | None) -> None:  # noqa: A002
-        if self._charter is not None:
-            known = self._charter.agreements if agreements is None else agreements
-            self._charter = dataclasses.replace(self._charter, format=format, agreements=known)
+    async def amend_charter(self, before: Charter, after: Charter) -> bool:
+        if self._charter is None or self._charter != before:
+            return False
+        self._charter = after
+        return True
+
+    async def hold_edition(self, shard: int, edition: int) -> int:
+        here = self.parts[shard]
+        here.edition = max(here.edition, edition)
+        return here.edition
 
     async def state(self, shard: int) -> ShardState | None:
         here = self.parts[shard]
         if here.ledger_id is None:
             return None
         self._ledger_id = self._ledger_id or here.ledger_id
-        return ShardState(here.ledger_id, dict(here.sources))
+        return ShardState(here.ledger_id, dict(here.sources), here.edition)
 
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         here = self.parts[shard]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import time
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +16,12 @@ from redis import Redis
 from deploy.server_process import free_port
 from deploy.servers import KafkaServer, RedisServer
 from streams.ledger.founding import FORMAT
-from tests.support.topics import read_topic
-from tests.support.traffic import Traffic, draw_traffic, produce
+from tests.support.configured import Configured
+from tests.support.traffic import Traffic, draw_traffic
 from tests.support.waiting import wait_until
-from tests.support.workers import Installation, finish, worker
+from tests.support.workers import finish, worker
 
 CAUGHT_UP = ("--until-caught-up", "--close")
-
-
-class Configured(Installation):
-    """An installation with a file beside its environment."""
-
-    port = 0
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        names = {name: value for name, value in super().environment.items() if name != "LATELABEL_EVALUATION_INTERVAL"}
-        return {**names, "LATELABEL_CONFIG": str(self.file), "LATELABEL_WEB__PORT": str(self.port)}
-
-    @property
-    def file(self) -> Path:
-        return self.folder.parent / f"{self.name}.yaml"
-
-    def configure(self, models: str, interval: str = "200ms") -> None:
-        self.file.write_text(f"evaluation_interval: {interval}\nmodels: [{models}]\n")
-
-    def send(self, traffic: Traffic) -> None:
-        for role, records in (("predictions", traffic.predictions), ("labels", traffic.labels)):
-            produce(self.brokers, self.topics[role], records, partitions=self.partitions)
-
-    def newest_reports(self) -> list[dict[str, Any]]:
-        """On quality."""
-        newest: dict[bytes | None, dict[str, Any]] = {}
-        for key, value in read_topic(self.brokers, self.topics["metrics"]):
-            newest[key] = json.loads(value or b"{}")
-        return [report for report in newest.values() if report["kind"] == "quality"]
-
-    async def records_read(self) -> int:
-        _, fates = await self.counts()
-        return fates.get("predictions:read", 0) + fates.get("labels:read", 0)
-
-    @property
-    def charter(self) -> str:
-        return "{" + self.name + "}:charter"
 
 
 @pytest.fixture
@@ -88,13 +49,12 @@ async def test_counts_of_a_model_that_is_counted_are_never_mixed_by_a_changed_se
     installation.send(traffic)
     assert 0 == ended(installation, *CAUGHT_UP)[0]
 
-    installation.configure("{name: fraud, report_windows: [1m, 1h], label_horizon: 2h, segments: [country]}")
+    installation.configure("{name: fraud, report_windows: [1m, 1h], label_horizon: 2h}")
     code, log = ended(installation)
     assert 1 == code
     for told in (
         "fraud was counted with base_window 5m, the configuration says 1m. Windows would mix both: set base_window to",
         "fraud was counted with label_horizon 1d, the configuration says 2h.",
-        "fraud was counted with segments [], the configuration says [country].",
         "latelabel init --rebuild",
     ):
         assert told in log

@@ -26,7 +26,7 @@ from streams.identity import (
     segment_hash,
     signal_hash,
 )
-from streams.ledger.agreements import Agreement
+from streams.ledger.agreements import Agreement, Proposal, SegmentChange
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     Definitions,
@@ -635,11 +635,59 @@ async def test_a_charter_is_amended_without_losing_what_else_it_says(ledger: Led
     mine = await ledger.found(Charter(ledger_id="mine", shards=2, starts={LABELS: 5}, format=0))
     await ledger.finish_founding()
     agreements = {"fraud": Agreement.of(MonitoredModel(name="fraud", segments=("country",), cross=(("a", "b"),)))}
-    await ledger.amend_charter(format=1, agreements=agreements)
-    amended = dataclasses.replace(mine, is_creating=False, format=1, agreements=agreements)
-    assert await ledger.charter() == amended
-    await ledger.amend_charter(format=2, agreements=None)
-    assert await ledger.charter() == dataclasses.replace(amended, format=2)
+    before = await charter_of(ledger)
+    change = SegmentChange(segments=("country",), cross=(), step_ms=7)
+    proposal = Proposal(edition=9, changes={"fraud": change})
+    assert await ledger.amend_charter(
+        before, dataclasses.replace(before, format=1, agreements=agreements, proposal=proposal)
+    )
+    amended = await charter_of(ledger)
+    expected = dataclasses.replace(mine, is_creating=False, format=1, agreements=agreements, proposal=proposal)
+    assert expected == dataclasses.replace(amended, revision=mine.revision)
+    assert await ledger.amend_charter(amended, dataclasses.replace(amended, edition=10, proposal=None))
+    concluded = await charter_of(ledger)
+    assert (10, None, agreements) == (concluded.edition, concluded.proposal, concluded.agreements)
+
+
+async def test_a_charter_that_somebody_else_has_amended_is_left_alone(ledger: Ledger) -> None:
+    await ledger.found(Charter(ledger_id="mine", shards=2, starts={}))
+    read = await charter_of(ledger)
+    assert await ledger.amend_charter(read, dataclasses.replace(read, edition=1))
+    assert not await ledger.amend_charter(read, dataclasses.replace(read, edition=2))
+    assert 1 == (await charter_of(ledger)).edition
+    await ledger.drop_charter()
+    await ledger.found(Charter(ledger_id="other", shards=2, starts={}))
+    assert not await ledger.amend_charter(read, dataclasses.replace(read, edition=3))
+
+
+async def test_predictions_are_taken_only_by_the_edition_that_a_shard_has(writer: Writer) -> None:
+    ledger = writer.ledger
+    assert 7 == await ledger.hold_edition(0, 7)
+    assert 7 == await ledger.hold_edition(0, 5)
+    state = await ledger.state(0)
+    assert state is not None
+    assert 7 == state.edition
+    row = PredictionRow(request_key("r"), Terms.of(MODEL, "1").hash, NOON_MS, NOON_MS, class_hash("a"))
+    part = Part(source=PREDICTIONS, expected=0, next=1, high_ms=NOON_MS, rows=pack_predictions([row], words=0))
+    for edition in (0, 6, 8):
+        refused = await writer.send(dataclasses.replace(part, edition=edition))
+        assert (Outcome.OUTDATED, 0) == (refused.parts[0].outcome, refused.parts[0].stored)
+    assert {} == await writer.fates()
+    assert Outcome.APPLIED is (await writer.send(dataclasses.replace(part, edition=7))).parts[0].outcome
+    # What has no predictions in it does not ask.
+    await writer.label("r", "a")
+    bare = Part(source=PREDICTIONS, expected=1, next=3)
+    assert Outcome.APPLIED is (await writer.send(bare)).parts[0].outcome
+    await writer.ledger.create(0, ledger_id="another", sources={})
+    state = await ledger.state(0)
+    assert state is not None
+    assert 7 == state.edition
+
+
+async def charter_of(ledger: Ledger) -> Charter:
+    charter = await ledger.charter()
+    assert charter is not None
+    return charter
 
 
 async def test_nothing_of_a_dropped_shard_is_left_and_it_accepts_no_commit(writer: Writer) -> None:

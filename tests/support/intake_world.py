@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from agents.agreed_models import AgreedModels
 from agents.dead_letter_gate import GatePorts
 from agents.intake import Intake
 from agents.name_registry import NameLimits, NameRegistry
@@ -22,6 +23,7 @@ from agents.shard_writer import ShardWriter
 from schemas.times import format_time
 from streams.dead_letter_limits import DeadLetterLimits, Stop
 from streams.identity import SUM
+from streams.ledger.founding import Charter
 from streams.ledger.parts import Source
 from streams.ledger.reference import ReferenceLedger
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
@@ -139,6 +141,7 @@ class IntakeWorld:
         logs: what each partition holds.
         dead_letters: unlimited unless given.
         wrap: puts something between the intake and the ledger, to break it.
+        charter: as the worker has read it; nothing is agreed on unless it is given.
     """
 
     def __init__(
@@ -152,6 +155,7 @@ class IntakeWorld:
         stops: FakeStops | None = None,
         wrap: Callable[[Ledger], Ledger] = lambda ledger: ledger,
         max_read_ahead_ms: int = HOUR_MS,
+        charter: Charter | None = None,
     ) -> None:
         self.logs = logs
         self.first_offsets: dict[Source, int] = {}
@@ -164,6 +168,8 @@ class IntakeWorld:
         known = {model.name: model for model in models}
         ledger_port = wrap(self.ledger)
         outages = Outages(FakeClock())
+        known_charter = charter or Charter(ledger_id="one", shards=SHARDS, starts={})
+        self.agreed = AgreedModels(ledger_port, self.clock, known_charter)
         registry = NameRegistry(ledger_port, outages, limits=limits or NameLimits())
         settings = PackingSettings(
             shards=SHARDS,
@@ -173,6 +179,7 @@ class IntakeWorld:
             predicts_numbers=any(model.task is Task.REGRESSION for model in models),
             takes_lists=any(model.task.takes_lists for model in models),
             model=lambda name: known.get(name) or MonitoredModel(name=name),
+            agreed=lambda: self.agreed.now,
         )
         self.read_ahead = ReadAheadWatch(
             ledger_port, outages, self.clock, lateness_ms=LATENESS_MS, max_ahead_ms=max_read_ahead_ms
@@ -193,6 +200,7 @@ class IntakeWorld:
             clock=self.clock,
             bounds=self.bounds,
             seek=self.seek,
+            agreed=self.agreed,
         )
 
     async def bounds(self, source: Source) -> LogBounds:

@@ -56,6 +56,7 @@ async def test_housekeeping_checks_each_shard_after_it_was_written() -> None:
         house = Housekeeping(
             intake=intake,
             ledger=world.ledger,
+            agreed=world.agreed,
             writers=world.ports.writers,
             bounds=bounds,
             clock=world.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pytest
@@ -43,6 +44,12 @@ async def written_format(ledger: Ledger) -> int:
     return charter.format
 
 
+async def write_format(ledger: Ledger, format_: int) -> None:
+    charter = await ledger.charter()
+    assert charter is not None
+    assert await ledger.amend_charter(charter, dataclasses.replace(charter, format=format_))
+
+
 async def test_a_new_ledger_has_our_format(ledger: Ledger) -> None:
     assert await written_format(ledger) == FORMAT
 
@@ -62,7 +69,7 @@ async def test_every_step_from_an_older_format_is_taken_in_order_and_once(
     monkeypatch.setattr("streams.ledger.founding.FORMAT", 2)
     monkeypatch.setitem(MIGRATIONS, 0, first)
     monkeypatch.setitem(MIGRATIONS, 1, second)
-    await ledger.amend_charter(format=0, agreements=None)
+    await write_format(ledger, 0)
     for _ in range(2):
         await open_ledger(ledger, Log())
     assert [0, 1] == steps
@@ -73,7 +80,7 @@ async def test_a_migration_that_was_cut_is_done_again(ledger: Ledger, monkeypatc
     async def cut(_: Ledger) -> None:
         raise ConnectionError
 
-    await ledger.amend_charter(format=0, agreements=None)
+    await write_format(ledger, 0)
     with monkeypatch.context() as patched:
         patched.setitem(MIGRATIONS, 0, cut)
         with pytest.raises(ConnectionError):
@@ -84,7 +91,7 @@ async def test_a_migration_that_was_cut_is_done_again(ledger: Ledger, monkeypatc
 
 
 async def test_a_newer_format_is_neither_opened_nor_rebuilt(ledger: Ledger) -> None:
-    await ledger.amend_charter(format=FORMAT + 1, agreements=None)
+    await write_format(ledger, FORMAT + 1)
     for touch in (open_ledger(ledger, Log()), rebuild_ledger(ledger, Log()), rebuild_shard(ledger, 0)):
         with pytest.raises(PermanentFailure, match=f"format {FORMAT + 1}"):
             await touch

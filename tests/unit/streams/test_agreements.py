@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from streams.ledger.agreements import Agreement, Breach, agree, breaches
+from streams.ledger.agreements import (
+    Agreement,
+    Agreements,
+    Breach,
+    SegmentChange,
+    agree,
+    breaches,
+    changed_segments,
+    concluded,
+    joined,
+)
+from streams.ledger.segmentation import Segmentation
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud", segments=("country", "device"))
@@ -23,8 +34,6 @@ def changed(**fields: Any) -> dict[str, MonitoredModel]:
     [
         ({"base_window_ms": MINUTE_MS}, "base_window_ms", 5 * MINUTE_MS, MINUTE_MS),
         ({"label_horizon_ms": HOUR_MS}, "label_horizon_ms", DAY_MS, HOUR_MS),
-        ({"segments": ("country",)}, "segments", ("country", "device"), ("country",)),
-        ({"cross": (("device", "country"),)}, "cross", (), (("country", "device"),)),
         ({"task": Task.REGRESSION, "positive_class": None}, "answers", "classes", "regression"),
     ],
 )
@@ -41,7 +50,8 @@ def test_what_windows_rest_on_is_kept_once_a_model_is_counted(
         {"report_windows_ms": (5 * MINUTE_MS, DAY_MS)},
         {"positive_class": "ok"},
         {"task": Task.MULTICLASS, "positive_class": None},
-        {"segments": ("device", "country")},
+        {"segments": ("device",)},
+        {"cross": (("device", "country"),)},
         {"allowed_skew_ms": 0},
     ],
 )
@@ -71,3 +81,75 @@ def test_scores_begin_anew_where_the_positive_class_of_a_counted_model_changes()
     assert 7 == agreed["fraud"].scored_from_ms
     assert agreed == agree(agreed, other, counted={"fraud"}, later_ms=9)
     assert 0 == agree(STORED, other, counted=(), later_ms=7)["fraud"].scored_from_ms
+
+
+BOTH = Segmentation(("country", "device"))
+COUNTRY = SegmentChange(segments=("country",), cross=(), step_ms=HOUR_MS)
+NOON_MS = 1_795_435_200_000
+
+
+def test_segments_change_only_by_a_conclusion() -> None:
+    other = changed(segments=("country",), positive_class="ok")
+    for counted in ((), {"fraud"}):
+        assert (BOTH,) == agree(STORED, other, counted=counted, later_ms=7)["fraud"].segmentations
+    assert {"fraud": COUNTRY} == changed_segments(STORED, other)
+    assert {} == changed_segments(STORED, changed(segments=("device", "country")))
+    assert {} == changed_segments(None, other)
+
+
+def test_segments_change_where_windows_of_all_sizes_begin() -> None:
+    sizes = changed(segments=(), base_window_ms=5 * MINUTE_MS, report_windows_ms=(10 * MINUTE_MS, 15 * MINUTE_MS))
+    assert 30 * MINUTE_MS == changed_segments(STORED, sizes)["fraud"].step_ms
+
+
+def test_model_that_nobody_lists_any_more_or_never_did_has_no_segments() -> None:
+    assert {"fraud": SegmentChange(segments=(), cross=(), step_ms=HOUR_MS)} == changed_segments(STORED, {})
+    assert {"fraud": dataclasses.replace(COUNTRY, segments=BOTH.segments)} == changed_segments({}, changed())
+
+
+@pytest.mark.parametrize("high_ms", [NOON_MS, NOON_MS + 1, NOON_MS + HOUR_MS - 1])
+def test_change_holds_from_the_first_common_beginning_after_all_that_was_counted(high_ms: int) -> None:
+    (agreement,) = concluded(STORED, {"fraud": COUNTRY}, counted={"fraud"}, high_ms=high_ms).values()
+    assert (BOTH, Segmentation(("country",), from_ms=NOON_MS + HOUR_MS)) == agreement.segmentations
+    assert ("country",) == agreement.segments
+
+
+def test_model_without_counts_is_counted_by_the_change_from_the_beginning() -> None:
+    (agreement,) = concluded(STORED, {"fraud": COUNTRY}, counted=(), high_ms=NOON_MS).values()
+    assert (Segmentation(("country",)),) == agreement.segmentations
+
+
+def test_change_that_is_taken_back_before_it_began_leaves_nothing() -> None:
+    once = concluded(STORED, {"fraud": COUNTRY}, counted={"fraud"}, high_ms=NOON_MS)
+    back = dataclasses.replace(COUNTRY, segments=BOTH.segments)
+    assert STORED == concluded(once, {"fraud": back}, counted={"fraud"}, high_ms=NOON_MS + 1)
+
+
+def test_change_that_is_taken_back_later_has_had_its_time() -> None:
+    once = concluded(STORED, {"fraud": COUNTRY}, counted={"fraud"}, high_ms=NOON_MS)
+    back = dataclasses.replace(COUNTRY, segments=BOTH.segments)
+    (agreement,) = concluded(once, {"fraud": back}, counted={"fraud"}, high_ms=NOON_MS + HOUR_MS).values()
+    starts = [(each.segments, each.from_ms) for each in agreement.segmentations]
+    assert [
+        (BOTH.segments, 0),
+        (("country",), NOON_MS + HOUR_MS),
+        (BOTH.segments, NOON_MS + 2 * HOUR_MS),
+    ] == starts
+
+
+def test_of_a_change_that_a_charter_has_lost_only_what_is_certain_is_told() -> None:
+    known = concluded(STORED, {"fraud": COUNTRY}, counted={"fraud"}, high_ms=NOON_MS)
+    agreed, changes = joined(STORED, known)
+    assert (BOTH, Segmentation(("country",), from_ms=NOON_MS + HOUR_MS)) == agreed["fraud"].segmentations
+    assert {"fraud": dataclasses.replace(COUNTRY, step_ms=5 * MINUTE_MS)} == changes
+    more = dataclasses.replace(COUNTRY, segments=("country", "device", "plan"))
+    known = concluded(STORED, {"fraud": more}, counted={"fraud"}, high_ms=NOON_MS)
+    assert (BOTH,) == joined(STORED, known)[0]["fraud"].segmentations
+    assert (STORED, {}) == joined(STORED, STORED)
+
+
+def test_what_is_agreed_goes_before_what_a_worker_is_configured_with() -> None:
+    configured = dataclasses.replace(FRAUD, segments=("plan",))
+    assert (BOTH,) == Agreements(7, STORED).segmentations(configured)
+    assert (Segmentation(),) == Agreements(7, {}).segmentations(configured)
+    assert (Segmentation(("plan",)),) == Agreements().segmentations(configured)

@@ -10,7 +10,6 @@ import pytest
 from streams.evaluation import (
     Publication,
     ReportWindow,
-    is_declared,
     may_revise,
     slice_counts,
     touched_windows,
@@ -44,7 +43,7 @@ def test_changed_base_window_touches_one_window_of_each_size() -> None:
 
 
 def test_key_of_a_report_names_its_window() -> None:
-    key = Subject('["fraud","3"]', MODEL, "3").key(WINDOW, {"country": 'D,"E'}).encode()
+    key = Subject('["fraud","3"]', MODEL, "3", ()).key(WINDOW, {"country": 'D,"E'}).encode()
     assert WINDOW == window_of_key(VERSION, key)
 
 
@@ -98,20 +97,6 @@ def test_change_of_status_is_never_held_back(boundary_ms: int) -> None:
 
 def test_clock_that_was_set_back_does_not_hold_a_window() -> None:
     assert allowed(since_end_ms=0, last_ago_ms=-HOUR_MS, watermark_ms=WINDOW.end_ms)
-
-
-@pytest.mark.parametrize(
-    ("segment", "expected"),
-    [
-        ({}, True),
-        ({"country": "DE"}, True),
-        ({"country": "DE", "device": "tv"}, True),
-        ({"tier": "gold"}, False),
-        ({"country": "DE", "tier": "gold"}, False),
-    ],
-)
-def test_slice_is_declared_if_its_names_are(segment: dict[str, str], expected: bool) -> None:
-    assert expected == is_declared(segment, MODEL)
 
 
 def test_counts_get_their_names_and_failed_ones_stand_apart() -> None:
