@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from agents.settings import Settings
 from agents.worker_link import SILENT_SECONDS, Told, tell
 
-__all__ = ["PageProcess"]
+__all__ = ["PROGRAM", "PageProcess"]
 
 _log = logging.getLogger(__name__)
 
