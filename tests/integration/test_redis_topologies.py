@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -129,11 +130,18 @@ async def counted_by_reference(packer: Packer) -> Cells:
     return await readable_cells(reference, packer.models)
 
 
+# A cluster's client that is refused by one node forgets the connections to others that it was about to make.
+LOSES_CONNECTIONS = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
 async def failure_at(url: str) -> str:
     """What the ledger says when nothing but an operator can help."""
     async with connected(url) as client:
         with pytest.raises(PermanentFailure) as caught:
             await redis_ledger(client, address="redis.example:6379", shards=SHARDS).state(0)
+    gc.collect()  # what redis-py has lost is complained of here, and not in the test after
     message = str(caught.value)
     assert "redis.example:6379" in message
     assert "wrong" not in message
@@ -141,6 +149,7 @@ async def failure_at(url: str) -> str:
     return message
 
 
+@LOSES_CONNECTIONS
 @pytest.mark.parametrize("topology", ["tls", "tls-cluster"])
 async def test_wrong_password_is_told_without_the_password(topology_named: Named, topology: str) -> None:
     url = topology_named(topology).url
@@ -150,6 +159,7 @@ async def test_wrong_password_is_told_without_the_password(topology_named: Named
         assert "refuses the credentials" in await failure_at(f"{scheme}://{credentials}{servers}")
 
 
+@LOSES_CONNECTIONS
 @pytest.mark.parametrize("topology", ["tls", "tls-cluster"])
 async def test_password_of_a_file_lets_in_and_a_wrong_one_does_not(
     topology_named: Named, topology: str, tmp_path: Path
