@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import operator
-import re
 import shutil
 import signal
 import subprocess
@@ -301,21 +300,17 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
     return _Speed((last - first) / (cpu_then - cpu), (last - first) / seconds, (page_cpu_then - page_cpu) / seconds)
 
 
-def _once_counted(serving: _Serving, records: float) -> float:
-    """How many are, once they are that many; who asks among a crowd may be refused now and then."""
-    counted = 0.0
+def _once_counted(serving: _Serving, records: float) -> int:
+    """How many are, once they are that many."""
+    counted = 0
 
     def look() -> bool:
         nonlocal counted
-        counted = _counted(serving)
+        counted = serving.installation.records_counted()
         return counted >= records
 
     _wait(look, what=f"{records:,.0f} records to be counted")
     return counted
-
-
-def _counted(serving: _Serving) -> float:
-    return sum(map(float, re.findall(r"^latelabel_records_total\{[^}]*\} (\S+)$", serving.text("/metrics"), re.M)))
 
 
 @contextlib.contextmanager

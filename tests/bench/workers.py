@@ -167,6 +167,12 @@ class Installation:
             counted[(*place, cell["label"], cell["prediction"])] += cell["count"]
         return counted
 
+    def records_counted(self) -> int:
+        """Of both topics, so far: as commits leave it in Redis, which no worker is asked for."""
+        with Redis.from_url(self._services.redis.unix_url) as client:
+            fates = [client.hgetall(key) for key in client.scan_iter(f"*{self.name}*:fates")]
+        return sum(int(count) for each in fates for fate, count in each.items() if fate.endswith(b":read"))
+
     def _configuration(self, log: Log) -> Mapping[str, Any]:
         topics = {"predictions": log.predictions_topic, "labels": log.labels_topic}
         roles = ("alerts", "dead_letters", "explain_requests", "explanations")
