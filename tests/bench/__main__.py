@@ -84,6 +84,7 @@ def main() -> int:
     with KafkaServer() as kafka, RedisServer() as redis, tempfile.TemporaryDirectory(prefix="latelabel-") as folder:
         services = Services(kafka, redis, Path(folder), scale=arguments.scale, repeats=arguments.repeats)
         for name in names:
+            since = time.monotonic()
             try:
                 for figure in measurements[name](services):
                     figures.append(figure)
@@ -91,6 +92,7 @@ def main() -> int:
             except BenchError as error:
                 failures += 1
                 print(f"{name}: NO SCORE. {error}", file=sys.stderr, flush=True)
+            print(f"{name} took {time.monotonic() - since:.0f} s", flush=True)
     if arguments.json is not None:
         content = {"scale": arguments.scale, "figures": [figure.as_json() for figure in figures]}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")

@@ -7,11 +7,15 @@ seeds in units of its standard error. Seeds are ours; nothing is drawn by chance
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import multiprocessing
 import operator
+import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -103,16 +107,40 @@ def _agreement(services: Services) -> Iterator[Figure]:
 
 def agreement(*, instances: int, seeds: int, samples: int = SAMPLES) -> Agreement:
     """Compare weights and choices of features."""
-    scores: list[Array] = []
-    overlaps: list[float] = []
-    own: list[float] = []
-    for values, predict in _cases():
+    compared = functools.partial(_compared, instances=instances, seeds=seeds, samples=samples)
+    # Nothing here is timed, and stock lime takes its time.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as processes:
+        cases = list(processes.map(compared, *zip(*itertools.product(DATA, MODELS), strict=True)))
+    all_scores = np.concatenate([case.scores for case in cases])
+    return Agreement(
+        rms=float(np.sqrt((all_scores**2).mean())),
+        largest=float(np.abs(all_scores).max()),
+        overlap=float(np.mean([share for case in cases for share in case.overlaps])),
+        stock_overlap=float(np.mean([share for case in cases for share in case.own])),
+    )
+
+
+class _Case(NamedTuple):
+    """Of one model: z-scores of its weights, and what top features have in common."""
+
+    scores: Array
+    overlaps: Sequence[float]
+    own: Sequence[float]
+
+
+def _compared(load: Callable[..., Any], make: Callable[[], Any], *, instances: int, seeds: int, samples: int) -> _Case:
+    with threadpool_limits(1):
+        values, labels = load(return_X_y=True)
+        predict = make().fit(values, labels).predict_proba
         features = learn(_rows(values), names=_names(values))
         pools = []
         for seed in range(seeds):
             draws = draw(features, samples=samples, seed=10_000 + seed)
             pools.append(Pool.built(draws, predict(np.column_stack(draws.columns))))
         explainers = [LimeTabularExplainer(values, random_state=20_000 + seed) for seed in range(seeds)]
+        scores: list[Array] = []
+        overlaps: list[float] = []
+        own: list[float] = []
         for row in values[:: len(values) // instances][:instances]:
             answer = float(predict(row[None])[0, 1])
             ours = [_of_pool(pool, row, answer) for pool in pools]
@@ -122,24 +150,19 @@ def agreement(*, instances: int, seeds: int, samples: int = SAMPLES) -> Agreemen
             stock_tops = [{*np.argsort(-np.abs(weights))[:TOP].tolist()} for weights in stock]
             overlaps += [len(a & b) / TOP for a, b in zip(tops, stock_tops, strict=True)]
             own += [len(a & b) / TOP for a, b in itertools.pairwise(stock_tops)]
-    all_scores = np.concatenate(scores)
-    return Agreement(
-        rms=float(np.sqrt((all_scores**2).mean())),
-        largest=float(np.abs(all_scores).max()),
-        overlap=float(np.mean(overlaps)),
-        stock_overlap=float(np.mean(own)),
-    )
+        return _Case(np.concatenate(scores), overlaps, own)
 
 
-def _cases() -> Iterator[tuple[Array, Predict]]:
-    for load in (load_breast_cancer, load_wine):
-        values, labels = load(return_X_y=True)
-        for model in (
-            make_pipeline(StandardScaler(), LogisticRegression()),
-            RandomForestClassifier(50, random_state=0),
-            GradientBoostingClassifier(random_state=0),
-        ):
-            yield values, model.fit(values, labels).predict_proba
+def _linear() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+DATA = (load_breast_cancer, load_wine)
+MODELS = (
+    _linear,
+    functools.partial(RandomForestClassifier, 50, random_state=0),
+    functools.partial(GradientBoostingClassifier, random_state=0),
+)
 
 
 def _of_pool(pool: Pool, row: Array, answer: float) -> Array:

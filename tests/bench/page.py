@@ -33,7 +33,6 @@ from tests.bench import hostile_clients
 from tests.bench.backlog import Shape
 from tests.bench.errors import BenchError
 from tests.bench.figures import Figure
-from tests.bench.peers.running import w1_shape
 from tests.bench.process_cost import cpu_seconds
 from tests.bench.workers import ROOT, Installation, Log, Services, check_cells
 from tests.support.fleet import binary_cells, report_on
@@ -54,6 +53,7 @@ PAINT_BAR_SECONDS = 1.0
 UPDATE_BAR_SECONDS = 1.0
 COUNTING_BAR = 0.95
 PATIENCE_SECONDS = 120.0
+HOSTILE_PREDICTIONS = 400_000
 LEAST_CROWD = 150
 FIRST_SHARE, LAST_SHARE = 0.1, 0.9
 """Of the log, between which speed is measured: a worker that begins or ends does other things."""
@@ -250,7 +250,7 @@ def _update(services: Services, serving: _Serving, shown: Page, number: int) -> 
 
 def hostile(services: Services) -> Iterator[Figure]:
     """Counting speed among hostile clients, of that without, pair by pair."""
-    shape = w1_shape(services, bare=True)
+    shape = Shape(predictions=services.scaled(HOSTILE_PREDICTIONS), bare=True)
     pairs = [
         (_speed(services, shape, among=False), _speed(services, shape, among=True)) for _ in range(services.repeats)
     ]
