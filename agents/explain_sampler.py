@@ -10,6 +10,7 @@ would be drawn too looks for it. So explanations may miss pairs that the counts 
 
 from __future__ import annotations
 
+import bisect
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ SHARE = {WhyAsked.WRONG: 0.5, WhyAsked.LOW_MARGIN: 0.25, WhyAsked.BASE: 0.25}
 """Of a model's budget."""
 MOST_PICKED = 200
 """Of one batch and purpose: while a rate is being learnt, a batch must not cost more than that."""
-COUNTED = 64
+COUNTED = 32
 """Of one batch, evenly spread: what was seen is counted by these."""
 MOST_WAITING = 2000
 """Requests, pointers or lookups that nobody has taken yet."""
@@ -79,7 +80,8 @@ class _Subject:
     low_margin: Quota = dataclasses.field(default_factory=Quota)
     base: dict[str, Quota] = dataclasses.field(default_factory=dict)
     seen: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    margins: collections.deque[float] = dataclasses.field(default_factory=lambda: collections.deque(maxlen=MARGINS))
+    margins: collections.deque[float] = dataclasses.field(default_factory=collections.deque)
+    ordered_margins: list[float] = dataclasses.field(default_factory=list)
 
     def tick(self, *, share: float, seconds: float) -> None:
         """Let all rates follow what was seen."""
@@ -106,7 +108,14 @@ class _Subject:
         """Margins up to it are low; none is before some are known."""
         if len(self.margins) < LEAST_MARGINS:
             return -1.0
-        return sorted(self.margins)[int(len(self.margins) * LOW_SHARE)]
+        return self.ordered_margins[int(len(self.margins) * LOW_SHARE)]
+
+    def note_margin(self, margin: float) -> None:
+        """Remember the last ones, in their order and by size."""
+        if len(self.margins) == MARGINS:
+            del self.ordered_margins[bisect.bisect_left(self.ordered_margins, self.margins.popleft())]
+        self.margins.append(margin)
+        bisect.insort(self.ordered_margins, margin)
 
 
 class ExplainSampler:
@@ -161,7 +170,7 @@ class ExplainSampler:
         """
         if not len(offsets):
             return
-        first = int(np.searchsorted(offsets, self._looked_at.get(source, -1), side="right"))
+        first = int(offsets.searchsorted(self._looked_at.get(source, -1), side="right"))
         self._looked_at[source] = max(int(offsets[-1]), self._looked_at.get(source, -1))
         if first == len(offsets):
             return
@@ -223,7 +232,7 @@ class ExplainSampler:
                 continue
             if margin <= subject.low_bound():
                 subject.low_margin = self._ask(subject, batch, at, WhyAsked.LOW_MARGIN, subject.low_margin, rate)
-            subject.margins.append(margin)
+            subject.note_margin(margin)
 
     def _keep_pointers(self, batch: _Batch) -> None:
         """Of some, where they stand, for the label that may come."""
