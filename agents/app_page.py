@@ -77,7 +77,10 @@ def main() -> None:
 async def _serve(listeners: Sequence[socket.socket], worker: socket.socket) -> None:
     clock = SystemClock()
     link = WorkerLink(*await asyncio.open_unix_connection(sock=worker), clock)
-    await link.ask()
+    try:
+        await link.ask()
+    except TemporaryFailure:
+        return  # It has ended already, and has not said how anything is to be logged.
     settings = link.settings
     assert settings is not None
     as_json = settings.log.is_json(environment(), on_terminal=sys.stderr.isatty())
