@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import ctypes
 import functools
-import gc
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from aiohttp import web
 from agents.clock import SystemClock
 from agents.dead_letter_peek import DeadLetterPeek
 from agents.explanation_feed import ExplanationFeed
+from agents.garbage import look_for_garbage_rarely
 from agents.redis_alerts import RedisAlerts
 from agents.redis_connection import RedisClient, connect
 from agents.redis_ledger import RedisLedger
@@ -51,7 +51,6 @@ NICENESS = 10
 """Counting goes first: on a core that both want, it gets nine tenths. More would let a crowd keep health waiting."""
 DIES_WITH_PARENT = 1
 """`PR_SET_PDEATHSIG` of prctl(2)."""
-GARBAGE_THRESHOLD = 20_000
 FAILED = 1
 
 
@@ -106,7 +105,7 @@ async def _serve(listeners: Sequence[socket.socket], worker: socket.socket) -> N
         )
         # Not before: who asks for health waits for the start.
         os.nice(NICENESS)
-        _calm_the_garbage_collector()
+        look_for_garbage_rarely()
         gone = asyncio.ensure_future(link.until_gone())
         if records.are_shown and explained:
             while not (link.told.is_running or gone.done()):
@@ -115,12 +114,6 @@ async def _serve(listeners: Sequence[socket.socket], worker: socket.socket) -> N
                     await link.ask()
             await stack.enter_async_context(feed.running())
         await gone
-
-
-def _calm_the_garbage_collector() -> None:
-    """An answer makes thousands of objects that live until it is written; every 700 would be searched for cycles."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)
 
 
 def _mount(

@@ -89,7 +89,7 @@ class RedisCounts:
             if is_long(latencies):
                 # Only to put them into one entry: they are summed up with the others.
                 await self._latencies(shard, window, latencies)
-            total.latencies += latencies
+            total.add_latencies(latencies)
 
     async def _read(
         self, shard: int, windows: Sequence[tuple[bytes, int]]
@@ -147,6 +147,7 @@ class _Total:
     pairs: list[bytes] = dataclasses.field(default_factory=list)
     pair_bytes: int = 0
     latencies: list[bytes] = dataclasses.field(default_factory=list)
+    latency_bytes: int = 0
 
     def add_pairs(self, log: Sequence[bytes]) -> None:
         """Keep logged pairs, until there are too many to be kept."""
@@ -155,18 +156,28 @@ class _Total:
         if self.pair_bytes > CHUNK_BYTES:
             self._sum_pairs()
 
+    def add_latencies(self, log: Sequence[bytes]) -> None:
+        """Keep logged latencies and signals, until there are too many to be kept."""
+        self.latencies += log
+        self.latency_bytes += sum(map(len, log))
+        if self.latency_bytes > CHUNK_BYTES:
+            self._sum_latencies()
+
     def cells(self) -> WindowCells:
         """All of it together."""
         self._sum_pairs()
-        cells = self.sums
-        _add_sums(cells, ((_cell(field), count) for field, count in self.counts.items()))
-        for piece, sums in told_sums(b"".join(self.latencies)).items():
-            _add_sums(cells, (((piece, SUM, name.encode()), total) for name, total in sums.items()))
-        return cells
+        self._sum_latencies()
+        _add_sums(self.sums, ((_cell(field), count) for field, count in self.counts.items()))
+        return self.sums
 
     def _sum_pairs(self) -> None:
         _add_sums(self.sums, _by_cell(logged_sums(b"".join(self.pairs))))
         self.pairs, self.pair_bytes = [], 0
+
+    def _sum_latencies(self) -> None:
+        for piece, sums in told_sums(b"".join(self.latencies)).items():
+            _add_sums(self.sums, (((piece, SUM, name.encode()), total) for name, total in sums.items()))
+        self.latencies, self.latency_bytes = [], 0
 
 
 def _add_sums(cells: dict[Cell, int], more: Iterable[tuple[Cell, int]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import click
 
 from agents.alert_rule_files import load_rules
@@ -11,13 +9,10 @@ from agents.app import run_worker
 from agents.clock import SystemClock
 from agents.commands.command_line import Invocation
 from agents.commands.serving import serve
+from agents.garbage import look_for_garbage_rarely
 from agents.reloading import Reloading
 
 __all__ = ["worker"]
-
-GARBAGE_THRESHOLD = 20_000
-"""Objects: a batch makes up to 12,000 that live until it is packed. With five times as many, batches that are done
-with, which Faust leaves in cycles, pile up to 100 MB."""
 
 
 @click.command()
@@ -40,13 +35,6 @@ def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
     load_rules(settings)  # a mistake in a rule file ends as one in the configuration does
     invocation.log_by(settings, is_member=True)
     reloading = Reloading(settings, invocation.settings, SystemClock())
-    _calm_the_garbage_collector()
+    look_for_garbage_rarely()
     work = run_worker(reloading, until_caught_up=until_caught_up, close=close)
     serve(work, what="The worker", reload=reloading.ask)
-
-
-def _calm_the_garbage_collector() -> None:
-    """A batch makes thousands of objects that all live until it is packed; by default every 700 are searched for
-    cycles, again and again. That is a third of the time of packing."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 10, 10)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from agents.evaluator import Evaluator
+from agents.garbage import look_for_garbage_rarely
 from agents.publisher import KafkaPublisher
 from agents.redis_connection import RedisClient
 from agents.redis_ledger import RedisLedger
@@ -55,6 +56,7 @@ class EvaluationCost:
 def evaluation(services: Services) -> Iterator[Figure]:
     """100 models, or as many as the scale says, each with everything and three segments, and reports of 5 minutes, an
     hour and a day; then one model that reports on days alone, counted by the minute."""
+    look_for_garbage_rarely()  # as a worker does
     count = max(1, round(MODELS * services.scale))
     models = [_model(number, (5 * MINUTE_MS, HOUR_MS, DAY_MS), 5 * MINUTE_MS) for number in range(count)]
     many = asyncio.run(_cost(services.kafka, services.redis, models, a_window=6))

@@ -35,7 +35,7 @@ from tests.support.services import unique_name
 
 __all__ = ["explained"]
 
-PREDICTIONS = 400_000
+PREDICTIONS = 250_000
 COUNTING_BAR = 0.95
 SAMPLING_BAR_PERCENT = 2.0
 RATE_PER_MINUTE = 600

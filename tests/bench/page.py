@@ -54,7 +54,7 @@ UPDATE_BAR_SECONDS = 1.0
 COUNTING_BAR = 0.95
 PATIENCE_SECONDS = 120.0
 HOSTILE_PREDICTIONS = 400_000
-LEAST_CROWD = 150
+LEAST_CROWD = 100
 FIRST_SHARE, LAST_SHARE = 0.1, 0.9
 """Of the log, between which speed is measured: a worker that begins or ends does other things."""
 ROWS_SHOWN = "document.querySelectorAll('table.fleet tbody tr').length > 0"
