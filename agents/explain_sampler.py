@@ -22,7 +22,7 @@ import numpy.typing as npt
 from agents.good_records import GoodRecords
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import FIRST_TICK_SECONDS, TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
+from streams.explanation.sampling import TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
 from streams.identity import KEY_BYTES
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import MonitoredModel, Task
@@ -136,7 +136,6 @@ class ExplainSampler:
         self._clock = clock
         self._looked_at: dict[Source, int] = {}
         self._ticked_seconds: float | None = None
-        self._tick_seconds = FIRST_TICK_SECONDS
         self.share = 1.0
         """Of every budget that is this worker's."""
         self.label_rate = 0.0
@@ -206,10 +205,10 @@ class ExplainSampler:
                 self.seen += stride
         if self._ticked_seconds is None:
             self._ticked_seconds = now
-        elif now - self._ticked_seconds >= self._tick_seconds:
+        elif now - self._ticked_seconds >= TICK_SECONDS:
             for subject in self._subjects.values():
                 subject.tick(share=self.share, seconds=now - self._ticked_seconds)
-            self._ticked_seconds, self._tick_seconds = now, TICK_SECONDS
+            self._ticked_seconds = now
 
     def _draw_base(self, batch: _Batch) -> None:
         """For comparison, each predicted class apart."""

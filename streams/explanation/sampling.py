@@ -15,11 +15,9 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIRST_TICK_SECONDS", "TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
+__all__ = ["TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
 
 TICK_SECONDS = 5.0
-FIRST_TICK_SECONDS = 0.5
-"""Until then every rate is a guess, which costs a worker that reads a backlog more than all later looks."""
 FIRST_RATE = 0.01
 """Of what nothing is known yet: much, where there is much, and everything after one quiet tick."""
 BURST_SECONDS = 60.0
