@@ -90,14 +90,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     publisher = KafkaPublisher(connection)
     redis = connect(settings.redis.url)
     place = {"address": settings.redis.address, "prefix": settings.redis.prefix}
-    ledger = RedisLedger(
-        redis,
-        **place,
-        shards=settings.redis.shards,
-        label_hold_ms=settings.label_hold_ms,
-        keep_windows_ms=settings.keep_windows_ms,
-        max_labels=settings.max_labels,
-    )
+    ledger = RedisLedger.from_settings(settings, redis)
     reports = RedisReports(redis, **place)
     worker: Worker | None = None
     sampler = build_sampler(settings, topics, clock)

@@ -121,14 +121,7 @@ def _mount(
 ) -> None:
     clock = SystemClock()
     place = {"address": settings.redis.address, "prefix": settings.redis.prefix}
-    ledger = RedisLedger(
-        redis,
-        **place,
-        shards=settings.redis.shards,
-        label_hold_ms=settings.label_hold_ms,
-        keep_windows_ms=settings.keep_windows_ms,
-        max_labels=settings.max_labels,
-    )
+    ledger = RedisLedger.from_settings(settings, redis)
     reports = RememberedReports(RedisReports(redis, **place), clock)
     alerts = AlertReader(RedisAlerts(redis, **place))
     topics, level = settings.kafka.topic_names, settings.confidence_level

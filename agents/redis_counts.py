@@ -14,17 +14,16 @@ import hashlib
 import itertools
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from agents.commit_arguments import Argument
 from agents.latency_log import is_long, packed_sums, told_sums
 from agents.pair_log import CHUNK_BYTES, chunks, logged_sums
 from agents.redis_connection import RedisClient, redis_failures
-from agents.redis_script import RedisScript
+from agents.redis_script import RedisScript, pairs_of
 from streams.identity import HASH_BYTES, SUM
 from streams.ports import Cell, WindowCells
 
-__all__ = ["RedisCounts"]
+__all__ = ["WINDOW", "RedisCounts"]
 
 CELL_BYTES = 3 * HASH_BYTES
 """Of the field of a count; the names of sums are shorter."""
@@ -36,7 +35,8 @@ SMALL_REPLY = 2000
 LOG_BYTES = 64 * 1024
 """Of a window's pairs in one shard. Up to here, some 4,000 pairs, the log takes less memory than the sums would."""
 
-_WINDOW = struct.Struct(">8sQ")
+WINDOW = struct.Struct(">8sQ")
+"""Model version and start of a base window, as keys and arguments name it."""
 
 
 class RedisCounts:
@@ -60,8 +60,7 @@ class RedisCounts:
         async for window, fields, pairs, latencies in self._read(shard, windows):
             cells = {_cell(field): int(count) for field, count in fields}
             _add_sums(cells, _by_cell(await self._logged(shard, window, pairs)))
-            for piece, sums in (await self._latencies(shard, window, latencies)).items():
-                cells.update(((piece, SUM, name.encode()), total) for name, total in sums.items())
+            cells.update(_by_slice(await self._latencies(shard, window, latencies)))
             found.append(cells)
         return found
 
@@ -87,16 +86,16 @@ class RedisCounts:
             else:
                 total.add_pairs(pairs)
             if is_long(latencies):
-                # Only to put them into one entry: they are summed up with the others.
-                await self._latencies(shard, window, latencies)
-            total.add_latencies(latencies)
+                _add_sums(total.sums, _by_slice(await self._latencies(shard, window, latencies)))
+            else:
+                total.add_latencies(latencies)
 
     async def _read(
         self, shard: int, windows: Sequence[tuple[bytes, int]]
     ) -> AsyncIterator[tuple[bytes, Iterable[tuple[bytes, bytes]], Sequence[bytes], Sequence[bytes]]]:
         """Each window with its counts by field, logged pairs and logged latencies; those of a window are of one
         moment."""
-        packed = [_WINDOW.pack(*window) for window in windows]
+        packed = [WINDOW.pack(*window) for window in windows]
         at, count = 0, WINDOWS_AT_ONCE
         while at < len(packed):
             chunk = packed[at : at + count]
@@ -107,7 +106,7 @@ class RedisCounts:
             count = min(2 * count, MOST_WINDOWS_AT_ONCE) if is_small else WINDOWS_AT_ONCE
             replies = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
             for window, (fields, pairs, latencies) in zip(chunk, replies, strict=True):
-                yield window, _pairs(fields), pairs, latencies
+                yield window, pairs_of(fields), pairs, latencies
 
     async def _logged(self, shard: int, window: bytes, log: Sequence[bytes]) -> Mapping[tuple[bytes, str], int]:
         """What the logged pairs of a window add to its sums; a log that has become long is put into them."""
@@ -175,8 +174,7 @@ class _Total:
         self.pairs, self.pair_bytes = [], 0
 
     def _sum_latencies(self) -> None:
-        for piece, sums in told_sums(b"".join(self.latencies)).items():
-            _add_sums(self.sums, (((piece, SUM, name.encode()), total) for name, total in sums.items()))
+        _add_sums(self.sums, _by_slice(told_sums(b"".join(self.latencies))))
         self.latencies, self.latency_bytes = [], 0
 
 
@@ -194,6 +192,10 @@ def _by_cell(sums: Mapping[tuple[bytes, str], int]) -> Iterator[tuple[Cell, int]
     return (((piece, SUM, name.encode()), total) for (piece, name), total in sums.items())
 
 
+def _by_slice(sums: Mapping[bytes, Mapping[str, int]]) -> Iterator[tuple[Cell, int]]:
+    return (((piece, SUM, name.encode()), total) for piece, named in sums.items() for name, total in named.items())
+
+
 def _is_long(log: Sequence[bytes]) -> bool:
     return sum(map(len, log)) > LOG_BYTES
 
@@ -204,7 +206,3 @@ def _cell(packed: bytes) -> Cell:
     if len(packed) != CELL_BYTES:
         return piece, SUM, rest
     return piece, rest[:HASH_BYTES], rest[HASH_BYTES:]
-
-
-def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(flat[::2], flat[1::2], strict=True)

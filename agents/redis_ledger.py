@@ -10,14 +10,14 @@ import binascii
 import functools
 import itertools
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from agents.commit_arguments import Argument, definition_arguments, part_arguments
 from agents.redis_charter import amending_arguments, founding_arguments, read_charter
 from agents.redis_connection import RedisClient, connect, execute, redis_failures
-from agents.redis_counts import RedisCounts
-from agents.redis_script import RedisScript
+from agents.redis_counts import WINDOW, RedisCounts
+from agents.redis_script import RedisScript, pairs_of
 from agents.settings import Settings
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.identity import ANY_LABEL, OTHER, OTHER_WRONG
@@ -59,7 +59,6 @@ which it takes predictions; none for 0."""
 _SHARD_SCRIPTS = ("shard", "counting", "join", "writing")
 """What scripts that join and forget begin with."""
 _SOURCE = struct.Struct(">QQQ")
-_WINDOW = struct.Struct(">8sQ")
 
 
 @functools.cache
@@ -105,10 +104,10 @@ class RedisLedger:
         self._clear_changes = RedisScript("clear_changes")
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """A ledger as configured; connects at the first call."""
+    def from_settings(cls, settings: Settings, client: RedisClient | None = None) -> Self:
+        """A ledger as configured, by a client of its own if there is none; connects at the first call."""
         return cls(
-            connect(settings.redis.url),
+            connect(settings.redis.url) if client is None else client,
             address=settings.redis.address,
             prefix=settings.redis.prefix,
             shards=settings.redis.shards,
@@ -217,10 +216,10 @@ class RedisLedger:
         return CommitReply(
             tuple(
                 PartReply(Outcome(outcome.decode()), None if stored < 0 else stored)
-                for outcome, stored in _pairs(outcomes)
+                for outcome, stored in pairs_of(outcomes)
             ),
             watermark_ms,
-            tuple(sorted(_pairs(undecided))),
+            tuple(sorted(pairs_of(undecided))),
             tuple(sorted(unknown)),
         )
 
@@ -257,7 +256,7 @@ class RedisLedger:
             marks = await self._client.zrange(f"{self._keys[shard]}:changes", 0, -1, withscores=True)
         changed = []
         for window, mark in marks:
-            model_version, start_ms = _WINDOW.unpack(window)
+            model_version, start_ms = WINDOW.unpack(window)
             changed.append(ChangedWindow(model_version, start_ms, int(mark)))
         return sorted(changed, key=lambda window: (window.start_ms, window.model_version))
 
@@ -266,7 +265,7 @@ class RedisLedger:
             return
         arguments: list[Argument] = []
         for window in windows:
-            arguments += (_WINDOW.pack(window.model_version, window.start_ms), window.mark)
+            arguments += (WINDOW.pack(window.model_version, window.start_ms), window.mark)
         async with redis_failures(self._address):
             await self._clear_changes.run(self._client, [self._keys[shard]], *arguments)
 
@@ -284,7 +283,7 @@ class RedisLedger:
     async def windows(self, shard: int) -> Sequence[tuple[bytes, int]]:
         async with redis_failures(self._address):
             packed = await self._client.zrange(f"{self._keys[shard]}:windows", 0, -1)
-        windows: list[tuple[bytes, int]] = [_WINDOW.unpack(window) for window in packed]
+        windows: list[tuple[bytes, int]] = [WINDOW.unpack(window) for window in packed]
         return sorted(windows, key=lambda window: (window[1], window[0]))
 
     async def names(self, shard: int) -> Mapping[bytes, str]:
@@ -305,7 +304,3 @@ class RedisLedger:
         async with redis_failures(self._address):
             fates = await self._client.hgetall(f"{self._keys[shard]}:fates")
         return {fate.decode(): int(count) for fate, count in fates.items()}
-
-
-def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(flat[::2], flat[1::2], strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -12,7 +12,7 @@ from redis import exceptions as redis_errors
 from agents.commit_arguments import Argument
 from agents.redis_connection import RedisClient
 
-__all__ = ["RedisScript"]
+__all__ = ["RedisScript", "pairs_of"]
 
 
 class RedisScript:
@@ -35,3 +35,8 @@ class RedisScript:
             pass
         # To the keys' own node: loading on all nodes of a cluster would fail while any of them is away.
         return await client.eval(self._text, len(keys), *keys, *arguments)
+
+
+def pairs_of(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """The pairs that a script answers with one after the other."""
+    return zip(flat[::2], flat[1::2], strict=True)

@@ -130,15 +130,7 @@ async def _examine_redis(settings: Settings, clock: Clock, redis: RedisClient, g
     findings = [Finding(check="redis", verdict=Verdict.OK, found=f"{address} answers")]
     findings += check_servers(servers)
     findings.append(check_clock(servers, now_ms=now_ms, max_future_skew_ms=settings.max_future_skew_ms))
-    ledger = RedisLedger(
-        redis,
-        address=address,
-        prefix=settings.redis.prefix,
-        shards=settings.redis.shards,
-        label_hold_ms=settings.label_hold_ms,
-        keep_windows_ms=settings.keep_windows_ms,
-        max_labels=settings.max_labels,
-    )
+    ledger = RedisLedger.from_settings(settings, redis)
     stops = RedisStops(redis, address=address, prefix=settings.redis.prefix)
     try:
         findings += await _examine_ledger(settings, ledger, stops, servers, group)
