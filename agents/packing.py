@@ -11,7 +11,6 @@ object outlives the batch.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,14 +22,14 @@ from agents.explain_sampler import ExplainSampler
 from agents.good_records import GoodRecords, PackingSettings, read_batch
 from agents.name_registry import NameRegistry
 from agents.packed_run import PackedRun
-from agents.prediction_rows import PredictionRows, class_hash_of
+from agents.prediction_rows import PredictionRows
 from agents.record_batch import RecordBatch
 from agents.refused_record import letter_message
 from agents.signal_rows import SignalRows
 from schemas.codec import regression_value
 from schemas.errors import Rejected
 from schemas.prediction import SentPrediction
-from streams.identity import ABSENT, KEY_BYTES, items_hash, model_hash, request_keys, shards_of
+from streams.identity import ABSENT, KEY_BYTES, class_hash, items_hash, model_hash, request_keys, shards_of
 from streams.ledger.item_lists import set_of
 from streams.ledger.parts import NO_ITEMS, TIME_BYTES, WORD_BYTES, Definitions, Role, Source, pack_items
 from streams.ledger.slicing import Run, arrivals_of, running_highs
@@ -50,9 +49,6 @@ def _label_row(words: int) -> np.dtype[np.void]:
     """With a word for the value, and with more for lists."""
     value = [("value", ">f8")] if words else []
     return np.dtype([*_LABEL_FIELDS, *value, *([("items", f"V{(words - 1) * WORD_BYTES}")] if words > 1 else [])])
-
-
-_model_hash = functools.lru_cache(maxsize=4_096)(model_hash)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ class Packer:
         of_lists = [kind for kind in kinds if isinstance(kind[1], tuple)] if found.has_lists else []
         lists = {kind: self._labelled_list(*kind) for kind in of_lists}
         texts = {kind: self._labelled_class(*kind) for kind in kinds if kind not in lists}
-        hashes = {kind: class_hash_of(text) for kind, text in texts.items()}
+        hashes = {kind: class_hash(text) for kind, text in texts.items()}
         names = {hashed: texts[kind] for kind, hashed in hashes.items() if not self._is_ranking(kind[0])}
         for kind, each in lists.items():
             hashes[kind] = each.hash
@@ -136,7 +132,7 @@ class Packer:
         packed = {kind: each.packed for kind, each in lists.items() if each.packed}
         words = 1 + max(map(len, packed.values())) // WORD_BYTES if packed else int(self._settings.predicts_numbers)
         rows = np.empty(len(found.records), dtype=_label_row(words))
-        addressed = {model: ABSENT if model is None else _model_hash(model) for model in {*models}}
+        addressed = {model: ABSENT if model is None else model_hash(model) for model in {*models}}
         labels = b"".join([hashes[key] for key in zip(models, found.classes, strict=True)])
         rows["label"] = np.frombuffer(labels, dtype="V8")
         rows["model"] = np.frombuffer(b"".join([addressed[model] for model in models]), dtype="V8")
@@ -154,7 +150,7 @@ class Packer:
         return str(text) if model is None else self._settings.model(model).class_aliases.get(text, text)
 
     def _labelled_list(self, model: str | None, texts: Iterable[str]) -> _LabelledList:
-        names = {class_hash_of(name): name for name in (self._labelled_class(model, text) for text in texts)}
+        names = {class_hash(name): name for name in (self._labelled_class(model, text) for text in texts)}
         items = set_of(names)
         if len(items) == 1:
             return _LabelledList(items[0], b"", names)

@@ -7,7 +7,6 @@ records ──> kinds (model version, class, segment values, status) ──> one
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -43,15 +42,12 @@ from streams.ledger.segmentation import Segmentation, in_force
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
 
-__all__ = ["PredictionRows", "class_hash_of"]
+__all__ = ["PredictionRows"]
 
 MISSING = "__missing__"
 OTHER_NAME = "__other__"
 PROBABILITY_SLACK = 1e-6
 """By which the probabilities of all classes may miss 1: sums of rounded decimals."""
-
-class_hash_of = functools.lru_cache(maxsize=65_536)(class_hash)
-"""`class_hash`, remembered."""
 
 _Place = tuple[str, str, int]
 """A model version, and into which of the segmentations in force the event time falls: the first, unless they change
@@ -99,7 +95,7 @@ class PredictionRows:
         for row, (place, text, _, status) in zip(table, kinds, strict=True):
             subject = subjects[place]
             name = "" if text is None else subject.model.class_aliases.get(text, text)
-            hashed = class_hash_of(name)
+            hashed = class_hash(name)
             if subject.terms.counts_classes:
                 names[hashed] = name
             row["terms"], row["predicted"] = subject.terms.hash, hashed
@@ -258,7 +254,7 @@ def _lists(
         if isinstance(named, tuple):
             model = subjects[places[at]].model
             texts = [model.class_aliases.get(text, text) for text in named]
-            items = tuple(map(class_hash_of, texts))
+            items = tuple(map(class_hash, texts))
             if model.task is Task.MULTILABEL:
                 names.update(zip(items, texts, strict=True))
                 items = set_of(items)

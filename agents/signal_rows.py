@@ -8,7 +8,6 @@ Which names of a model have figures of their own is decided once for all shards 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,7 +25,6 @@ __all__ = ["SignalRows", "SignalWords"]
 
 OTHER_MODEL = "__other__"
 _SUCCEEDED = (None, "ok")
-_signal_hash = functools.lru_cache(maxsize=4_096)(signal_hash)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,8 +84,8 @@ class SignalRows:
         for (counted, model), of_model in by_model.items():
             group = signals_group(counted)
             told = dict.fromkeys(name for each in of_model.signals for name in each)
-            hashes = {name: _signal_hash(name) for name in told}
-            declared = map(_signal_hash, self._settings.model(model).signals.names)
+            hashes = {name: signal_hash(name) for name in told}
+            declared = map(signal_hash, self._settings.model(model).signals.names)
             wanted = [*declared, *(hashed for name, hashed in hashes.items() if _is_name(name))]
             lists[group] = await self._registry.decide(group, wanted, limit=self._registry.limits.signals)
             admitted = {name: hashed for name, hashed in hashes.items() if self._registry.has_cells(group, hashed)}
