@@ -270,40 +270,28 @@ class Api:
     async def _windows(self, request: web.Request) -> Windows:
         query = Query(request, "version", "size", "kind", "metrics", "segment", "since", "until", "limit")
         asked = WindowsAsked(
-            version=query.text("version"),
+            **_stretch(query),
             kind=query.text("kind") or QUALITY,
-            size_seconds=_size(query),
             metrics=query.words("metrics"),
             segment=query.segment("segment"),
-            since_ms=query.time_ms("since"),
-            until_ms=query.time_ms("until"),
-            most=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
         )
         return await self._reader.windows(request.match_info["model"], asked)
 
     async def _segments(self, request: web.Request) -> Segments:
         query = Query(request, "version", "size", "metric", "since", "until", "limit", "most")
         asked = SegmentsAsked(
-            version=query.text("version"),
-            size_seconds=_size(query),
+            **_stretch(query),
             metric=query.text("metric"),
-            since_ms=query.time_ms("since"),
-            until_ms=query.time_ms("until"),
             most=query.number("most", least=1, most=MOST_SEGMENTS) or 12,
-            windows=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
         )
         return await self._reader.segments(request.match_info["model"], asked)
 
     async def _signals(self, request: web.Request) -> Signals:
         query = Query(request, "version", "size", "segment", "since", "until", "limit", "most")
         asked = SignalsAsked(
-            version=query.text("version"),
-            size_seconds=_size(query),
+            **_stretch(query),
             segment=query.segment("segment"),
-            since_ms=query.time_ms("since"),
-            until_ms=query.time_ms("until"),
             most=query.number("most", least=1, most=MOST_SIGNALS) or 12,
-            windows=query.number("limit", least=1, most=MOST_WINDOWS) or 300,
         )
         return await self._reader.signals(request.match_info["model"], asked)
 
@@ -331,6 +319,17 @@ async def _unknown(request: web.Request) -> web.Response:
     return problem_response(
         HTTPStatus.NOT_FOUND, f"nothing is served at {request.path[:200]}; {ROOT}/openapi.json lists all"
     )
+
+
+def _stretch(query: Query) -> dict[str, Any]:
+    """The fields of `Asked`."""
+    return {
+        "version": query.text("version"),
+        "size_seconds": _size(query),
+        "since_ms": query.time_ms("since"),
+        "until_ms": query.time_ms("until"),
+        "windows": query.number("limit", least=1, most=MOST_WINDOWS) or 300,
+    }
 
 
 def _size(query: Query) -> int | None:

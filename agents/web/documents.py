@@ -44,43 +44,38 @@ Against = Literal["reference", "1d", "before"]
 Status = Literal["open", "provisional", "final", "incomplete"]
 
 
-class AnyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What reports of all kinds have in common, as far as the API reads it."""
+class _Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What reports of all kinds have in common, as far as the API reads it in each case."""
+
+    segment: Mapping[str, str]
+    window: Window
+    status: Status
+    revision: int
+    produced_at: str
+    predictions: int = 0
+    failed: int = 0
+    labelled: int = 0
+    never_labelled: int = 0
+    undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class AnyReport(_Report, frozen=True, kw_only=True):
+    """A report with the figures that every kind may have."""
 
     kind: str
     model: str
     model_version: str
-    segment: Mapping[str, str]
-    window: Window
-    status: Status
-    revision: int
-    produced_at: str
-    predictions: int = 0
-    failed: int = 0
-    labelled: int = 0
-    never_labelled: int = 0
     coverage: float | None = None
     coverage_expected: CoverageExpected | None = None
     metrics: Mapping[str, Metric] = msgspec.field(default_factory=dict)
-    undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
     memory: Memory | None = None
 
 
-class PointReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PointReport(_Report, frozen=True, kw_only=True, gc=False):
     """A report as far as a point is made of it. Its figures stay the JSON that was published: to make objects of all of
     them, and to write a few again, would be most of the work of an answer."""
 
-    segment: Mapping[str, str]
-    window: Window
-    status: Status
-    revision: int
-    produced_at: str
-    predictions: int = 0
-    failed: int = 0
-    labelled: int = 0
-    never_labelled: int = 0
     metrics: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
-    undefined: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class SparkPoint(msgspec.Struct, frozen=True, array_like=True):

@@ -41,41 +41,46 @@ SLICES_OF_A_WINDOW = 500
 SIGNALS = "signals"
 
 
-class WindowsAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which windows of a model are wanted; None is the obvious choice."""
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which windows of a model are looked at, and at most how many; None is the obvious choice."""
 
     version: str | None = None
-    kind: str = QUALITY
     size_seconds: int | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    windows: int = 300
+
+    def query(self, model_version: bytes, shape: Shape, *, more: int = 0) -> WindowQuery:
+        """Finds them, and some that come before them."""
+        return WindowQuery(
+            model_version=model_version,
+            shape=shape,
+            since_ms=self.since_ms,
+            until_ms=self.until_ms,
+            most=self.windows + more,
+        )
+
+
+class WindowsAsked(Asked, frozen=True, kw_only=True):
+    """What of each window is wanted."""
+
+    kind: str = QUALITY
     metrics: tuple[str, ...] = ()
     segment: Mapping[str, str] | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    most: int = 300
 
 
-class SegmentsAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which segments of a model are wanted; None is the obvious choice. `most` bounds them, `windows` each of them."""
+class SegmentsAsked(Asked, frozen=True, kw_only=True):
+    """Which metric of at most how many segments is wanted."""
 
-    version: str | None = None
-    size_seconds: int | None = None
     metric: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
     most: int = 12
-    windows: int = 300
 
 
-class SignalsAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which signals of a model are wanted; None is the obvious choice. `most` bounds them, `windows` each of them."""
+class SignalsAsked(Asked, frozen=True, kw_only=True):
+    """At most how many signals of which slice are wanted."""
 
-    version: str | None = None
-    size_seconds: int | None = None
     segment: Mapping[str, str] | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
     most: int = 12
-    windows: int = 300
 
 
 class ReportReader:
@@ -136,16 +141,10 @@ class ReportReader:
         Raises: NotFound for an unknown model or version, or a size or kind it has no windows of.
         """
         model_version, version, size = await self._choose(name, asked.version, asked.kind, asked.size_seconds)
-        query = WindowQuery(
-            model_version=model_version,
-            # What has segments alone, as resources have targets, is found by the windows of the model's predictions.
-            shape=Shape(QUALITY if asked.segment else asked.kind, size),
-            since_ms=asked.since_ms,
-            until_ms=asked.until_ms,
-            most=asked.most + 1,
-        )
-        keys = (await self._store.find([query]))[0]
-        shown = keys[: asked.most]
+        # What has segments alone, as resources have targets, is found by the windows of the model's predictions.
+        shape = Shape(QUALITY if asked.segment else asked.kind, size)
+        keys = (await self._store.find([asked.query(model_version, shape, more=1)]))[0]
+        shown = keys[: asked.windows]
         if asked.segment:
             shown = [related_key(key, kind=asked.kind, segment=asked.segment) for key in shown]
         last = await self._store.last({model_version: shown})
@@ -156,7 +155,7 @@ class ReportReader:
             kind=asked.kind,
             size_seconds=size,
             points=tuple(_point(report, asked.metrics) for report in reversed(reports)),
-            next_until=json.loads(shown[-1])[-1] if len(keys) > asked.most else None,
+            next_until=json.loads(shown[-1])[-1] if len(keys) > asked.windows else None,
         )
 
     async def segments(self, name: str, asked: SegmentsAsked) -> Segments:
@@ -166,14 +165,7 @@ class ReportReader:
         """
         model_version, version, size = await self._choose(name, asked.version, QUALITY, asked.size_seconds)
         shape = Shape(QUALITY, size)
-        query = WindowQuery(
-            model_version=model_version,
-            shape=shape,
-            since_ms=asked.since_ms,
-            until_ms=asked.until_ms,
-            most=asked.windows,
-        )
-        keys = (await self._store.find([query]))[0]
+        keys = (await self._store.find([asked.query(model_version, shape)]))[0]
         last = await self._store.last({model_version: keys[:WINDOWS_OF_FLEET]})
         newest = [decode_report(last[key].value) for key in keys[:WINDOWS_OF_FLEET] if key in last]
         judged = standing_of(newest).judged if newest else None
@@ -202,13 +194,7 @@ class ReportReader:
         Raises: NotFound for an unknown model or version, or a size it has no windows with signals of.
         """
         model_version, version, size = await self._choose(name, asked.version, SIGNALS, asked.size_seconds)
-        query = WindowQuery(
-            model_version=model_version,
-            shape=Shape(SIGNALS, size),
-            since_ms=asked.since_ms,
-            until_ms=asked.until_ms,
-            most=asked.windows,
-        )
+        query = asked.query(model_version, Shape(SIGNALS, size))
         keys = [related_key(key, segment=asked.segment) for key in (await self._store.find([query]))[0]]
         last = await self._store.last({model_version: keys})
         series = signal_series([decode_signals(last[key].value) for key in reversed(keys) if key in last])
