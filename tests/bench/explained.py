@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import operator
 import re
-import signal
-import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from deploy.server_process import free_port, spawn_tethered
+from deploy.server_process import free_port
 from tests.bench.backlog import Shape
 from tests.bench.errors import BenchError
 from tests.bench.explained_models import CLASSES
 from tests.bench.figures import Figure
 from tests.bench.instructions import sampling_share
 from tests.bench.process_cost import cpu_seconds
-from tests.bench.workers import Installation, Log, Services, check_cells
+from tests.bench.workers import LEAST_SHARE, Installation, Log, Services, check_cells, wait_for
 from tests.support.services import unique_name
 
 __all__ = ["explained"]
@@ -45,6 +44,9 @@ REQUESTS, REQUESTS_EACH, PAUSE_SECONDS = 1_000, 50, 0.05
 MOST_ROUNDS = 2
 SHARES = (0.1, 0.95)
 PATIENCE_SECONDS = 300.0
+
+
+_wait = functools.partial(wait_for, seconds=PATIENCE_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,12 +117,14 @@ def _speed(services: Services, shape: Shape, state: _State | None) -> _Speed:
     with contextlib.ExitStack() as stack:
         if state is not None:
             stack.enter_context(_explainer(services, installation, log, state, explainer_port))
-        worker = stack.enter_context(_running(services, installation.worker, installation))
+        worker = stack.enter_context(installation.running())
         for share in SHARES:
             wanted = share * expected.records
             _wait(lambda wanted=wanted: installation.records_counted() >= wanted, what="the log to be counted")  # type: ignore[misc]
             marks.append((installation.records_counted(), cpu_seconds(worker.pid), time.monotonic()))
     (first, cpu, clock), (last, cpu_then, clock_then) = marks
+    if last - first < LEAST_SHARE * expected.records:
+        raise BenchError("the log is too short: raise the scale")
     # What was not counted when the worker was told to stop.
     installation.run_until_caught_up()
     check_cells(expected.cells, installation.counted())
@@ -143,7 +147,7 @@ def _explainer(services: Services, installation: Installation, log: Log, state: 
     def keep_busy() -> None:
         nonlocal kills
         while not is_over.is_set():
-            with _running(services, command, installation) as explainer:
+            with installation.running(*command) as explainer:
                 until = time.monotonic() + (state.killed_every_seconds or float("inf"))
                 while time.monotonic() < until and not is_over.wait(PAUSE_SECONDS):
                     for request in itertools.islice(requests, REQUESTS_EACH):
@@ -182,41 +186,9 @@ def _requests(services: Services, log: Log) -> Sequence[bytes]:
     return requests
 
 
-@contextlib.contextmanager
-def _running(
-    services: Services, command: Sequence[str], installation: Installation
-) -> Iterator[subprocess.Popen[bytes]]:
-    with (services.folder / "explained.log").open("ab") as output:
-        process = spawn_tethered(
-            command,
-            environment=installation.environment,
-            cwd=services.folder,
-            log=output.fileno(),
-            death_signal=signal.SIGTERM,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def _figure(port: int, name: str) -> float:
     """The sum over all labels of what a process counts; 0 while it does not answer."""
     with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as told:
         text = told.read().decode()
         return sum(map(float, re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)))
     return 0.0
-
-
-def _wait(condition: Callable[[], bool], *, what: str, pause_seconds: float = 0.1) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(pause_seconds)
-    raise BenchError(f"waited {PATIENCE_SECONDS:g} s for {what}")

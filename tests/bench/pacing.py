@@ -10,9 +10,8 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
+import functools
 import multiprocessing
-import signal
-import subprocess
 import threading
 import time
 import urllib.request
@@ -22,12 +21,12 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from deploy.server_process import free_port, spawn_tethered
+from deploy.server_process import free_port
 from tests.bench.backlog import Shape, backlog, finish, producer
 from tests.bench.errors import BenchError
 from tests.bench.figures import Figure
 from tests.bench.process_cost import Meter, cpu_seconds, peak_bytes
-from tests.bench.workers import Installation, Log, Services, check_cells
+from tests.bench.workers import Installation, Log, Services, check_cells, wait_for
 from tests.support.services import unique_name
 
 __all__ = ["small_batches", "w2"]
@@ -114,24 +113,9 @@ def _paced(services: Services, *, rate: int, partitions: int) -> _Paced:
     log = services.empty_log(shape, partitions=partitions)
     port = free_port()
     installation = services.installation(log, evaluation_interval=f"{EVALUATION_INTERVAL_MS}ms", web={"port": port})
-    with (services.folder / "paced.log").open("wb") as output:
-        worker = spawn_tethered(
-            installation.worker,
-            environment=installation.environment,
-            cwd=services.folder,
-            log=output.fileno(),
-            death_signal=signal.SIGTERM,
-        )
-    try:
-        _wait_until_it_reads(port)
+    with installation.running() as worker:
+        wait_for(functools.partial(_is_reading, port), what="the worker to read", seconds=READY_SECONDS)
         return _measure(services, installation, log, worker.pid)
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        try:
-            worker.wait(30)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
 
 
 def _measure(services: Services, installation: Installation, log: Log, worker: int) -> _Paced:
@@ -247,13 +231,6 @@ class _ReportReader:
         return self._labelled
 
 
-def _wait_until_it_reads(port: int) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise BenchError(f"the worker does not read after {READY_SECONDS:.0f} s") from None
-            time.sleep(0.1)
+def _is_reading(port: int) -> bool:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+        return True

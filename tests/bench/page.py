@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import operator
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -26,7 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 from redis.asyncio import Redis
 
 from agents.redis_reports import RedisReports
-from deploy.server_process import free_port, spawn_tethered
+from deploy.server_process import free_port
 from schemas.window_report import WindowReport
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
 from tests.bench import hostile_clients
@@ -34,7 +34,7 @@ from tests.bench.backlog import Shape
 from tests.bench.errors import BenchError
 from tests.bench.figures import Figure
 from tests.bench.process_cost import cpu_seconds
-from tests.bench.workers import ROOT, Installation, Log, Services, check_cells
+from tests.bench.workers import LEAST_SHARE, ROOT, Installation, Log, Services, check_cells, wait_for
 from tests.support.fleet import binary_cells, report_on
 from tests.support.page_world import keep, many_versions, revised
 
@@ -65,6 +65,9 @@ WATCH = """new Promise((resolve) => {
 })"""
 
 
+_wait = functools.partial(wait_for, seconds=PATIENCE_SECONDS)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Serving:
     installation: Installation
@@ -84,35 +87,10 @@ class _Serving:
 def _serving(services: Services, log: Log, port: int) -> Iterator[_Serving]:
     """A worker with its page."""
     installation = services.installation(log, web={"port": port})
-    with (services.folder / "serving.log").open("wb") as output:
-        worker = spawn_tethered(
-            installation.worker,
-            environment=installation.environment,
-            cwd=services.folder,
-            log=output.fileno(),
-            death_signal=signal.SIGTERM,
-        )
-    serving = _Serving(installation, port, worker.pid)
-    try:
+    with installation.running() as worker:
+        serving = _Serving(installation, port, worker.pid)
         _wait(lambda: serving.text("/healthz") == "ok\n", what="the worker to serve")
         yield serving
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        try:
-            worker.wait(30)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-
-
-def _wait(condition: Callable[[], bool], *, what: str, pause_seconds: float = 0.05) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        time.sleep(pause_seconds)
-    raise BenchError(f"waited {PATIENCE_SECONDS:g} s for {what}")
 
 
 # --- page --------------------------------------------------------------------------------------------------------
@@ -291,7 +269,7 @@ def _speed(services: Services, shape: Shape, *, among: bool) -> _Speed:
             raise BenchError(f"{connections} connections are no crowd")
         _once_counted(serving, expected.records)
         (first, cpu, page_cpu, clock), (last, cpu_then, page_cpu_then, clock_then) = marks
-        if last - first < 0.3 * expected.records:
+        if last - first < LEAST_SHARE * expected.records:
             raise BenchError("the log is too short: raise the scale")
     # The records counted last have been read, and were not committed when the worker was told to stop.
     serving.installation.run_until_caught_up()

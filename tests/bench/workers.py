@@ -5,29 +5,36 @@ Logs are written once and read by every run; each run has a group, output topics
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from redis import Redis
 
+from deploy.server_process import spawn_tethered
 from deploy.servers import KafkaServer, RedisServer
 from tests.bench.backlog import Cell, Recount, Shape, backlog, recount, write
 from tests.bench.errors import BenchError
 from tests.bench.process_cost import Cost, cost_of_running
 from tests.support.services import create_topic, unique_name
 
-__all__ = ["ROOT", "SHARDS", "Installation", "Log", "Run", "Services", "check_cells"]
+__all__ = ["LEAST_SHARE", "ROOT", "SHARDS", "Installation", "Log", "Run", "Services", "check_cells", "wait_for"]
 
 SHARDS = 8
+STOP_SECONDS = 30.0
+LEAST_SHARE = 0.3
+"""Of a log, of which a speed has to be measured."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -142,6 +149,27 @@ class Installation:
         """Process ids of what works for it."""
         return {"kafka": self._services.kafka.pid, "redis": self._services.redis.pid}
 
+    @contextlib.contextmanager
+    def running(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A process with this configuration for as long as the block runs: a worker, unless another is named."""
+        with (self._services.folder / f"{self.name}.log").open("ab") as output:
+            process = spawn_tethered(
+                command or self.worker,
+                environment=self.environment,
+                cwd=self._services.folder,
+                log=output.fileno(),
+                death_signal=signal.SIGTERM,
+            )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
     def run_until_caught_up(self, *, workers: int = 1) -> Cost:
         """Start workers and wait for their ends."""
         return cost_of_running(
@@ -189,6 +217,21 @@ class Installation:
             "web": {"port": 0},
             "models": [{"name": f"m{number}", **model} for number in range(log.shape.models)],
         }
+
+
+def wait_for(condition: Callable[[], bool], *, what: str, seconds: float, pause_seconds: float = 0.05) -> None:
+    """Return as soon as the condition holds; whoever does not answer yet does not fulfil it.
+
+    Raises:
+        BenchError: it took too long, so there is no figure.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        time.sleep(pause_seconds)
+    raise BenchError(f"waited {seconds:g} s for {what}")
 
 
 def check_cells(expected: Mapping[Any, int], counted: Mapping[Any, int]) -> None:
