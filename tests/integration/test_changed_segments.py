@@ -20,8 +20,6 @@ import pytest
 from redis import Redis
 
 from agents.cell_listing import list_cells
-from agents.redis_connection import connect
-from agents.redis_ledger import RedisLedger
 from deploy.server_process import free_port
 from deploy.servers import KafkaServer, RedisServer
 from schemas.times import format_time, parse_time_ms
@@ -29,7 +27,7 @@ from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.support.configured import Configured
 from tests.support.traffic import produce
 from tests.support.waiting import wait_until
-from tests.support.workers import SHARDS, finish, worker
+from tests.support.workers import finish, worker
 
 BASE_MS = 5 * MINUTE_MS
 BEFORE = "{name: fraud, segments: [country, plan], cross: [[country, plan]]}"
@@ -88,16 +86,7 @@ def recounted(drawn: Iterable[Drawn], changed_ms: int) -> dict[tuple[Any, ...], 
 
 
 async def counted(installation: Configured) -> dict[tuple[Any, ...], int]:
-    client = connect(installation.redis_url)
-    ledger = RedisLedger(
-        client,
-        address=installation.redis_url,
-        prefix=installation.name,
-        shards=SHARDS,
-        label_hold_ms=BASE_MS,
-        keep_windows_ms=30 * DAY_MS,
-    )
-    async with contextlib.aclosing(client):
+    async with installation.ledger() as ledger:
         return {
             (
                 json.dumps(cell["segment"], sort_keys=True),
@@ -111,11 +100,7 @@ async def counted(installation: Configured) -> dict[tuple[Any, ...], int]:
 
 @pytest.fixture
 def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Configured:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    installation = Configured(folder, brokers=kafka.address, redis_url=redis_server.url)
-    installation.create_topics()
-    return installation
+    return Configured.within(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
 
 
 def send(installation: Configured, role: str, records: Sequence[bytes]) -> None:

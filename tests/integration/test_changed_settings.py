@@ -26,11 +26,7 @@ CAUGHT_UP = ("--until-caught-up", "--close")
 
 @pytest.fixture
 def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Configured:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    installation = Configured(folder, brokers=kafka.address, redis_url=redis_server.url)
-    installation.create_topics()
-    return installation
+    return Configured.within(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
 
 
 def draw(seed: int, *, count: int = 200, hours_ago: int = 0) -> Traffic:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.topics import read_topic
 from tests.support.traffic import Traffic, produce
@@ -18,6 +18,14 @@ class Configured(Installation):
     """An installation with a file beside its environment."""
 
     port = 0
+
+    @classmethod
+    def within(cls, folder: Path, *, brokers: str, redis_url: str) -> Self:
+        """A new one whose file and working folder lie in a folder, with topics of its own."""
+        (folder / "work").mkdir()
+        installation = cls(folder / "work", brokers=brokers, redis_url=redis_url)
+        installation.create_topics()
+        return installation
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 from agents.redis_connection import connect
@@ -66,20 +66,27 @@ class Installation:
             "APP_DATADIR": "/nowhere",
         }
 
-    async def counts(self) -> tuple[dict[Cell, int], dict[str, int]]:
-        """The cells of the slice `{}`, and all fates that are not zero."""
-        client = connect(self.redis_url)
+    @contextlib.asynccontextmanager
+    async def ledger(self) -> AsyncIterator[RedisLedger]:
+        """What its workers count in."""
         ledger = RedisLedger(
-            client,
+            connect(self.redis_url),
             address=self.redis_url,
             prefix=self.name,
             shards=SHARDS,
             label_hold_ms=5 * MINUTE_MS,
             keep_windows_ms=30 * DAY_MS,
         )
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    async def counts(self) -> tuple[dict[Cell, int], dict[str, int]]:
+        """The cells of the slice `{}`, and all fates that are not zero."""
         cells: collections.Counter[Cell] = collections.Counter()
         fates: collections.Counter[str] = collections.Counter()
-        async with contextlib.aclosing(client):
+        async with self.ledger() as ledger:
             for shard in range(SHARDS):
                 names = await ledger.names(shard)
                 windows = await ledger.windows(shard)
