@@ -4,8 +4,10 @@ A group's first member begins with the oldest record that Kafka keeps; whoever c
 commits stand. Receivers that keep no state need to know what was delivered before: for them each partition is read
 from its beginning, and records below the commit are marked as history.
 
-    offset    0 ────────── committed ────────── end
-    record    history      news                 (read as they come)
+    offset    0 ────────── committed ────────── end when the partition became ours ──────────
+    record    history      in doubt             news                        (read as they come)
+
+What is in doubt may have been delivered by a member that died before it could commit.
 """
 
 from __future__ import annotations
@@ -31,13 +33,17 @@ POLL_MS = 500
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FeedRecord:
-    """A record of the alerts topic; `is_history` if it was delivered before this process owned its partition."""
+    """A record of the alerts topic.
+
+    `is_history` if it was delivered before this process owned its partition, `is_in_doubt` if it may have been.
+    """
 
     partition: int
     offset: int
     timestamp_ms: int
     value: bytes | None
     is_history: bool
+    is_in_doubt: bool = False
 
 
 class AlertFeed:
@@ -55,6 +61,7 @@ class AlertFeed:
         self._with_history = with_history
         self._consumer: AIOKafkaConsumer | None = None
         self._committed: dict[int, OffsetAndMetadata] = {}
+        self._first_ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
         self.is_caught_up = False
         self.has_joined = False
@@ -105,15 +112,14 @@ class AlertFeed:
             if isinstance(failure, PermanentFailure):
                 raise failure from error
             return ()
+        for at in owned:
+            if at.partition not in self._first_ends and (end := consumer.highwater(at)) is not None:
+                self._first_ends[at.partition] = end
         self.is_caught_up = bool(owned) and all(
             consumer.highwater(at) is not None and self._positions[at.partition] >= consumer.highwater(at)
             for at in owned
         )
-        return [
-            FeedRecord(at.partition, record.offset, record.timestamp, record.value, self._is_history(record))
-            for at, records in fetched.items()
-            for record in records
-        ]
+        return [self._feed_record(at.partition, record) for at, records in fetched.items() for record in records]
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -148,9 +154,12 @@ class AlertFeed:
                 return False  # the partitions are somebody else's now
         return True
 
-    def _is_history(self, record: Any) -> bool:
-        committed = self._committed.get(record.partition)
-        return committed is not None and record.offset < committed.offset
+    def _feed_record(self, partition: int, record: Any) -> FeedRecord:
+        committed = self._committed.get(partition)
+        is_history = committed is not None and record.offset < committed.offset
+        # A partition without a commit was nobody's: members commit where they begin before they deliver anything.
+        is_in_doubt = committed is not None and committed.offset <= record.offset < self._first_ends.get(partition, 0)
+        return FeedRecord(partition, record.offset, record.timestamp, record.value, is_history, is_in_doubt)
 
     async def own(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin each partition where it has to be read from."""
@@ -159,6 +168,7 @@ class AlertFeed:
         # The consumer's own `committed` gives the offset without what stands beside it.
         commits = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
         self._committed = {at.partition: commit for at, commit in commits.items() if commit.offset >= 0}
+        self._first_ends = {}
         if self._with_history and self._committed:
             await consumer.seek_to_beginning(*(at for at in partitions if at.partition in self._committed))
 

@@ -5,7 +5,8 @@
 
 * Only the latest record of an alert waits, so an outage of hours ends with what is true now, not with its history.
 * An offset is committed once everything below it was delivered, refused for good, or overtaken by a later record of
-  the same alert. A crash can repeat an alert, never lose one.
+  the same alert. A crash can repeat an alert, never lose one: whoever takes over tells the end of an alert whose
+  beginning may have been delivered.
 * What waits is bounded in bytes; beyond them nothing is read until some was delivered.
 """
 
@@ -91,11 +92,16 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Waiting:
-    """The latest of one alert; `offset` is None for an end that nobody published."""
+    """The latest of one alert.
+
+    `offset` is None for an end that nobody published. `is_perhaps_told` if it, or one that it overtook, may have been
+    delivered as firing by a process that is gone.
+    """
 
     published: PublishedAlert
     partition: int
     offset: int | None
+    is_perhaps_told: bool = False
 
     @property
     def alert(self) -> Alert:
@@ -176,7 +182,11 @@ class AlertForwarder:
                 self._tidy(alert.fingerprint)
             return
         assert record.value is not None
-        self._wait(_Waiting(PublishedAlert(alert, record.value), record.partition, record.offset))
+        overtaken = self._waiting.get(alert.fingerprint)
+        is_perhaps_told = (record.is_in_doubt and alert.status == "firing") or (
+            overtaken is not None and overtaken.is_perhaps_told
+        )
+        self._wait(_Waiting(PublishedAlert(alert, record.value), record.partition, record.offset, is_perhaps_told))
 
     def _wait(self, waiting: _Waiting) -> None:
         fingerprint = waiting.alert.fingerprint
@@ -212,6 +222,7 @@ class AlertForwarder:
         failures = 0
         while True:
             self._look_for_lapsed()
+            await self._commit()  # where we begin, before anything is delivered
             failed = await self._round()
             await self._commit()
             if failed is None:
@@ -256,7 +267,7 @@ class AlertForwarder:
         now_ms = self._clock.now_ms()
         news: list[tuple[_Waiting, Occasion | None]] = []
         for waiting in everything:
-            occasion = self._notified.heard(waiting.alert, now_ms=now_ms)
+            occasion = self._notified.heard(waiting.alert, now_ms=now_ms, is_perhaps_told=waiting.is_perhaps_told)
             if occasion is None:
                 self._done(waiting)
             else:

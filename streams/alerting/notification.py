@@ -7,7 +7,8 @@ its rules, for one alert at a time.
     published   firing   firing   firing   (silence)          resolved   resolved
     told        first    -        repeat   expired at endsAt  -          -
 
-An alert that ended before anybody was told is not told: there is nothing left to act on.
+An alert that ended before anybody was told is not told: there is nothing left to act on. If a process that is gone may
+have told of it, its end is told.
 """
 
 from __future__ import annotations
@@ -42,23 +43,27 @@ class Told:
     at_ms: int
 
 
-def occasion_of(alert: Alert, told: Told | None, *, now_ms: int, repeat_ms: int) -> Occasion | None:
+def occasion_of(
+    alert: Alert, told: Told | None, *, now_ms: int, repeat_ms: int, is_perhaps_told: bool = False
+) -> Occasion | None:
     """Decide whether a published alert is news to the receiver.
 
     Args:
         alert: as it was published.
-        told: None if the receiver does not know that it is firing.
+        told: None if it is not known that the receiver knows that it is firing.
         now_ms: wall clock.
         repeat_ms: after so long the receiver is told again that it still fires.
+        is_perhaps_told: whether another process may have told the receiver that it is firing.
 
     Returns: why it is news; None if it is not.
 
     Source: `needsUpdate` of Alertmanager's deduplication.
     """
+    is_known = told is not None or is_perhaps_told
     if alert.status == "resolved":
-        return None if told is None else Occasion.RESOLVED
+        return Occasion.RESOLVED if is_known else None
     if parse_time_ms(alert.ends_at) <= now_ms:
-        return None if told is None else Occasion.EXPIRED
+        return Occasion.EXPIRED if is_known else None
     if told is None:
         return Occasion.FIRST
     return Occasion.REPEAT if now_ms - told.at_ms >= repeat_ms else None
@@ -81,13 +86,13 @@ class Notified:
     def __contains__(self, fingerprint: str) -> bool:
         return fingerprint in self._told
 
-    def heard(self, alert: Alert, *, now_ms: int) -> Occasion | None:
-        """Decide about a published alert, and note until when it is on if it is no news.
+    def heard(self, alert: Alert, *, now_ms: int, is_perhaps_told: bool = False) -> Occasion | None:
+        """Decide about a published alert as `occasion_of` does, and note until when it is on if it is no news.
 
         An occasion takes effect with `tell`, once the receiver has taken it.
         """
         told = self._told.get(alert.fingerprint)
-        occasion = occasion_of(alert, told, now_ms=now_ms, repeat_ms=self._repeat_ms)
+        occasion = occasion_of(alert, told, now_ms=now_ms, repeat_ms=self._repeat_ms, is_perhaps_told=is_perhaps_told)
         if occasion is None and told is not None:
             self._told[alert.fingerprint] = Told(alert, told.at_ms)
         return occasion

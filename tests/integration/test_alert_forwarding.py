@@ -301,6 +301,27 @@ def test_second_forwarder_takes_over_from_one_that_dies(topic: AlertTopic, tmp_p
             wait_until(lambda: 24 == len(set(models(receiver.taken))), what="all ends", seconds=60)
 
 
+def test_end_is_told_of_an_alert_that_was_told_by_a_forwarder_killed_before_it_could_say_so(
+    topic: AlertTopic, tmp_path: Path
+) -> None:
+    with alert_receiver() as receiver:
+        with forwarder(topic, "--to", "webhook", folder=tmp_path, webhook__url=receiver.url) as process:
+
+            def kill(_: Posted) -> tuple[int, str]:
+                process.kill()
+                return 200, ""
+
+            receiver.answer = kill
+            topic.publish(an_alert())
+            wait_until(lambda: bool(receiver.posted), what="the alert")
+            process.wait(30)
+        receiver.answer = lambda _: (200, "")
+        topic.publish(an_alert(status="resolved"), an_alert("short"), an_alert("short", status="resolved"))
+        with forwarder(topic, "--to", "webhook", folder=tmp_path, webhook__url=receiver.url):
+            wait_until(lambda: "fraud resolved" in models(receiver.taken), what="its end")
+        assert "fraud firing" not in models(receiver.taken[1:])
+
+
 def test_forwarder_for_which_no_partition_is_left_is_ready(kafka: KafkaServer, tmp_path: Path) -> None:
     topic = AlertTopic(kafka.address, partitions=1)
     folders = [tmp_path / name for name in ("first", "second")]

@@ -17,6 +17,13 @@ TOLD = Told(FIRING, NOW_MS - HOUR_MS)
 
 
 @pytest.mark.parametrize(
+    ("alert", "expected"), [(FIRING, Occasion.FIRST), (RESOLVED, Occasion.RESOLVED), (LAPSED, Occasion.EXPIRED)]
+)
+def test_alert_of_which_a_process_that_is_gone_may_have_told_is_told(alert: Alert, expected: Occasion) -> None:
+    assert expected is occasion_of(alert, None, now_ms=NOW_MS, repeat_ms=HOUR_MS, is_perhaps_told=True)
+
+
+@pytest.mark.parametrize(
     ("sentence", "alert", "told", "repeat_ms", "expected"),
     [
         ("an alert that begins is news", FIRING, None, HOUR_MS, Occasion.FIRST),
