@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -42,7 +43,9 @@ _EXPECTED = {
 
 def is_possible() -> bool:
     """Whether aiokafka is inside as this module expects."""
-    return all(name in inspect.getsource(owner) for owner, names in _EXPECTED.items() for name in names)
+    # The source of the module is at hand at once; that of a class is found by parsing all of it, at every start.
+    classes = dict(re.findall(r"^class (\w+)(.*?)(?=^class |\Z)", inspect.getsource(aiokafka_fetcher), re.M | re.S))
+    return all(name in classes.get(owner.__name__, "") for owner, names in _EXPECTED.items() for name in names)
 
 
 async def fetched_records(

@@ -79,6 +79,11 @@ def test_records_are_taken_by_the_batch() -> None:
     assert batch_transport.IS_RAW
 
 
+def test_records_are_taken_one_by_one_where_a_class_lacks_what_another_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw_fetch, "_EXPECTED", {fetcher.FetchResult: ("_consume_aborted_up_to",)})
+    assert not raw_fetch.is_possible()
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_sound_batches_are_read_as_they_are(codec: str) -> None:
     values = [b"v%d" % number * 50 for number in range(100)]
