@@ -51,7 +51,7 @@ test: setup ## every check and every test, on a real Kafka and a real Redis
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q --numprocesses=$(TESTERS) --dist=loadfile --durations=25 --cov --cov-report=term
+	$(BIN)/pytest -q --numprocesses=$(TESTERS) --dist=loadfile --no-loadscope-reorder --durations=25 --cov --cov-report=term
 
 demo: programs $(VENV)/.runtime $(KAFKA_LIBS)/.complete ## watch real flights being judged as their labels land
 	@$(STACK) run -- $(BIN)/latelabel demo $(if $(LOOK),--look) $(if $(LEAK),--leak)

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
+from tests.support.order import by_length
 from tests.support.turns import turn
 
 # How long an example takes says more of the machine than of the code.
@@ -26,6 +27,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs for environments of their own.
 collect_ignore = ["bench/peers"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run tests, begin with what takes long; chance orders the rest."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = by_length(items, ordinary_seconds=float(config.getini("timeout")))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
