@@ -9,9 +9,9 @@ every true error under which the measured one would not be unusual.
   which may hide some.
 - The distance measured in a tenth is then the size of a normal deviate around the true one. The mean, variance and
   skewness of the sum of ten such sizes say which values would be unusual (Cornish and Fisher's quantile).
-- Since the interval holds the value, no true error below it can be missed above. Half of the chance of a miss that is
-  saved there is spent below, so that a perfect calibration is held about as often as any other; half, because the
-  noise is only estimated.
+- The interval always holds the value, and whatever the noise alone may hide, so that no true error below either can be
+  missed above. Half of the chance of a miss that is saved there is spent below, so that a perfect calibration is held
+  about as often as any other; half, because the noise is only estimated.
 - The noise of a tenth is that of its labels, with five pseudo-observations that came out as the scores say.
 
 The interval reaches down to 0 where nothing but noise was measured, and the value lies in its upper part.
@@ -80,11 +80,12 @@ def _inverted(value: float, gaps: _Reals, noise: _Reals, mixing: float, confiden
     # The further from even the measured distances are, the more depends on where scores fall; no error, no difference.
     deviations = np.sqrt(variances + mixing * (np.minimum(errors, value) / value if value else 0.0) ** 2)
     shifts = skews / deviations**3 * (z * z - 1.0) / 6.0
-    above = np.interp((means - errors) / deviations + shifts, *_quantiles_above(confidence_level))
-    usual_most = np.maximum.accumulate(means + (above + shifts) * deviations)
-    usual_least = np.maximum.accumulate(means - (z - shifts) * deviations)
     # However good it looks, an error as small as the noise may hide.
     hidden = z * math.sqrt(float(noise @ noise))
+    biases = np.where(errors < hidden, np.inf, (means - errors) / deviations + shifts)
+    above = np.interp(biases, *_quantiles_above(confidence_level))
+    usual_most = np.maximum.accumulate(means + (above + shifts) * deviations)
+    usual_least = np.maximum.accumulate(means - (z - shifts) * deviations)
     return float(np.interp(value, usual_most, errors)), max(hidden, float(np.interp(value, usual_least, errors)))
 
 

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from streams.pair_sums.contribution import regression_contribution, score_contribution
+from streams.quality.calibration import expected_calibration_error
 from streams.quality.figure import Figure
 from streams.quality.regression import regression_figures
 from streams.quality.scores import binary_score_figures
@@ -126,6 +128,37 @@ def test_bins_that_tell_less_than_the_labels_do_widen_the_interval_to_what_they_
     assert high == 1.0
     assert figures["average_precision"].low == low
     assert figures["average_precision"].high == high
+
+
+def test_calibration_error_that_noise_may_hide_is_held_about_as_often_as_said() -> None:
+    # Labels of 20,000 calibrated scores: the true error, 0.006, is half of what noise adds to that of 10,000.
+    generator = np.random.default_rng(20261125)
+    happened = np.arange(20_000) < 10_000
+    evidence = generator.normal(0, 1, 20_000) + 1.5 * happened
+    scores = 1 / (1 + np.exp(1.5**2 / 2 - 1.5 * evidence))
+    tenths = np.floor(scores * 10).astype(int)
+    cells = np.bincount(tenths * 2 + happened, minlength=20)
+    mean_scores = np.bincount(tenths, scores, minlength=10) / np.bincount(tenths, minlength=10)
+    drawn = generator.multinomial(10_000, cells / cells.sum(), size=4_000)
+
+    truth = _calibration_error(cells, mean_scores).value
+    figures = [_calibration_error(counts, mean_scores) for counts in drawn]
+
+    assert truth is not None
+    assert pytest.approx(0.006, abs=0.001) == truth
+    held = sum(figure.low is not None and figure.low <= truth <= (figure.high or 0.0) for figure in figures)
+    # The share of windows has a standard error of a third of a point.
+    assert 0.94 <= held / len(figures) <= 0.965
+
+
+def _calibration_error(cells: npt.NDArray[np.int64], mean_scores: npt.NDArray[np.float64]) -> Figure:
+    """Of counts by tenth of the score and event: (tenth, did not happen), (tenth, happened), ..."""
+    sizes = cells.reshape(10, 2).sum(axis=1).astype(float)
+    happened = cells[1::2].astype(float)
+    scores = sizes * mean_scores
+    return expected_calibration_error(
+        scores=scores, happened=happened, sizes=sizes, gaps=np.abs(scores - happened), confidence_level=0.95
+    )
 
 
 def test_interval_of_a_good_calibration_reaches_down_to_nothing() -> None:
