@@ -9,6 +9,9 @@
 A crash after any step repeats what follows it, with the same key and the same `startsAt`: what has to be said is part
 of the alert's state until it is marked. Who loses a compare-and-set reads again; it has published nothing that the
 state does not say.
+
+What is remembered of alerts outlives an outage of the store, which may come back without its last second: an alert
+that it has forgotten goes on, with the start that it was published with.
 """
 
 from __future__ import annotations
@@ -58,6 +61,10 @@ BACKLOG_WINDOWS = 100
 MOST_SLICES = 10_000
 LOOKS = 3
 """At the news of one model version in a round, while its reports are revised under the reader's hands."""
+
+
+class _ChangedMeanwhile(Exception):
+    """The stored alerts are not those that were read."""
 
 
 class AlertEvaluator:
@@ -124,7 +131,6 @@ class AlertEvaluator:
             if not self._is_waiting:
                 _log.warning("Alerts wait: %s", failure)
             self._is_waiting = True
-            self._known.clear()
             return 1
         if self._is_waiting:
             _log.info("Alerts are evaluated again")
@@ -140,7 +146,8 @@ class AlertEvaluator:
         }
         if self._owns(""):
             names[MONITOR] = ("", "")
-        self._known = {name: known for name, known in self._known.items() if name in names}
+        # Also of models that the store has lost: they will be reported again.
+        self._known = {name: known for name, known in self._known.items() if self._owns(known.model)}
         looked = dict(zip(names, await self._store.look(list(names)), strict=True))
         await self._learn(names, looked)
         pending = 0
@@ -152,11 +159,6 @@ class AlertEvaluator:
 
     async def _learn(self, names: Mapping[bytes, tuple[str, str]], looked: Mapping[bytes, StoredAlerts]) -> None:
         """Read what is not remembered, or what somebody else has changed."""
-        for each, known in self._known.items():
-            if each in looked and known.version > looked[each].version:
-                # The store has lost what it had confirmed. What fires since when is known here, so it is told again.
-                known.version = looked[each].version
-                known.unadmitted |= known.alerts.keys()
         wanted = [
             each for each in names if each not in self._known or self._known[each].version != looked[each].version
         ]
@@ -166,15 +168,19 @@ class AlertEvaluator:
             model, version = names[model_version]
             rules = rules_on(self._rules, model, version)
             before = self._known.get(model_version)
-            seen = {record.rule for record in at.alerts.values()}
+            # A store that has lost what it had confirmed is told again what fires, and since when.
+            lost = before.alerts if before is not None and before.version > at.version else {}
+            alerts = {**at.alerts, **lost}
+            seen = {record.rule for record in alerts.values()}
             self._known[model_version] = KnownAlerts(
                 model=model,
                 model_version=version,
                 version=at.version,
-                alerts=dict(at.alerts),
+                alerts=alerts,
                 rules=rules,
                 pulses=before.pulses if before else await self._pulses(model_version, sizes),
                 unseen={name for name, rule in rules.items() if name not in seen and not is_wall_time(rule)},
+                unadmitted=set(lost),
             )
 
     async def _pulses(self, model_version: bytes, shapes: Collection[Shape]) -> dict[PulsePlace, Pulse]:
@@ -193,23 +199,26 @@ class AlertEvaluator:
 
     async def _judge_model(self, model_version: bytes, known: KnownAlerts, news: Mapping[bytes, int]) -> bool:
         """One model version. False if its alerts or its reports change faster than they are judged."""
-        await self._catch_up(model_version, known)
-        for _ in range(LOOKS):
-            if await self._judge_news(model_version, known, news):
-                return True
-            if model_version not in self._known:
-                break
-            (at,) = await self._store.look([model_version])
-            news = at.news
+        try:
+            await self._catch_up(model_version, known)
+            for _ in range(LOOKS):
+                if await self._judge_news(model_version, known, news):
+                    return True
+                (at,) = await self._store.look([model_version])
+                news = at.news
+        except _ChangedMeanwhile:
+            pass
         return False
 
     async def _judge_news(self, model_version: bytes, known: KnownAlerts, news: Mapping[bytes, int]) -> bool:
-        """False if somebody else has changed the alerts meanwhile, or a report.
+        """False if a report has changed meanwhile.
 
         A report that was published again since the news were looked at may be final by now, and so may be older windows
         of which these news tell nothing. To judge it first would pass them over: windows are folded away in order.
         """
-        known.feel(news, now_ms=self._clock.now_ms(), is_blind=self._is_blind())
+        # Nobody could publish reports while a service was away.
+        is_blind = self._is_blind() or self._is_waiting
+        known.feel(news, now_ms=self._clock.now_ms(), is_blind=is_blind)
         keys = sorted(news, key=start_of_key)
         is_last = False
         while not is_last:
@@ -224,10 +233,8 @@ class AlertEvaluator:
             if is_last:
                 known.let_time_pass(changed, now_ms=self._clock.now_ms())
             judged = {key: news[key] for key in chunk}
-            if not await self._change(model_version, known, changed, judged):
-                return False
-            if not await self._tell(model_version, known):
-                return False
+            await self._change(model_version, known, changed, judged)
+            await self._tell(model_version, known)
             if revised:
                 return False
         return True
@@ -319,23 +326,21 @@ class AlertEvaluator:
 
     async def _change(
         self, model_version: bytes, known: KnownAlerts, changed: Mapping[str, AlertRecord], judged: Mapping[bytes, int]
-    ) -> bool:
+    ) -> None:
         changed = {name: known.alerts[name] for name in known.unadmitted} | dict(changed)
         dropped = known.dropped(changed)
         if not changed and not judged and not dropped:
-            return True
+            return
         saved = await self._store.save(model_version, {**changed, **dropped}, expected=known.version, judged=judged)
         if not saved:
-            self._known.pop(model_version, None)
-            return False
+            raise _ChangedMeanwhile
         known.version += 1
         known.alerts |= changed
         known.unadmitted.clear()
         for name in dropped:
             del known.alerts[name]
-        return True
 
-    async def _tell(self, model_version: bytes, known: KnownAlerts) -> bool:
+    async def _tell(self, model_version: bytes, known: KnownAlerts) -> None:
         """Publish what has not been said, and what is to be said again; then mark it."""
         now_ms = self._clock.now_ms()
         messages: list[OutgoingMessage] = []
@@ -349,4 +354,5 @@ class AlertEvaluator:
                 state = dataclasses.replace(record.state, untold=(), sent_ms=now_ms)
                 told[name] = dataclasses.replace(record, state=state)
         await self._publisher.send(messages)
-        return await self._change(model_version, known, told, {}) if told else True
+        if told:
+            await self._change(model_version, known, told, {})

@@ -21,6 +21,7 @@ from tests.support.alert_histories import (
     live,
     replayed,
     send,
+    through_losses,
 )
 from tests.support.workers import Installation
 
@@ -70,6 +71,23 @@ def test_fifty_histories_raise_the_same_alerts_live_caught_up_replayed_and_in_a_
     tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer
 ) -> None:
     compare(1, tmp_path, kafka, redis_server)
+
+
+@pytest.mark.timeout(120)
+def test_redis_that_goes_back_a_second_whenever_alerts_are_told_costs_none_and_begins_none_twice(
+    tmp_path: Path, kafka: KafkaServer
+) -> None:
+    models = [f"model-{number}" for number in range(4)]
+    records = draw_histories(random.Random(1), models)
+    with RedisServer() as redis, ThreadPoolExecutor() as pool:
+        installation = installation_in(
+            tmp_path / "losing", models, records, brokers=kafka.address, redis_url=redis.url, idle_after=IDLE_AFTER
+        )
+        expected = pool.submit(in_a_backtest, installation)
+        episodes, begun = through_losses(installation, records, redis)
+    assert expected.result() == episodes
+    print(f"    {len(episodes)} times an alert fired; in {begun} of the lost seconds one had begun")
+    assert begun > 0
 
 
 @pytest.mark.soak

@@ -8,13 +8,17 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
+from agents.redis_alerts import RedisAlerts
+from agents.redis_connection import connect
 from deploy.alertmanager_server import AlertmanagerServer
 from deploy.servers import KafkaServer, RedisServer
 from schemas.alert import Alert, read_alert
 from schemas.times import format_time, parse_time_ms
+from streams.alerting.life_cycle import Notice
 from tests.support.alerts import AlertTopic, active, forwarder
 from tests.support.topics import read_topic
 from tests.support.traffic import produce
@@ -36,11 +40,15 @@ groups:
 
 @pytest.fixture
 def installation(tmp_path: Path, kafka: KafkaServer, redis_server: RedisServer) -> Installation:
-    installation = Installation(tmp_path, brokers=kafka.address, redis_url=redis_server.url)
+    return installed(tmp_path, kafka, redis_server)
+
+
+def installed(folder: Path, kafka: KafkaServer, redis: RedisServer) -> Installation:
+    installation = Installation(folder, brokers=kafka.address, redis_url=redis.url)
     installation.create_topics()
     settings = {"models": [MODEL], "rule_files": ["rules.yaml"], "idle_after": "1s", "allowed_lateness": "0s"}
-    (tmp_path / "latelabel.yaml").write_text(yaml.safe_dump(settings))
-    (tmp_path / "rules.yaml").write_text(RULES)
+    (folder / "latelabel.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "rules.yaml").write_text(RULES)
     return installation
 
 
@@ -121,6 +129,52 @@ def test_worker_killed_after_it_has_fired_goes_on_with_the_same_alert(installati
     assert 0 == code, log
     assert 1 == len({(alert.fingerprint, alert.starts_at) for alert in said(installation)})
     assert "resolved" == said(installation)[-1].status
+
+
+async def stored_notice(installation: Installation) -> Notice:
+    """What the only alert about a model says, told or not."""
+    async with connect(installation.redis_url) as client:
+        store = RedisAlerts(client, address=installation.redis_url, prefix=installation.name)
+        (record,) = [each for each in await store.every_alert() if each.alert != "Watchdog"]
+    assert record.state.notice is not None
+    return record.state.notice
+
+
+async def test_broker_that_is_away_while_an_alert_begins_and_while_it_ends_delays_both_and_nothing_else(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    with KafkaServer() as kafka:
+        installation = installed(tmp_path, kafka, redis_server)
+        send(installation, minute=0, right=10, wrong=40)
+        decided = []
+        chaos = {"CHAOS_FOLDER": str(tmp_path), "CHAOS_DELIVERY_SECONDS": "2"}
+        with worker(installation, program="tests.support.chaos.breaking_worker", **chaos) as process:
+            orders = tmp_path / str(process.pid)
+            wait_until(orders.exists, what="a worker that takes orders", seconds=60)
+            log = lines(process)
+            # The first time the broker is gone, the second time it only says nothing.
+            for minute, leave, come_back in ((10, kafka.kill, kafka.start), (20, kafka.pause, kafka.resume)):
+                orders.write_text("before alerts:SIGSTOP")
+                process.send_signal(signal.SIGUSR1)
+                send(installation, minute=minute, right=50, wrong=0)
+                wait_until(
+                    lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED,
+                    what="it to freeze",
+                    seconds=60,
+                )
+                leave()
+                process.send_signal(signal.SIGCONT)
+                next(line for line in log if "Alerts wait" in line)
+                decided.append(await stored_notice(installation))
+                come_back()
+                wait_until(fires(installation, times=len(decided)), what="the alert or its end", seconds=60)
+        first, *others, last = said(installation)
+    assert {(first.fingerprint, first.starts_at)} == {(each.fingerprint, each.starts_at) for each in (*others, last)}
+    begun, ended = decided
+    assert (None, begun.starts_ms) == (begun.ends_ms, ended.starts_ms)
+    assert ended.ends_ms is not None
+    assert ("firing", format_time(begun.starts_ms)) == (first.status, first.starts_at)
+    assert ("resolved", first.starts_at, format_time(ended.ends_ms)) == (last.status, last.starts_at, last.ends_at)
 
 
 def test_bad_rule_file_keeps_the_old_rules_and_says_so_until_it_is_mended(installation: Installation) -> None:

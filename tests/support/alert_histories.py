@@ -3,6 +3,7 @@
 Each way has topics and a ledger of its own, and may run beside the others:
 
     live         portion by portion, the worker killed between the steps of reporting and of alerting
+    through losses    portion by portion, by one worker, its Redis put back a second whenever alerts were told
     caught up    everything is there before the worker begins
     replayed     sent by `latelabel replay` from files
     a backtest   `latelabel backtest` of the same files
@@ -10,25 +11,44 @@ Each way has topics and a ledger of its own, and may run beside the others:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agents.file_replay.records import Record
+from agents.redis_alerts import RedisAlerts
+from agents.redis_connection import connect
+from deploy.servers import RedisServer
 from schemas.alert import Alert, read_alert
 from schemas.times import format_time, parse_time_ms
+from streams.alerting.fingerprint import fingerprint
 from streams.ledger.parts import Role
 from tests.support.topics import read_topic
 from tests.support.traffic import produce
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
-__all__ = ["Episode", "catch_up", "draw_histories", "in_a_backtest", "installation_in", "live", "replayed", "send"]
+__all__ = [
+    "Episode",
+    "catch_up",
+    "draw_histories",
+    "in_a_backtest",
+    "installation_in",
+    "live",
+    "replayed",
+    "send",
+    "through_losses",
+]
 
 START_MS = parse_time_ms("2026-11-01T12:00:00Z")
 MINUTE_MS = 60_000
@@ -40,6 +60,9 @@ KILLED_AT = (
     *("before change", "after change", "before alerts", "after alerts", "before mark", "after mark"),
 )
 SESSION_SECONDS = "6"
+LOSING_PORTIONS = 4
+"""All but the first raise alerts."""
+LOST_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
 # It would double what fifty histories take, and others run the same lines.
 WITHOUT_COVERAGE = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
@@ -145,6 +168,75 @@ def live(installation: Installation, records: Sequence[Record]) -> list[Episode]
     return catch_up(installation)
 
 
+def through_losses(
+    installation: Installation, records: Sequence[Record], redis: RedisServer
+) -> tuple[list[Episode], int]:
+    """Portion by portion; as soon as alerts are told, Redis dies and comes back as it was a second before.
+
+    Returns: what was said, and in how many of the lost seconds an alert had begun.
+    """
+    size = len(records) // LOSING_PORTIONS + 1
+    begun = 0
+    with worker(installation, **WITHOUT_COVERAGE), _sizes_of_the_log(redis) as sizes:
+        for number in range(LOSING_PORTIONS):
+            before = len(_told(installation))
+            send(installation, records[number * size : (number + 1) * size])
+            if number > 0:
+                wait_until(lambda: len(_told(installation)) > before, what="an alert", seconds=LONGEST_SECONDS)  # noqa: B023
+                begun += b'"phase":"firing"' in _put_back(redis, sizes)
+                # A worker that dies before it is here begins what was lost once more.
+                wait_until(lambda: _is_known(installation), what="what was told to be stored", seconds=LONGEST_SECONDS)
+    return catch_up(installation), begun
+
+
+def _is_known(installation: Installation) -> bool:
+    """Whether the store has every alert with the start that was told last."""
+    told = {alert.fingerprint: alert.starts_at for alert in _told(installation)}
+
+    async def stored() -> dict[str, str]:
+        async with connect(installation.redis_url) as client:
+            alerts = RedisAlerts(client, address=installation.redis_url, prefix=installation.name)
+            return {
+                fingerprint(record.labels): format_time(record.state.notice.starts_ms)
+                for record in await alerts.every_alert()
+                if record.state.notice is not None
+            }
+
+    return told.items() <= asyncio.run(stored()).items()
+
+
+@contextlib.contextmanager
+def _sizes_of_the_log(redis: RedisServer) -> Iterator[Sequence[tuple[float, int]]]:
+    """How many bytes the append-only file has had, by monotonic time, looked at often."""
+    (log,) = redis.append_only_folder.glob("*.incr.aof")
+    sizes = [(time.monotonic(), log.stat().st_size)]
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            sizes.append((time.monotonic(), log.stat().st_size))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield sizes
+    finally:
+        is_over.set()
+        watching.join()
+
+
+def _put_back(redis: RedisServer, sizes: Sequence[tuple[float, int]]) -> bytes:
+    """Kill Redis and start it on what it had a second ago. Returns what it has lost."""
+    redis.kill()
+    until = time.monotonic() - LOST_SECONDS
+    kept_bytes = [size for at, size in sizes if at <= until][-1]
+    (log,) = redis.append_only_folder.glob("*.incr.aof")
+    lost = log.read_bytes()[kept_bytes:]
+    os.truncate(log, kept_bytes)
+    redis.start()
+    return lost
+
+
 def replayed(installation: Installation) -> list[Episode]:
     """What a worker says that begins when all has been sent from files."""
     _latelabel(
@@ -158,8 +250,14 @@ def catch_up(installation: Installation) -> list[Episode]:
     with worker(installation, "--until-caught-up", "--close", **WITHOUT_COVERAGE) as process:
         code, log = finish(process, seconds=LONGEST_SECONDS)
     assert 0 == code, log
-    said = read_topic(installation.brokers, installation.topics["alerts"])
-    return _episodes([read_alert(value) for _, value in said])
+    return _episodes(_told(installation))
+
+
+def _told(installation: Installation) -> list[Alert]:
+    """Everything but the watchdog, each under its own key."""
+    told = [(key, read_alert(value)) for key, value in read_topic(installation.brokers, installation.topics["alerts"])]
+    assert all(key == alert.fingerprint.encode() for key, alert in told)
+    return [alert for _, alert in told if alert.name != "Watchdog"]
 
 
 def in_a_backtest(installation: Installation) -> list[Episode]:
@@ -184,13 +282,11 @@ def _latelabel(installation: Installation, *arguments: str) -> str:
 
 
 def _episodes(alerts: Sequence[Alert]) -> list[Episode]:
-    """Every time that an alert fired, in the words of its end; repetitions and the watchdog apart.
+    """Every time that an alert fired, in the words of its end; repetitions apart.
 
     What is said again has the same `startsAt`. One breach that is told with two has begun a second incident.
     """
-    found = {
-        (alert.fingerprint, _span(alert)[0], alert.starts_at): alert for alert in alerts if alert.name != "Watchdog"
-    }
+    found = {(alert.fingerprint, _span(alert)[0], alert.starts_at): alert for alert in alerts}
     return sorted(map(_episode, found.values()))
 
 

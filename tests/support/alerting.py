@@ -17,7 +17,7 @@ from streams.ports import AlertStore, Publisher
 from tests.support.evaluation import NOON_MS, EvaluatedWorld
 from tests.support.publishing import FakeAlerts, FakePublisher
 
-__all__ = ["ACCURACY_LOW", "HORIZON_MS", "MODEL", "WINDOW_MS", "AlertWorld", "statuses", "stricter"]
+__all__ = ["ACCURACY_LOW", "HORIZON_MS", "MODEL", "WINDOW_MS", "AlertWorld", "break_down", "statuses", "stricter"]
 
 WINDOW_MS = 5 * MINUTE_MS
 HORIZON_MS = 10 * MINUTE_MS
@@ -124,6 +124,12 @@ class AlertWorld:
         """Of the only alert there is."""
         (record,) = (record for alerts in self.store.alerts.values() for record in alerts.values())
         return record.state
+
+
+async def break_down(world: AlertWorld, index: int = 0) -> None:
+    """One window that breaks the rule, and is final."""
+    await world.window(index, right=2, wrong=18)
+    await world.settle(index)
 
 
 def statuses(alerts: Sequence[Alert]) -> list[str]:

@@ -5,6 +5,7 @@
 CHAOS_FOLDER           where it leaves an empty file called by its process id, once it can be told what to do:
                        `POINT:SIGNAL` written into that file, and SIGUSR1
 CHAOS_SESSION_SECONDS  the session timeout of its group, so that a crash is noticed sooner
+CHAOS_DELIVERY_SECONDS how long it waits for the broker to acknowledge, so that it gives up sooner
 CHAOS_BLIND            if set, the commit script applies every part, whatever offset is stored: the control
 
 Everything else is the product's own code, started as everybody starts it.
@@ -143,6 +144,8 @@ class _BlindScript(RedisScript):
 def _break() -> None:
     # By name, because the wiring offers no place for it, and needs none outside these tests.
     vars(app).update(RedisLedger=_Ledger, RedisAlerts=_Alerts, KafkaPublisher=_Publisher, Intake=_Intake)
+    if seconds := os.environ.get("CHAOS_DELIVERY_SECONDS"):
+        vars(app)["KafkaPublisher"] = functools.partial(_Publisher, delivery_timeout_seconds=float(seconds))
     if seconds := os.environ.get("CHAOS_SESSION_SECONDS"):
         build = functools.partial(build_faust_app, session_timeout_seconds=float(seconds))
         vars(app)["build_faust_app"] = build
