@@ -13,16 +13,16 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agents.good_records import GoodRecords
+from agents.good_records import GoodRecords, Named
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
+from streams.explanation.sampling import FIRST_TICK_SECONDS, TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
 from streams.identity import KEY_BYTES
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import MonitoredModel, Task
@@ -75,6 +75,7 @@ class _Subject:
 
     model: MonitoredModel
     per_minute: float
+    counts_classes: bool
     wrong: Quota = dataclasses.field(default_factory=Quota)
     low_candidates: Quota = dataclasses.field(default_factory=Quota)
     low_margin: Quota = dataclasses.field(default_factory=Quota)
@@ -99,11 +100,6 @@ class _Subject:
         }
         self.seen.clear()
 
-    @property
-    def highest_base_rate(self) -> float:
-        """Of all predicted classes; nothing is asked for comparison before the first tick has told them."""
-        return max((quota.rate for quota in self.base.values()), default=0.0)
-
     def low_bound(self) -> float:
         """Margins up to it are low; none is before some are known."""
         if len(self.margins) < LEAST_MARGINS:
@@ -118,6 +114,25 @@ class _Subject:
         bisect.insort(self.ordered_margins, margin)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _HighestRates:
+    """Of all models. Looked up for every batch, changed by ticks alone."""
+
+    pointers: float
+    low_candidates: float
+    base: float
+
+    @classmethod
+    def of(cls, subjects: Collection[_Subject]) -> _HighestRates:
+        """Nothing is asked for comparison before the first tick has told predicted classes."""
+        classifying = [subject for subject in subjects if subject.counts_classes]
+        return cls(
+            pointers=max((subject.wrong.rate for subject in classifying), default=0.0),
+            low_candidates=max((subject.low_candidates.rate for subject in classifying), default=0.0),
+            base=max((quota.rate for subject in subjects for quota in subject.base.values()), default=0.0),
+        )
+
+
 class ExplainSampler:
     """Of one worker.
 
@@ -128,7 +143,7 @@ class ExplainSampler:
 
     def __init__(self, models: Sequence[MonitoredModel], topics: Mapping[Role, str], clock: Clock) -> None:
         self._subjects = {
-            model.name: _Subject(model, model.explanation.rate_per_minute)
+            model.name: _Subject(model, model.explanation.rate_per_minute, model.task.counts_classes)
             for model in models
             if model.explanation is not None and model.explanation.rate_per_minute > 0
         }
@@ -136,6 +151,10 @@ class ExplainSampler:
         self._clock = clock
         self._looked_at: dict[Source, int] = {}
         self._ticked_seconds: float | None = None
+        self._tick_seconds = FIRST_TICK_SECONDS
+        self._highest = _HighestRates.of(self._subjects.values())
+        self._looked: dict[int, collections.Counter[tuple[str, Named]]] = {}
+        self._seen = 0
         self.share = 1.0
         """Of every budget that is this worker's."""
         self.label_rate = 0.0
@@ -143,7 +162,6 @@ class ExplainSampler:
         self.requests: collections.deque[ExplainRequest] = collections.deque()
         self.pointers: collections.deque[Pointer] = collections.deque()
         self.lookups: collections.deque[Lookup] = collections.deque()
-        self.seen = 0
         self.dropped = 0
 
     @property
@@ -159,7 +177,13 @@ class ExplainSampler:
     @property
     def pointer_rate(self) -> float:
         """The highest rate at which this worker keeps pointers."""
-        return max((subject.wrong.rate for subject in self._subjects.values()), default=0.0)
+        return self._highest.pointers
+
+    @property
+    def seen(self) -> int:
+        """Predictions of models that are sampled."""
+        self._share_out()
+        return self._seen
 
     def look(self, source: Source, found: GoodRecords, offsets: npt.NDArray[np.int64], keys: bytes) -> None:
         """See a batch; what was seen before is not seen again.
@@ -185,9 +209,9 @@ class ExplainSampler:
 
     def _look_at_labels(self, batch: _Batch) -> None:
         now = self._clock.monotonic_seconds()
-        chosen = batch.drawn(Purpose.WRONG, max(self.label_rate, self.pointer_rate))
+        chosen = batch.drawn(Purpose.WRONG, max(self.label_rate, self._highest.pointers))
         for at in chosen[: self._room(self.lookups, len(chosen))]:
-            text = batch.found.texts[at]
+            text = batch.text(at)
             if text is not None:
                 time_ms = int(batch.found.times_ms[at])
                 self.lookups.append(Lookup(batch.key(at), time_ms, batch.found.records[at].model, text, now))
@@ -195,40 +219,57 @@ class ExplainSampler:
     def _count(self, batch: _Batch) -> None:
         """Count some for all: to look at each record would cost more than everything else here."""
         now = self._clock.monotonic_seconds()
-        records, texts = batch.found.records, batch.found.texts
+        records = batch.found.records
         stride = max(1, (len(records) - batch.first) // COUNTED)
         # Not always from the first on, which may be of a kind of its own.
-        for at in range(batch.first + int(batch.mixes[0]) % stride, len(records), stride):
-            subject = self._subjects.get(records[at].model)
-            if subject is not None:
-                subject.seen[texts[at] or ""] += stride
-                self.seen += stride
+        some = slice(batch.first + int(batch.mixes[0]) % stride, None, stride)
+        looked = self._looked.get(stride)
+        if looked is None:
+            looked = self._looked[stride] = collections.Counter()
+        looked.update(zip([record.model for record in records[some]], batch.found.classes[some], strict=True))
         if self._ticked_seconds is None:
             self._ticked_seconds = now
-        elif now - self._ticked_seconds >= TICK_SECONDS:
+        elif now - self._ticked_seconds >= self._tick_seconds:
+            self._share_out()
             for subject in self._subjects.values():
                 subject.tick(share=self.share, seconds=now - self._ticked_seconds)
-            self._ticked_seconds = now
+            self._ticked_seconds, self._tick_seconds = now, TICK_SECONDS
+            self._highest = _HighestRates.of(self._subjects.values())
+
+    def _share_out(self) -> None:
+        """Tell each model what of it was counted, by predicted class; a list and no answer are one class."""
+        for stride, looked in self._looked.items():
+            for (name, named), count in looked.items():
+                subject = self._subjects.get(name)
+                if subject is not None:
+                    subject.seen[named if isinstance(named, str) else ""] += stride * count
+                    self._seen += stride * count
+        self._looked.clear()
 
     def _draw_base(self, batch: _Batch) -> None:
         """For comparison, each predicted class apart."""
-        highest = max(subject.highest_base_rate for subject in self._subjects.values())
+        highest = self._highest.base
         for at in batch.drawn(Purpose.BASE, highest):
-            subject, text = self._subjects.get(batch.found.records[at].model), batch.found.texts[at] or ""
+            subject, text = self._subjects.get(batch.found.records[at].model), batch.text(at) or ""
             quota = None if subject is None else subject.base.get(text)
-            if subject is not None and quota is not None and batch.is_drawn(at, Purpose.BASE, quota.rate):
+            if subject is None or quota is None:
+                continue
+            if quota.rate == highest or batch.is_drawn(at, Purpose.BASE, quota.rate):
                 subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, quota, quota.rate)
 
     def _draw_low_margins(self, batch: _Batch) -> None:
         """Of ten times as many as are wanted, the tenth with the lowest margin."""
-        highest = max(subject.low_candidates.rate for subject in self._subjects.values())
+        highest = self._highest.low_candidates
         for at in batch.drawn(Purpose.LOW_MARGIN, highest):
-            subject = self._subjects.get(batch.found.records[at].model)
-            if subject is None or not subject.model.task.counts_classes:
+            record = batch.found.records[at]
+            subject = self._subjects.get(record.model)
+            if subject is None or not subject.counts_classes:
                 continue
             rate = subject.low_candidates.rate
-            margin = _margin(batch.found.records[at], subject.model)
-            if margin is None or not batch.is_drawn(at, Purpose.LOW_MARGIN, rate):
+            if rate != highest and not batch.is_drawn(at, Purpose.LOW_MARGIN, rate):
+                continue
+            margin = _margin(record, subject.model)
+            if margin is None:
                 continue
             if margin <= subject.low_bound():
                 subject.low_margin = self._ask(subject, batch, at, WhyAsked.LOW_MARGIN, subject.low_margin, rate)
@@ -236,25 +277,24 @@ class ExplainSampler:
 
     def _keep_pointers(self, batch: _Batch) -> None:
         """Of some, where they stand, for the label that may come."""
-        chosen = batch.drawn(Purpose.WRONG, self.pointer_rate)
+        highest = self._highest.pointers
+        chosen = batch.drawn(Purpose.WRONG, highest)
         for at in chosen[: self._room(self.pointers, len(chosen))]:
             subject = self._subjects.get(batch.found.records[at].model)
-            if subject is None or subject.wrong.is_spent or not subject.model.task.counts_classes:
+            if subject is None or subject.wrong.is_spent or not subject.counts_classes:
                 continue
-            if not batch.is_drawn(at, Purpose.WRONG, subject.wrong.rate):
-                continue
-            request = batch.request(at, subject, WhyAsked.WRONG, subject.wrong.rate)
-            subject.wrong, kept = subject.wrong.spend(1 if request is not None else 0)
-            if request is not None and kept:
+            rate = subject.wrong.rate
+            if (rate == highest or batch.is_drawn(at, Purpose.WRONG, rate)) and batch.can_be_explained(at):
+                subject.wrong, _ = subject.wrong.spend(1)
+                request = batch.request(at, subject, WhyAsked.WRONG, rate)
                 self.pointers.append(Pointer(batch.key(at), int(batch.found.times_ms[at]), request))
 
     def _ask(self, subject: _Subject, batch: _Batch, at: int, reason: WhyAsked, quota: Quota, rate: float) -> Quota:
-        request = batch.request(at, subject, reason, rate)
-        if request is None:
+        if not batch.can_be_explained(at):
             return quota
         quota, asked = quota.spend(1)
         if asked and self._room(self.requests, 1):
-            self.requests.append(request)
+            self.requests.append(batch.request(at, subject, reason, rate))
         else:
             self.dropped += 1
         return quota
@@ -263,9 +303,9 @@ class ExplainSampler:
         return min(wanted, MOST_WAITING - len(waiting), MOST_PICKED)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Batch:
-    """A batch from its record `first` on, to which `mixes` belong."""
+    """A batch from its record `first` on, to which `mixes` belong. Not frozen: that would be dear for each batch."""
 
     source: Source
     topic: str
@@ -288,12 +328,20 @@ class _Batch:
         """Of one record."""
         return self.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
 
-    def request(self, at: int, subject: _Subject, reason: WhyAsked, rate: float) -> ExplainRequest | None:
-        """About one record; None if it failed or came without features."""
+    def text(self, at: int) -> str | None:
+        """The class of one record; None if it is a list, or none was given."""
+        named = self.found.classes[at]
+        return named if isinstance(named, str) else None
+
+    def can_be_explained(self, at: int) -> bool:
+        """Whether one record succeeded and came with features."""
         record: SentPrediction = self.found.records[at]
-        if record.status not in _SUCCEEDED or bytes(record.features)[:1] != b"{":
-            return None
-        text = self.found.texts[at]
+        return record.status in _SUCCEEDED and bytes(record.features)[:1] == b"{"
+
+    def request(self, at: int, subject: _Subject, reason: WhyAsked, rate: float) -> ExplainRequest:
+        """About one record."""
+        record: SentPrediction = self.found.records[at]
+        text = self.text(at)
         model = subject.model
         return ExplainRequest(
             request_id=record.request_id,
@@ -305,7 +353,7 @@ class _Batch:
             offset=int(self.offsets[at]),
             reason=reason,
             rate=rate,
-            predicted=None if text is None or not model.task.counts_classes else model.class_aliases.get(text, text),
+            predicted=None if text is None or not subject.counts_classes else model.class_aliases.get(text, text),
         )
 
 

@@ -15,15 +15,22 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
+__all__ = ["FIRST_TICK_SECONDS", "TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
 
 TICK_SECONDS = 5.0
-FIRST_RATE = 0.01
-"""Of what nothing is known yet: much, where there is much, and everything after one quiet tick."""
+FIRST_TICK_SECONDS = 0.5
+"""Until then every rate is a guess, which costs a worker that reads a backlog more than all later looks."""
+FIRST_RATE = 0.001
+"""Of what nothing is known yet: enough, where there is much, and everything after one quiet tick. Workers share the
+highest rate for an hour, so a guess that is too high is paid for that long."""
 BURST_SECONDS = 60.0
 """A budget that was not used is kept for so long."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+# The finalizer of SplitMix64: ids that count upwards must not be drawn by turns.
+_FINALIZER = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+_LAST_SHIFT = np.uint64(31)
 _ALL = 2**64 - 1
+_SPAN = 2.0**64
 
 
 class Purpose(enum.IntEnum):
@@ -34,16 +41,18 @@ class Purpose(enum.IntEnum):
     BASE = 2
 
 
+_BEGINS = tuple(np.uint64(purpose << 62) for purpose in Purpose)
+
+
 def mixes_of(keys: bytes) -> npt.NDArray[np.uint64]:
     """An even 64-bit number for each of many request keys of 16 bytes, `keys` being their concatenation."""
-    words = np.frombuffer(keys, dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    mixed: npt.NDArray[np.uint64] = words[:, 0] ^ (words[:, 1] * _MIX)
-    # The finalizer of SplitMix64: ids that count upwards must not be drawn by turns.
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
+    words = np.frombuffer(keys, dtype=">u8").astype(np.uint64)
+    mixed: npt.NDArray[np.uint64] = words[1::2] * _MIX
+    mixed ^= words[::2]
+    for shift, factor in _FINALIZER:
+        mixed ^= mixed >> shift
+        mixed *= factor
+    mixed ^= mixed >> _LAST_SHIFT
     return mixed
 
 
@@ -56,7 +65,7 @@ def drawn(mixes: npt.NDArray[np.uint64], purpose: Purpose, rate: float) -> npt.N
     """
     if rate <= 0:
         return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(mixes - np.uint64(purpose << 62) <= np.uint64(_bound(rate)))
+    return (mixes - _BEGINS[purpose] <= np.uint64(_bound(rate))).nonzero()[0]
 
 
 def is_drawn(mix: int, purpose: Purpose, rate: float) -> bool:
@@ -65,7 +74,7 @@ def is_drawn(mix: int, purpose: Purpose, rate: float) -> bool:
 
 
 def _bound(rate: float) -> int:
-    return min(int(rate * 2**64), _ALL)
+    return min(int(rate * _SPAN), _ALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ async def main(repeats: int, *, is_sampled: bool) -> None:
             )
             assert rows == len(batch.values)
         if sampler is not None:
-            assert sampler.seen
             for waiting in (sampler.requests, sampler.pointers, sampler.lookups):
                 waiting.clear()
+    assert sampler is None or sampler.seen
 
 
 def _batch(is_prediction: bool) -> RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import Any
 
@@ -14,7 +15,7 @@ from agents.good_records import GoodRecords
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.label import SentLabel
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import Quota
+from streams.explanation.sampling import Purpose, is_drawn, mixes_of
 from streams.explanation.terms import ExplainTerms
 from streams.identity import request_keys
 from streams.ledger.parts import Role, Source
@@ -130,9 +131,51 @@ def test_pointers_and_lookups_are_drawn_by_the_same_rule() -> None:
     labels = [SentLabel(request_id=last.request_id, label="fraud", model=None), SentLabel(request_id="x", label="ok")]
     look(sampler, labels, source=Source(Role.LABELS, 0))
     assert [True, False] == [lookup.key in kept for lookup in sampler.lookups]
-    sampler.label_rate, sampler._subjects["cards"].wrong = 0.0, Quota(rate=0.0)
-    look(sampler, labels, first=2, source=Source(Role.LABELS, 0))
-    assert 2 == len(sampler.lookups)
+    nobody = sampled(model(task=Task.REGRESSION))
+    look(nobody, labels, source=Source(Role.LABELS, 0))
+    assert not nobody.lookups
+
+
+def test_every_request_carries_the_rate_at_which_its_own_model_draws_it() -> None:
+    models = [model(rate=600), model(rate=60, name="loans"), model(rate=600, name="prices", task=Task.REGRESSION)]
+    clock = FakeClock()
+    sampler = ExplainSampler(models, TOPICS, clock)
+    names = [each.name for each in models]
+    for batch in range(120):
+        records = [prediction(batch * 500 + at, model=names[at % 3]) for at in range(500)]
+        look(sampler, records, first=batch * 500)
+        clock.seconds += 1
+    purposes = {
+        WhyAsked.WRONG: Purpose.WRONG, WhyAsked.LOW_MARGIN: Purpose.LOW_MARGIN, WhyAsked.BASE: Purpose.BASE
+    }  # fmt: skip
+    asked = [*sampler.requests, *(pointer.request for pointer in sampler.pointers)]
+    for each in asked:
+        (mix,) = mixes_of(request_keys([each.request_id], [None]))
+        assert is_drawn(int(mix), purposes[each.reason], each.rate)
+    counts = collections.Counter((each.model, each.reason) for each in asked)
+    assert 8 * counts["loans", WhyAsked.BASE] < counts["cards", WhyAsked.BASE] <= 302
+    assert {WhyAsked.BASE} == {why for name, why in counts if name == "prices"}
+    late = {each.model: each.rate for each in sampler.requests if each.offset > 50_000 and each.reason is WhyAsked.BASE}
+    assert late["cards"] == pytest.approx(10 * late["loans"], rel=0.1)
+
+
+def test_a_backlog_is_sampled_by_what_its_first_half_second_held() -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model()], TOPICS, clock)
+    for batch in range(7):
+        look(sampler, [prediction(batch * 500 + at) for at in range(500)], first=batch * 500)
+        clock.seconds += 0.1
+    # 6,000 candidates a minute are wanted: 50 of the 3,000 predictions that were seen.
+    assert pytest.approx(50 / 3000, rel=0.01) == sampler.pointer_rate
+
+
+def test_what_is_seen_counts_sampled_models_whatever_their_answers_are() -> None:
+    sampler = ExplainSampler([model(task=Task.MULTILABEL)], TOPICS, FakeClock())
+    answers: list[Any] = ["ok", ("ok", "late"), None]
+    records = [prediction(at, prediction=answers[at % 3], model="cards" if at % 2 else "other") for at in range(60)]
+    look(sampler, records)
+    assert 30 == sampler.seen
+    assert 30 == sampler.seen
 
 
 def test_what_nobody_takes_is_bounded_and_counted() -> None:
