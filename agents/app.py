@@ -28,6 +28,7 @@ from agents.explain_sampler import ExplainSampler
 from agents.faust_app import FaustApp, build_faust_app
 from agents.housekeeping import Housekeeping
 from agents.intake import Intake
+from agents.joint_packing import JointPacker
 from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
 from agents.ledger_start import open_ledger
@@ -245,7 +246,7 @@ def _connect(
         IntakePorts(
             ledger=ledger,
             writers=writers,
-            packer=Packer(registry, packing, sampler),
+            packer=JointPacker(Packer(registry, packing, sampler)),
             publisher=publisher,
             gate=GatePorts(
                 limits=DeadLetterLimits(

@@ -22,7 +22,7 @@ from agents.memory_stores import MemoryAlerts, MemoryReports
 from agents.model_table import ModelTable
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
-from agents.packing import Packer, PackingSettings
+from agents.packing import Packer, PackingSettings, Stretch
 from agents.record_batch import Envelope, RecordBatch
 from agents.settings import Settings, config_hash
 from agents.shard_writer import MAX_ROWS, ShardWriter
@@ -198,7 +198,8 @@ class Backtest:
             offsets=None,
             envelope=lambda _: Envelope(None, ()),
         )
-        run = await packer.pack(batch, source, start=start, high_ms=self._highs_ms[source], now_ms=self._clock.at_ms)
+        stretch = Stretch(batch, source, start, self._highs_ms[source])
+        (run,) = await packer.pack([stretch], now_ms=self._clock.at_ms)
         for part in run.parts(0, start=start, max_rows=MAX_ROWS):
             await writer.submit(part, run.definitions)
             self._highs_ms[source] = max(self._highs_ms[source], part.high_ms)

@@ -1,4 +1,4 @@
-"""From a fetched batch to the records in it that are good, and why the others are not."""
+"""From fetched records to those among them that are good, and why the others are not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from agents.record_batch import RecordBatch
 from agents.refused_record import refusal
 from schemas.codec import Decoded, class_name, class_names, decode_labels, decode_predictions, regression_value
 from schemas.errors import Rejected
@@ -17,7 +16,7 @@ from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Role
 from streams.monitored_model import MonitoredModel, Task
 
-__all__ = ["GoodRecords", "Named", "PackingSettings", "read_batch"]
+__all__ = ["GoodRecords", "Named", "PackingSettings", "read_records"]
 
 
 Named: TypeAlias = str | tuple[str, ...] | None
@@ -46,9 +45,9 @@ class PackingSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GoodRecords:
-    """Those of a batch from an offset on.
+    """Those among some records.
 
-    Each with its index in the batch, its class as it was sent (None: no answer, a tuple: a list) and its event time.
+    Each with its index, its class as it was sent (None: no answer, a tuple: a list) and its event time.
     `has_lists` says whether one of them is a list. `rejected` are the others, by index.
     """
 
@@ -59,6 +58,17 @@ class GoodRecords:
     times_ms: npt.NDArray[np.int64]
     rejected: Sequence[tuple[int, Rejected]]
 
+    def between(self, first: int, end: int) -> GoodRecords:
+        """Those at some places among the good ones; indexes stay, and none is rejected."""
+        return GoodRecords(
+            records=self.records[first:end],
+            indexes=self.indexes[first:end],
+            classes=self.classes[first:end],
+            has_lists=self.has_lists,
+            times_ms=self.times_ms[first:end],
+            rejected=(),
+        )
+
     @property
     def texts(self) -> Sequence[str | None]:
         """The classes; None in the place of a list."""
@@ -67,25 +77,26 @@ class GoodRecords:
         return [None if isinstance(named, tuple) else named for named in self.classes]
 
 
-def read_batch(batch: RecordBatch, role: Role, settings: PackingSettings, *, start: int, now_ms: int) -> GoodRecords:
-    """Read a batch from an offset on."""
-    first = batch.index_from(start)
+def read_records(
+    values: Sequence[bytes | None],
+    timestamps_ms: Sequence[int],
+    role: Role,
+    settings: PackingSettings,
+    *,
+    now_ms: int,
+) -> GoodRecords:
+    """Read records of one topic, by their values and Kafka's timestamps."""
     decode: Callable[..., Decoded[Any]] = decode_predictions if role is Role.PREDICTIONS else decode_labels
-    decoded = decode(
-        batch.values[first:],
-        batch.timestamps_ms[first:],
-        now_ms=now_ms,
-        max_future_skew_ms=settings.max_future_skew_ms,
-    )
+    decoded = decode(values, timestamps_ms, now_ms=now_ms, max_future_skew_ms=settings.max_future_skew_ms)
     classes, has_lists, refused = _classes(decoded.records, role, settings)
     good = decoded.without(refused)
     return GoodRecords(
         records=good.records,
-        indexes=[first + index for index in good.indexes] if first else good.indexes,
+        indexes=good.indexes,
         classes=[each for at, each in enumerate(classes) if at not in refused] if refused else classes,
         has_lists=has_lists,
         times_ms=good.times_ms,
-        rejected=[(first + at, refusal(batch.values[first + at], why)) for at, why in good.rejected],
+        rejected=[(at, refusal(values[at], why)) for at, why in good.rejected],
     )
 
 

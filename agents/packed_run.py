@@ -45,7 +45,7 @@ class PackedRun:
         letters = [letter for letter in self.dead_letters if letter[0] < offset]
         rows = len(run.offsets)
         latencies = None if self.latencies is None else self.latencies[:rows]
-        signals = None if self.signals is None else self.signals.until(rows)
+        signals = None if self.signals is None else self.signals.between(0, rows)
         return dataclasses.replace(
             self, run=run, rows=self.rows[:rows], latencies=latencies, signals=signals, dead_letters=letters
         )

@@ -10,16 +10,18 @@ object outlives the batch.
 
 from __future__ import annotations
 
+import bisect
+import collections
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from agents.explain_sampler import ExplainSampler
-from agents.good_records import GoodRecords, PackingSettings, read_batch
+from agents.good_records import GoodRecords, PackingSettings, read_records
 from agents.name_registry import NameRegistry
 from agents.packed_run import PackedRun
 from agents.prediction_rows import PredictionRows
@@ -37,7 +39,7 @@ from streams.monitored_model import Task
 from streams.ports import OutgoingMessage
 from streams.stability.latency_words import latency_words
 
-__all__ = ["PackedRun", "Packer", "PackingSettings"]
+__all__ = ["PackedRun", "Packer", "PackingSettings", "Stretch"]
 
 _LABEL_FIELDS: list[Any] = [("key", f"V{KEY_BYTES}"), ("arrival", ">u8"), ("model", "V8")]
 _LABEL_FIELDS += [("time", "u1", TIME_BYTES), ("label", "V8")]
@@ -49,6 +51,29 @@ def _label_row(words: int) -> np.dtype[np.void]:
     """With a word for the value, and with more for lists."""
     value = [("value", ">f8")] if words else []
     return np.dtype([*_LABEL_FIELDS, *value, *([("items", f"V{(words - 1) * WORD_BYTES}")] if words > 1 else [])])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
+
+    batch: RecordBatch
+    source: Source
+    start: int
+    high_ms: int
+
+    @property
+    def first(self) -> int:
+        """The index of its first record in the batch."""
+        return self.batch.index_from(self.start)
+
+    def __len__(self) -> int:
+        return len(self.batch.values) - self.first
+
+    def offsets_of(self, indexes: Sequence[int], *, begin: int) -> npt.NDArray[np.int64]:
+        """The offsets of records, by their places among those of several stretches, of which this one's begin there."""
+        moved = self.first - begin
+        return self.batch.offsets_of([index + moved for index in indexes] if moved else indexes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,52 +96,83 @@ class Packer:
         self._signals = SignalRows(registry, settings)
         self._sampler = sampler
 
-    async def pack(self, batch: RecordBatch, source: Source, *, start: int, high_ms: int, now_ms: int) -> PackedRun:
-        """Pack what a batch holds from offset `start` on, at which the partition's high mark is `high_ms`."""
-        found = read_batch(batch, source.role, self._settings, start=start, now_ms=now_ms)
+    async def pack(self, stretches: Sequence[Stretch], *, now_ms: int) -> Sequence[PackedRun]:
+        """Pack stretches of one topic's partitions; what a batch costs, however small, they cost once.
+
+        Args:
+            now_ms: the reader's clock.
+
+        Returns: a run for each.
+        """
+        role = stretches[0].source.role
+        values, timestamps_ms = _joined(stretches)
+        found = read_records(values, timestamps_ms, role, self._settings, now_ms=now_ms)
         agreed = self._settings.agreed()
         latencies = signals = None
-        if source.role is Role.LABELS:
+        if role is Role.LABELS:
             rows, words, definitions = self._label_rows(found)
         else:
             rows, words, definitions = await self._predictions.pack(found, agreed)
             latencies = _latencies(found.records)
             signals, named = await self._signals.pack(found)
             definitions = definitions.joined(named) if signals is not None else definitions
-        times_ms = found.times_ms
-        highs_ms = running_highs(times_ms, start_ms=high_ms)
         keys = request_keys(
             [record.request_id for record in found.records], [record.instance for record in found.records]
         )
-        offsets = batch.offsets_of(found.indexes)
-        if self._sampler is not None:
-            self._sampler.look(source, found, offsets, keys)
         rows["key"] = np.frombuffer(keys, dtype=f"V{KEY_BYTES}")
-        rows["time"] = times_ms.astype(">u8").view("u1").reshape(-1, 8)[:, -TIME_BYTES:]
-        rows["arrival"] = arrivals_of(times_ms, highs_ms, lateness_ms=self._settings.lateness_ms)
-        run = Run(
-            base=start,
-            next=batch.next,
-            offsets=offsets,
-            shards=shards_of(keys, shards=self._settings.shards),
-            highs_ms=highs_ms,
-            rejected=batch.offsets_of([index for index, _ in found.rejected]),
-        )
-        return PackedRun(
-            source=source,
-            run=run,
-            # Whole rows move faster as opaque bytes than field by field.
-            rows=rows.view(f"V{rows.dtype.itemsize}"),
-            words=words,
-            latencies=latencies,
-            signals=signals,
-            definitions=definitions,
-            dead_letters=[self._dead_letter(batch, *rejection, now_ms=now_ms) for rejection in found.rejected],
-            shards=self._settings.shards,
-            lateness_ms=self._settings.lateness_ms,
-            next_ms=int(times_ms[0]) if len(times_ms) else now_ms,
-            edition=agreed.edition,
-        )
+        rows["time"] = found.times_ms.astype(">u8").view("u1").reshape(-1, 8)[:, -TIME_BYTES:]
+        runs = self._runs(stretches, found, keys, rows)
+        # Whole rows move faster as opaque bytes than field by field.
+        opaque = rows.view(f"V{rows.dtype.itemsize}")
+        packed, first, end = [], 0, 0
+        for stretch, run, rejected in zip(stretches, runs, _rejected(stretches, found), strict=True):
+            first, end = end, end + len(run.offsets)
+            packed.append(
+                PackedRun(
+                    source=stretch.source,
+                    run=run,
+                    rows=opaque[first:end],
+                    words=words,
+                    latencies=None if latencies is None else latencies[first:end],
+                    signals=None if signals is None else signals.between(first, end),
+                    definitions=definitions,
+                    dead_letters=[self._dead_letter(stretch.batch, *each, now_ms=now_ms) for each in rejected],
+                    shards=self._settings.shards,
+                    lateness_ms=self._settings.lateness_ms,
+                    next_ms=int(found.times_ms[first]) if end > first else now_ms,
+                    edition=agreed.edition,
+                )
+            )
+        return packed
+
+    def _runs(
+        self, stretches: Sequence[Stretch], found: GoodRecords, keys: bytes, rows: npt.NDArray[np.void]
+    ) -> Sequence[Run]:
+        """The run of each stretch; arrivals, which follow from it, are put into the rows."""
+        shards = shards_of(keys, shards=self._settings.shards)
+        runs, begin, first = [], 0, 0
+        for stretch, rejected in zip(stretches, _rejected(stretches, found), strict=True):
+            begin += len(stretch)
+            end = bisect.bisect_left(found.indexes, begin)
+            times_ms = found.times_ms[first:end]
+            highs_ms = running_highs(times_ms, start_ms=stretch.high_ms)
+            offsets = stretch.offsets_of(found.indexes[first:end], begin=begin - len(stretch))
+            if self._sampler is not None:
+                seen = found if len(stretches) == 1 else found.between(first, end)
+                self._sampler.look(stretch.source, seen, offsets, keys[first * KEY_BYTES : end * KEY_BYTES])
+            rows["arrival"][first:end] = arrivals_of(times_ms, highs_ms, lateness_ms=self._settings.lateness_ms)
+            runs.append(
+                Run(
+                    base=stretch.start,
+                    next=stretch.batch.next,
+                    offsets=offsets,
+                    shards=shards[first:end],
+                    highs_ms=highs_ms,
+                    rejected=stretch.batch.offsets_of([index for index, _ in rejected]),
+                )
+            )
+            first = end
+        return runs
 
     def _label_rows(self, found: GoodRecords) -> tuple[npt.NDArray[np.void], int, Definitions]:
         models = [record.model for record in found.records]
@@ -165,6 +221,34 @@ class Packer:
     ) -> tuple[int, OutgoingMessage]:
         message = letter_message(batch, index, rejected, topic=self._settings.dead_letters, now_ms=now_ms)
         return batch.offset_of(index), message
+
+
+def _joined(stretches: Sequence[Stretch]) -> tuple[Sequence[bytes | None], Sequence[int]]:
+    """Values and Kafka's timestamps of all records, stretch by stretch."""
+    if len(stretches) == 1:
+        first, batch = stretches[0].first, stretches[0].batch
+        return batch.values[first:], batch.timestamps_ms[first:]
+    values: list[bytes | None] = []
+    timestamps_ms: list[int] = []
+    for stretch in stretches:
+        first = stretch.first
+        values += stretch.batch.values[first:]
+        timestamps_ms += stretch.batch.timestamps_ms[first:]
+    return values, timestamps_ms
+
+
+def _rejected(stretches: Sequence[Stretch], found: GoodRecords) -> Iterator[Sequence[tuple[int, Rejected]]]:
+    """Of each stretch those that are not good, by their indexes in its batch."""
+    waiting = collections.deque(found.rejected)
+    end = 0
+    for stretch in stretches:
+        moved = stretch.first - end
+        end += len(stretch)
+        rejected = []
+        while waiting and waiting[0][0] < end:
+            index, why = waiting.popleft()
+            rejected.append((index + moved, why))
+        yield rejected
 
 
 def _latencies(records: Sequence[SentPrediction]) -> npt.NDArray[np.void] | None:

@@ -24,8 +24,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from agents.agreed_models import AgreedModels
 from agents.dead_letter_gate import DeadLetterGate, GatePorts
 from agents.intake_tally import IntakeTally
+from agents.joint_packing import JointPacker
 from agents.outages import Outages
-from agents.packing import PackedRun, Packer
+from agents.packing import PackedRun, Stretch
 from agents.read_ahead import ASK_AGAIN_SECONDS, ReadAheadWatch
 from agents.record_batch import RecordBatch
 from agents.shard_writer import MAX_ROWS, ShardWriter
@@ -56,7 +57,7 @@ class IntakePorts:
 
     ledger: Ledger
     writers: Sequence[ShardWriter]
-    packer: Packer
+    packer: JointPacker
     publisher: Publisher
     gate: GatePorts
     read_ahead: ReadAheadWatch
@@ -198,11 +199,7 @@ class PartitionIntake:
             await self._seek(at_once=True)
             return
         packed = await self._ports.packer.pack(
-            batch,
-            self.source,
-            start=self.position,
-            high_ms=self._high_ms,
-            now_ms=self._ports.clock.now_ms(),
+            Stretch(batch, self.source, self.position, self._high_ms), now_ms=self._ports.clock.now_ms()
         )
         end = await self.gate.admit(packed.run)
         if end < packed.run.next:

@@ -34,9 +34,9 @@ class SignalWords:
     shapes: Sequence[Sequence[bytes]]
     words: npt.NDArray[np.void]
 
-    def until(self, rows: int) -> SignalWords:
-        """Of the first rows."""
-        return SignalWords(self.shapes, self.words[:rows])
+    def between(self, first: int, end: int) -> SignalWords:
+        """Of some rows that follow each other."""
+        return SignalWords(self.shapes, self.words[first:end])
 
     def packed(self, rows: npt.NDArray[np.int64]) -> bytes:
         """Of some rows, with the shapes that they have."""

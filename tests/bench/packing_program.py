@@ -14,7 +14,7 @@ import sys
 from agents.explain_sampler import ExplainSampler
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
-from agents.packing import Packer, PackingSettings
+from agents.packing import Packer, PackingSettings, Stretch
 from agents.record_batch import Envelope, RecordBatch
 from streams.explanation.terms import ExplainTerms
 from streams.ledger.parts import Role, Source
@@ -62,7 +62,7 @@ async def main(repeats: int, *, is_sampled: bool) -> None:
         for batch, role in zip(batches, (Role.PREDICTIONS, Role.LABELS), strict=True):
             # Of another partition each time: a sampler looks at no offset twice.
             source = Source(role, repeat)
-            packed = await packer.pack(batch, source, start=0, high_ms=0, now_ms=SHAPE.start_ms + LATER_MS)
+            (packed,) = await packer.pack([Stretch(batch, source, 0, 0)], now_ms=SHAPE.start_ms + LATER_MS)
             rows = sum(
                 len(part.rows) // part.row_bytes
                 for shard in range(SHARDS)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from agents.agreed_models import AgreedModels
 from agents.dead_letter_gate import GatePorts
 from agents.intake import Intake
+from agents.joint_packing import JointPacker
 from agents.name_registry import NameLimits, NameRegistry
 from agents.outages import Outages
 from agents.packing import Packer, PackingSettings
@@ -187,7 +188,7 @@ class IntakeWorld:
         self.ports = IntakePorts(
             ledger=ledger_port,
             writers=[ShardWriter(shard, ledger_port, registry, outages) for shard in range(SHARDS)],
-            packer=Packer(registry, settings),
+            packer=JointPacker(Packer(registry, settings), gather_seconds=0.0),
             publisher=self.publisher,
             gate=GatePorts(
                 limits=dead_letters or DeadLetterLimits(max_invalid_ratio=1, max_consecutive=1_000_000),

@@ -14,7 +14,7 @@ import pytest
 
 from agents.name_registry import NameLimits, NameRegistry, signals_group
 from agents.outages import Outages
-from agents.packing import PackedRun, Packer, PackingSettings
+from agents.packing import PackedRun, Packer, PackingSettings, Stretch
 from agents.record_batch import Envelope, RecordBatch
 from schemas.codec import class_name, class_names, read_label, read_prediction, regression_value
 from schemas.errors import Reason, Rejected
@@ -29,7 +29,7 @@ from streams.identity import (
     shard_of,
     signal_hash,
 )
-from streams.ledger.parts import LabelRow, NameList, PredictionRow, Role, Source, pack_labels, pack_predictions
+from streams.ledger.parts import LabelRow, NameList, Part, PredictionRow, Role, Source, pack_labels, pack_predictions
 from streams.ledger.reference import ReferenceLedger
 from streams.ledger.terms import Terms
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel, Task
@@ -208,6 +208,12 @@ def label_row(value: bytes | None, times: dict[str, int], high_ms: int) -> tuple
     return row, label.event_time_ms
 
 
+def new_packer(settings: PackingSettings | None = None, limits: NameLimits | None = None) -> Packer:
+    ledger = ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
+    registry = NameRegistry(ledger, Outages(FakeClock(NOW_MS)), limits=limits or NameLimits())
+    return Packer(registry, settings or SETTINGS)
+
+
 async def packed(
     values: Sequence[bytes | None],
     timestamps_ms: list[int],
@@ -217,9 +223,7 @@ async def packed(
     settings: PackingSettings | None = None,
     limits: NameLimits | None = None,
 ) -> PackedRun:
-    ledger = ReferenceLedger(shards=SHARDS, label_hold_ms=5 * MINUTE_MS, keep_windows_ms=30 * DAY_MS)
-    registry = NameRegistry(ledger, Outages(FakeClock(NOW_MS)), limits=limits or NameLimits())
-    packer = Packer(registry, settings or SETTINGS)
+    packer = new_packer(settings, limits)
     batch = RecordBatch(
         topic="t",
         partition=0,
@@ -230,7 +234,8 @@ async def packed(
         offsets=None,
         envelope=lambda _: Envelope(None, ()),
     )
-    return await packer.pack(batch, Source(role, 0), start=start, high_ms=0, now_ms=NOW_MS)
+    (run,) = await packer.pack([Stretch(batch, Source(role, 0), start, 0)], now_ms=NOW_MS)
+    return run
 
 
 @pytest.mark.parametrize("role", [Role.PREDICTIONS, Role.LABELS])
@@ -250,6 +255,58 @@ async def test_batch_is_packed_as_its_records_are_one_by_one(role: Role, seed: i
     assert [offset for offset, _ in rows] == run.run.offsets.tolist()
     letters = [(offset, dict(letter.headers)["latelabel-reason"].decode()) for offset, letter in run.dead_letters]
     assert [(offset, str(reason)) for offset, reason in refused] == letters
+
+
+@pytest.mark.parametrize("role", [Role.PREDICTIONS, Role.LABELS])
+@pytest.mark.parametrize("seed", range(10))
+async def test_stretches_packed_together_are_what_each_is_alone(role: Role, seed: int) -> None:
+    rng = random.Random(seed)
+    stretches = [drawn_stretch(rng, role, partition) for partition in range(rng.choice([2, 5]))]
+    together = await new_packer().pack(stretches, now_ms=NOW_MS)
+    for stretch, run in zip(stretches, together, strict=True):
+        (alone,) = await new_packer().pack([stretch], now_ms=NOW_MS)
+        assert (stretch.source, stretch.start, stretch.batch.next) == (run.source, run.run.base, run.run.next)
+        assert alone.run.offsets.tolist() == run.run.offsets.tolist()
+        assert alone.run.highs_ms.tolist() == run.run.highs_ms.tolist()
+        assert alone.run.rejected.tolist() == run.run.rejected.tolist()
+        assert (alone.dead_letters, alone.next_ms) == (run.dead_letters, run.next_ms)
+        assert alone.definitions.names.items() <= run.definitions.names.items()
+        assert alone.definitions.terms.items() <= run.definitions.terms.items()
+        for shard in range(SHARDS):
+            [mine], [theirs] = (each.parts(shard, start=stretch.start, max_rows=1_000) for each in (alone, run))
+            assert rows_of(mine) == rows_of(theirs)
+            assert (mine.expected, mine.next, mine.rejected) == (theirs.expected, theirs.next, theirs.rejected)
+            assert told_by(mine) == told_by(theirs)
+
+
+def drawn_stretch(rng: random.Random, role: Role, partition: int) -> Stretch:
+    """Of a batch with holes between its records, from somewhere inside it."""
+    values = [drawn(rng, role) for _ in range(rng.choice([0, 1, 20]))]
+    offsets = sorted(rng.sample(range(BASE, BASE + 40), len(values)))
+    batch = RecordBatch(
+        topic="t",
+        partition=partition,
+        base=BASE,
+        next=BASE + 40,
+        values=values,
+        timestamps_ms=[NOW_MS - rng.randrange(DAY_MS) for _ in values],
+        offsets=rng.choice([None, offsets]),
+        envelope=lambda _: Envelope(None, ()),
+    )
+    high_ms = NOW_MS - rng.randrange(DAY_MS)
+    return Stretch(batch, Source(role, partition), BASE + rng.choice([0, 0, 10]), high_ms)
+
+
+def rows_of(part: Part) -> list[object]:
+    is_prediction = part.source.role is Role.PREDICTIONS
+    # A number that is none is unlike itself.
+    return list(map(repr, part.unpack_predictions() if is_prediction else part.unpack_labels()))
+
+
+def told_by(part: Part) -> list[object]:
+    """What rows tell of latencies and signals."""
+    rows = range(len(part.rows) // part.row_bytes)
+    return [[part.latency_word(row) for row in rows], [signals_of(part.signals, row) for row in rows]]
 
 
 @pytest.mark.parametrize("seed", range(5))
