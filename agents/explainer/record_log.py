@@ -158,7 +158,11 @@ class RecordLog:
             async with kafka_failures(self._address):
                 if await self._consumer.position(at) >= end:
                     return
+                self._consumer.resume(at)
                 fetched = await self._consumer.getmany(at, timeout_ms=POLL_MS)
+                # At the log's end the broker would hold back the next answer for half a second, and whatever is
+                # asked next over the same connection with it.
+                self._consumer.pause(at)
             silent = 0 if fetched else silent + 1
             records = [record for record in fetched.get(at, ()) if record.offset < end]
             if records:
