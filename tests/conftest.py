@@ -25,6 +25,10 @@ hypothesis.settings.load_profile("latelabel")
 # Started in the background by some shells, this process ignores SIGINT, and all its children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+UNMEASURED = ("tests/property/", "tests/system/")
+"""They run again and again, and in many processes, what tests of single parts have run: to note every line that they
+pass would take more than half of their time, and would tell nothing of what no other test has run."""
+
 # Programs for environments of their own.
 collect_ignore = ["bench/peers"]
 
@@ -32,6 +36,9 @@ collect_ignore = ["bench/peers"]
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes run tests, begin with what takes long; chance orders the rest."""
+    for item in items:
+        if item.nodeid.startswith(UNMEASURED):
+            item.add_marker("no_cover")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items[:] = by_length(items, ordinary_seconds=float(config.getini("timeout")))
 
@@ -51,6 +58,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("LATELABEL_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _programs_are_measured_with_their_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")
