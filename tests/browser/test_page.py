@@ -10,12 +10,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from schemas.stability_report import StabilityReport
 from schemas.window_report import Metric, WindowReport
 from streams.alerting.fold import Judged
 from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason, Transition
 from streams.alerting.outcome import Grounds, Outcome
-from streams.alerting.record import AlertRecord
+from streams.alerting.record import MONITOR, AlertRecord
 from streams.alerting.rules import Series
+from streams.alerting.watchdog import WATCHDOG, watchdog
 from streams.errors import TemporaryFailure
 from streams.identity import model_version_hash
 from streams.monitored_model import HOUR_MS
@@ -250,6 +252,51 @@ def test_alert_shows_when_it_fires_and_when_it_resolves(full: PageServer, page: 
     tell(full, Phase.RESOLVED, expected=1)
     expect(page.locator("li h2").first).to_contain_text("● Resolved FraudWrong")
     expect(page.locator("li").first).to_contain_text("revised")
+
+
+def test_watchdog_that_fires_looks_like_no_trouble(full: PageServer, page: Page) -> None:
+    assert full.run(full.alerts.save(MONITOR, {WATCHDOG: watchdog(NOW_MS)}, expected=0, judged={}))
+    page.goto("/?view=alerts")
+    expect(page.locator("main")).to_contain_text("Watchdog fires, as it always does while the monitor works")
+    expect(page.locator("main")).to_contain_text("No rule looks at anything yet")
+    expect(page.locator("main li")).to_have_count(0)
+    tell(full, Phase.FIRING, expected=0)
+    expect(page.locator("main li h2")).to_have_text(re.compile("▲ Firing FraudWrong"))
+
+
+def test_model_without_latencies_and_errors_shows_neither_empty_axes_nor_units_of_nothing(
+    full: PageServer, page: Page
+) -> None:
+    silent = [
+        revised(
+            report,
+            metrics={name: figure for name, figure in report.metrics.items() if "latency" not in name}
+            | {"latency_p95_ms": Metric(None, None, None, 0), "error_rate": Metric(0.0, 0.0, 0.01, 500)}
+            | {"timeout_rate": Metric(0.0, 0.0, 0.01, 500)},
+            undefined={"latency_p95_ms": "no_latencies"},
+        )
+        for report in world()
+        if isinstance(report, StabilityReport)
+    ]
+    full.run(keep(full.reports, silent))
+    page.goto("/")
+    row = page.locator("tr", has=page.locator("th", has_text=re.compile("^fraud")), has_text="version 3")
+    expect(row).to_contain_text("0%")
+    expect(row).not_to_contain_text("ms")
+    page.goto(FRAUD)
+    expect(page.locator(".charts").first).to_contain_text("No prediction of this span has a latency_ms.")
+    expect(page.locator("figcaption", has_text="Latency, ms")).to_have_count(0)
+    expect(page.locator("figcaption", has_text="Error and time-out rate")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_tables_of_a_model_are_not_cut_off_on_a_laptop(full: PageServer, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for address in (FRAUD, WINDOW):
+        page.goto(address)
+        page.locator(".columns table.matrix").wait_for()
+        cut = "regions => regions.filter(each => each.scrollWidth > each.clientWidth).map(each => each.ariaLabel)"
+        assert [] == page.locator(".columns .scroll").evaluate_all(cut), address
 
 
 def test_times_are_the_readers_or_utc(full: PageServer, page: Page) -> None:

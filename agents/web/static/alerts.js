@@ -16,11 +16,15 @@ export async function showAlerts({ root, isCurrent, afresh }) {
   const answer = await ask("/alerts");
   if (!isCurrent() || (answer === drawn && !afresh)) return "Alerts";
   drawn = answer;
-  const shown = answer.alerts.filter(({ phase }) => ["firing", "pending", "resolved"].includes(phase));
-  const rest = answer.alerts.filter((alert) => !shown.includes(alert));
-  replace(root, h("h1", {}, "Alerts"), answer.alerts.length ? null : empty(),
+  const watchdogs = answer.alerts.filter(({ phase, reason }) => phase === "firing" && reason === "always");
+  const looked = answer.alerts.filter((alert) => !watchdogs.includes(alert));
+  const shown = looked.filter(({ phase }) => ["firing", "pending", "resolved"].includes(phase));
+  const rest = looked.filter((alert) => !shown.includes(alert));
+  replace(root, h("h1", {}, "Alerts"), looked.length ? null : empty(),
     shown.length ? h("ul", { class: "alerts", "aria-live": "polite" }, shown.map(item))
-      : answer.alerts.length ? h("p", { class: "lead" }, "Nothing fires and nothing is about to.") : null,
+      : looked.length ? h("p", { class: "lead" }, "Nothing fires and nothing is about to.") : null,
+    // No trouble: trouble is when a receiver hears it no more.
+    watchdogs.map(({ alert, since }) => h("p", { class: "quiet" }, `${alert} fires, as it always does while the monitor works; since ${time(since)}.`)),
     rest.length ? h("details", { "data-key": "rest" }, h("summary", { "data-key": "rest summary" }, `${count(rest.length)} more that rules look at`),
       h("ul", { class: "alerts" }, rest.map(item))) : null);
   return "Alerts";

@@ -57,7 +57,7 @@ function cells(row) {
     change(row),
     labelled(row),
     h("td", { class: "n" }, count(row.predictions), row.failed ? h("small", {}, `${count(row.failed)} failed`) : null),
-    row.others.latency_p95_ms ? `${number(row.others.latency_p95_ms.value)} ms` : "–",
+    typeof row.others.latency_p95_ms?.value === "number" ? `${number(row.others.latency_p95_ms.value)} ms` : "–",
     row.others.error_rate ? share(row.others.error_rate.value) : "–",
     memory(row.memory),
     h("td", {}, h("span", { class: `status ${row.status}` }, STATUSES[row.status]),

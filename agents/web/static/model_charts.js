@@ -21,8 +21,11 @@ export function charts(view, { stability, versions, targets, resources }) {
   return h("div", { class: "charts" },
     metricChart(view, common), trafficChart(view, common),
     stability?.points.length ? [
-      lines({ key: "latency", title: "Latency, ms", series: named(LATENCIES, stability), json: view.jsonOf(ofStability) }),
-      lines({ key: "errors", title: "Error and time-out rate", series: named(RATES, stability), json: view.jsonOf(ofStability) }),
+      hasAny(LATENCIES, stability)
+        ? lines({ key: "latency", title: "Latency, ms", series: named(LATENCIES, stability), json: view.jsonOf(ofStability) })
+        : h("p", { class: "quiet" }, "No prediction of this span has a ", h("code", {}, "latency_ms"), "."),
+      lines({ key: "errors", title: "Error and time-out rate", series: named(RATES, stability), json: view.jsonOf(ofStability),
+        ...(hasAny(RATES, stability, (rate) => rate > 0) ? {} : { range: () => [0, 0.01] }) }),
     ] : null,
     resourceCharts({ targets, resources, lines, common, page }),
     versions.some(({ windows: each }, at) => at && each?.points.length)
@@ -42,6 +45,9 @@ export function commonOf({ page, windows, zoom }) {
 export const middle = (start, page) => Date.parse(start) / 1000 + page.size_seconds / 2;
 const part = (metric, name) => (metric && metric.value !== null && metric[name] !== null ? metric[name] : null);
 const named = (names, windows) => Object.entries(names).map(([metric, name]) => ({ name, metric, points: windows.points }));
+
+const hasAny = (names, { points }, is = (value) => value !== null) =>
+  points.some(({ figures }) => Object.keys(names).some((name) => is(part(figures[name], "value"))));
 
 /** Columns for `figureSeries`: a figure by window with its bands, final and provisional values apart. */
 export function figureData(x, figures, isFinal, reference = null) {
