@@ -25,6 +25,8 @@ from tests.support.alert_histories import (
 )
 from tests.support.workers import Installation
 
+pytestmark = pytest.mark.no_cover
+
 HISTORIES = 50
 IDLE_AFTER = "1m"
 """Longer than a portion takes to be sent: what comes to a partition that has been taken for idle may come late."""

@@ -53,6 +53,7 @@ def redis_ledger(client: Redis, *, prefix: str, max_labels: int) -> RedisLedger:
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("log_bytes", [redis_counts_module.LOG_BYTES, 100, 0])
 @pytest.mark.parametrize("faults", [frozenset(), EVERY_TROUBLE], ids=["undisturbed", "every-trouble"])
 @pytest.mark.parametrize("disorder_units", [4, 25, 60])

@@ -23,6 +23,8 @@ from tests.support.flow import MODELS, Flow, cells_by_hour, differences
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
+pytestmark = pytest.mark.no_cover
+
 PRESENT = Path(__file__).resolve().parents[2]
 STEP_SECONDS = 90.0
 LOOK_SECONDS = 1.0
