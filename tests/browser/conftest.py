@@ -49,21 +49,21 @@ class PageServer:
         """Serve, on the same port as before if there was one."""
         started = threading.Event()
         self._serving = asyncio.run_coroutine_threadsafe(self._serve(started), self._loop)
-        if not started.wait(30):
+        if not started.wait(60):
             self._serving.result(timeout=0)
 
     def stop(self) -> None:
         """Stop serving, as a worker does that ends."""
         if self._serving is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._serving.result(timeout=30)
+            self._serving.result(timeout=60)
             self._serving = None
 
     def close(self) -> None:
         self.stop()
         self.run(self._client.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=60)
         self._loop.close()
 
     async def _connect(self) -> None:

@@ -343,7 +343,7 @@ def test_tail_ends_on_a_signal_without_a_complaint(topics: Prompt, number: signa
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert (code, b"", b"") == (process.returncode, output, errors.strip())
 
 
@@ -355,7 +355,7 @@ def test_tail_ends_when_its_reader_has_seen_enough(topics: Prompt, kafka: KafkaS
     assert process.stderr is not None
     assert b"value\n" == process.stdout.readline()
     process.stdout.close()
-    assert (0, b"") == (process.wait(timeout=30), process.stderr.read())
+    assert (0, b"") == (process.wait(timeout=60), process.stderr.read())
     process.stderr.close()
 
 

@@ -79,7 +79,7 @@ def records_of(installation: Installation, role: str, *, partition: int = 0) -> 
         }
     )
     start = TopicPartition(installation.topics[role], partition, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=10)
+    _, end = consumer.get_watermark_offsets(start, timeout=60)
     consumer.assign([start])
     records: list[Any] = []
     while len(records) < end:
@@ -149,7 +149,7 @@ async def test_accepted_records_are_let_through_by_a_running_worker(installation
         wait_until(lambda: json.loads(redis.hget(stopped, "predictions/0"))["offset"] == 150, what="50 records more")
         accepted = latelabel(installation, "dead-letters", "accept", "predictions/0")
         assert "Accepted 151 offsets, 150 to 300, all that are there now" in accepted.stdout
-        wait_until(lambda: not redis.hexists(stopped, "predictions/0"), what="the partition to go on", seconds=20)
+        wait_until(lambda: not redis.hexists(stopped, "predictions/0"), what="the partition to go on")
         process.terminate()
         assert 0 == finish(process)[0]
     code, log = catch_up(installation)

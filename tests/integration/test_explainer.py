@@ -91,7 +91,7 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         assert port is not None
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=10).read().decode()
         process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(15)
+        assert 0 == process.wait(60)
     good = by_id["r150", "cards"]
     assert ("wrong", 0.5, "fraud", None) == (good["reason"], good["rate"], good["label"], good["failure"])
     assert good["event_time"] < good["produced_at"]

@@ -73,7 +73,7 @@ class Replays:
             _, end = consumer.get_watermark_offsets(place)
             if end:
                 consumer.assign([place])
-                found += consumer.consume(end, timeout=30)
+                found += consumer.consume(end, timeout=60)
         consumer.close()
         return found
 

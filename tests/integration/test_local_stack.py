@@ -35,7 +35,7 @@ def read_all(server: KafkaServer, topic: str, *, count: int) -> list[bytes | Non
     consumer = Consumer({"bootstrap.servers": server.address, "group.id": unique_name("reader")})
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
-        return [message.value() for message in consumer.consume(count, timeout=30)]
+        return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
 
@@ -341,4 +341,4 @@ def test_command_that_fails_because_it_is_interrupted_counts_as_interrupted() ->
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert 130 == process.wait(30)
+        assert 130 == process.wait(60)

@@ -103,7 +103,7 @@ def letters_of(installation: Installation) -> list[Letter]:
         }
     )
     start = TopicPartition(installation.topics["dead_letters"], 0, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=10)
+    _, end = consumer.get_watermark_offsets(start, timeout=60)
     consumer.assign([start])
     letters: list[Letter] = []
     for _ in range(end):

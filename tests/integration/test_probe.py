@@ -79,7 +79,7 @@ def samples(kafka: KafkaServer, topic: str) -> list[dict[str, Any]]:
 
 def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
     process.send_signal(number)
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=60)
     return process.returncode, log
 
 
@@ -162,7 +162,7 @@ def test_a_pid_that_ends_ends_the_probe_without_a_complaint(kafka: KafkaServer, 
         wait_for_samples(kafka, topic, 3)
         process.kill()
         process.wait()
-        _, log = running.communicate(timeout=20)
+        _, log = running.communicate(timeout=60)
     assert 0 == running.returncode
     assert "has ended" in log
     assert "Traceback" not in log
@@ -184,7 +184,7 @@ def test_wrong_usage_says_what_is_right(
     kafka: KafkaServer, topic: str, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     with probe(kafka, topic, *arguments) as running:
-        _, log = running.communicate(timeout=30)
+        _, log = running.communicate(timeout=60)
     assert code == running.returncode
     assert said in log
     assert "Traceback" not in log
@@ -192,7 +192,7 @@ def test_wrong_usage_says_what_is_right(
 
 def test_a_topic_that_is_not_there_is_named_with_the_remedy(kafka: KafkaServer) -> None:
     with probe(kafka, unique_name("nowhere"), "--pid", str(os.getpid())) as running:
-        _, log = running.communicate(timeout=30)
+        _, log = running.communicate(timeout=60)
     assert 1 == running.returncode
     assert "latelabel topics create" in log
 
@@ -257,7 +257,7 @@ def test_a_real_group_with_a_limit_is_read_as_its_files_say_and_its_kill_is_coun
         with probe(kafka, topic, "--cgroup", str(limited.folder.relative_to("/sys/fs/cgroup"))) as running:
             wait_for_samples(kafka, topic, 3)
             process.stdin.write("\n")
-            process.wait(timeout=30)
+            process.wait(timeout=60)
             with subprocess.Popen(["sleep", "600"]) as sleeping:
                 limited.add(sleeping.pid)
                 wait_until(lambda: samples(kafka, topic)[-1].get("oom_kills") == 1, what="the kill in a sample")

@@ -85,9 +85,9 @@ def test_live_worker_fires_and_resolves_and_tells_that_it_is_alive(installation:
     send(installation, minute=0, right=10, wrong=40)
     with worker(installation):
         send(installation, minute=10, right=50, wrong=0)
-        wait_until(fires(installation), what="an alert", seconds=30)
+        wait_until(fires(installation), what="an alert")
         send(installation, minute=20, right=50, wrong=0)
-        wait_until(fires(installation, times=2), what="its end", seconds=30)
+        wait_until(fires(installation, times=2), what="its end")
         records = read_topic(installation.brokers, installation.topics["alerts"])
     firing, resolved, *_ = said(installation)
     assert ("firing", "resolved", "recovered") == (firing.status, resolved.status, resolved.reason)
@@ -121,7 +121,7 @@ def test_worker_killed_after_it_has_fired_goes_on_with_the_same_alert(installati
     send(installation, minute=0, right=10, wrong=40)
     send(installation, minute=10, right=50, wrong=0)
     with worker(installation) as process:
-        wait_until(fires(installation), what="an alert", seconds=30)
+        wait_until(fires(installation), what="an alert")
         process.send_signal(signal.SIGKILL)
     send(installation, minute=20, right=50, wrong=0)
     with worker(installation, "--until-caught-up", "--close") as process:
@@ -195,7 +195,7 @@ def test_bad_rule_file_keeps_the_old_rules_and_says_so_until_it_is_mended(instal
         next(line for line in log if "Read the configuration again" in line)
         send(installation, minute=20, right=10, wrong=40)
         send(installation, minute=30, right=50, wrong=0)
-        wait_until(fires(installation), what="an alert", seconds=30)
+        wait_until(fires(installation), what="an alert")
 
 
 def test_worker_does_not_start_with_a_bad_rule_file(installation: Installation) -> None:

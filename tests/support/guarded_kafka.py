@@ -32,7 +32,7 @@ GUARDED, MUTUAL, EXPIRED, TOKENS = "GUARDED", "MUTUAL", "EXPIRED", "TOKENS"
 TLS with a token."""
 PASSWORD = "p@ss=w,rd %1"
 """Of every user, and full of what SCRAM and shells reserve."""
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 
 Grant = tuple[str, str, str]
 """Operation, kind of resource, and its name, such as `("READ", "TOPIC", "labels")`."""

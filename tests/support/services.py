@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 __all__ = ["create_topic", "unique_name"]
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 
 
 def unique_name(prefix: str) -> str:

@@ -13,7 +13,7 @@ def read_topic(brokers: str, topic: str) -> list[tuple[bytes | None, bytes | Non
     """Keys and values, as far as the topic is written now."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
     start = TopicPartition(topic, 0, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=10)
+    _, end = consumer.get_watermark_offsets(start, timeout=60)
     consumer.assign([start])
     messages: list[tuple[bytes | None, bytes | None]] = []
     while len(messages) < end:

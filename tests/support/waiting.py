@@ -10,13 +10,13 @@ __all__ = ["wait_until"]
 POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 60.0) -> None:
     """Return as soon as `condition()` is true.
 
     Args:
         condition: asked about fifty times a second.
         what: completes the sentence "waited ... s for ...".
-        seconds: the deadline.
+        seconds: the deadline; a program that starts beside others takes its time.
 
     Raises:
         AssertionError: the deadline passed.

@@ -39,7 +39,7 @@ def read(brokers: str, topic: str, *, count: int) -> dict[int, list[tuple[int, b
     found: defaultdict[int, list[tuple[int, bytes, bytes]]] = defaultdict(list)
     try:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-        for message in consumer.consume(count, timeout=30):
+        for message in consumer.consume(count, timeout=60):
             key, value, partition = message.key(), message.value(), message.partition()
             assert isinstance(key, bytes)
             assert isinstance(value, bytes)

@@ -41,7 +41,7 @@ COUNTING_POINTS = (
 )
 """Those that every worker passes many times a second; see `breaking_worker`."""
 PUBLISHING_SHARE = 0.3
-DEATH_SECONDS = 30.0
+DEATH_SECONDS = 60.0
 ORDINARY_SESSION_SECONDS = 15.0
 MOST_CUT_BYTES = 4 * 2**20
 GRACE_SECONDS = 5.0

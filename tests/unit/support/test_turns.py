@@ -18,7 +18,7 @@ def test_who_is_alone_runs_beside_nobody_and_is_not_kept_out_by_those_who_come_l
     def run(name: str) -> None:
         with turn(tmp_path, alone=name == "alone"):
             began.append(name)
-            assert may_end[name].wait(20)
+            assert may_end[name].wait(60)
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(run, name) for name in ("one", "two")]
