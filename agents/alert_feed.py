@@ -16,11 +16,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from agents.kafka_connection import connection_options, kafka_failure, kafka_failures, start_consumer
+from agents.kafka_consumer import Consumer
 from agents.kafka_greeting import greet
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
@@ -59,7 +60,7 @@ class AlertFeed:
         self._topic = kafka.topic("alerts")
         self._group = group
         self._with_history = with_history
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._committed: dict[int, OffsetAndMetadata] = {}
         self._first_ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
@@ -78,7 +79,7 @@ class AlertFeed:
         await greet(options)
         async with KafkaTopics(self._kafka) as topics:
             await topics.partitions(self._topic)
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             **options,
             group_id=self._group,
             isolation_level="read_committed",
@@ -172,7 +173,7 @@ class AlertFeed:
         if self._with_history and self._committed:
             await consumer.seek_to_beginning(*(at for at in partitions if at.partition in self._committed))
 
-    def _running(self) -> AIOKafkaConsumer:
+    def _running(self) -> Consumer:
         assert self._consumer is not None, "start() first"
         return self._consumer
 

@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
@@ -35,6 +35,7 @@ from mode import get_logger
 
 from agents import raw_fetch
 from agents.guarded_records import guard_fetched_records
+from agents.kafka_consumer import Consumer
 from agents.record_batch import Envelope, RecordBatch
 
 __all__ = ["BatchSchema", "BatchTransport", "OutOfRange", "Paused", "StartOffsets"]
@@ -116,10 +117,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
             self._committing.cancel()
             await asyncio.wait({self._committing})
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
+    def _create_worker_consumer(self, transport: Any) -> Consumer:  # noqa: ARG002
         conf = self.app.conf
         guard_fetched_records()
-        return AIOKafkaConsumer(
+        return Consumer(
             **cast("Any", self.app).connection,
             client_id=conf.broker_client_id,
             group_id=conf.id,

@@ -41,6 +41,10 @@ QUIET_SECONDS = 4.0
 MOST_KINDS = 256
 """Of faults that are remembered; more at a time are told in full."""
 
+FORMING = "GroupCoordinatorNotAvailableError"
+"""What a broker says to the first who asks for a group, while it makes the topic in which it keeps them."""
+FORMING_SECONDS = 10.0
+
 _NUMBERS = re.compile(r"\d+")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; all else was said by who logged."""
@@ -127,15 +131,20 @@ class _Repeats(logging.Filter):
 
 
 class _Seldom(logging.Filter):
-    """Lets a line through once in a while, whatever it says."""
+    """Lets a line through once in a while, whatever it says; that a new cluster makes ready, only if it takes long."""
 
     def __init__(self) -> None:
         super().__init__()
         self._clock = SystemClock()
         self._next_seconds = 0.0
+        self._forming_until_seconds: float | None = None
 
-    def filter(self, _: logging.LogRecord) -> bool:
+    def filter(self, record: logging.LogRecord) -> bool:
         now = self._clock.monotonic_seconds()
+        if FORMING in _message(record):
+            self._forming_until_seconds = self._forming_until_seconds or now + FORMING_SECONDS
+            if now < self._forming_until_seconds:
+                return False
         if now < self._next_seconds:
             return False
         self._next_seconds = now + QUIET_SECONDS

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from agents.kafka_connection import connection_options, kafka_failure, start_consumer
+from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 
@@ -29,7 +29,7 @@ class RequestFeed:
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Join the group.
@@ -38,7 +38,7 @@ class RequestFeed:
         """
         async with KafkaTopics(self._kafka) as topics:
             await topics.partitions(self._topic)
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             self._topic,
             **connection_options(self._kafka),
             group_id=f"{self._kafka.group}-explainer",

@@ -103,6 +103,23 @@ def test_fault_that_repeats_itself_is_told_again_with_how_often_it_came(
     assert [None, None, 999] == [each.get("repeated") for each in told]
 
 
+def test_broker_that_makes_ready_for_its_first_group_is_no_error_unless_it_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("agents.clock.SystemClock.monotonic_seconds", lambda _: now[0])
+    set_up_logging(as_json=True, is_member=True)
+    driver = logging.getLogger("aiokafka.consumer.group_coordinator")
+    forming = "Group Coordinator Request failed: [Error 15] GroupCoordinatorNotAvailableError"
+    for seconds in (0.0, 0.1, 9.0):
+        now[0] = 100.0 + seconds
+        driver.error(forming)
+    driver.error("Heartbeat failed")
+    now[0] = 120.0
+    driver.error(forming)
+    assert ["Heartbeat failed", forming] == [each["message"] for each in objects(capsys)]
+
+
 def test_text_is_one_line_for_people_whatever_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(logging.WARNING)
     _log.warning("two\nlines", extra={"shard": 3})
