@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,7 +23,7 @@ from schemas.topics import TOPICS
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.monitored_model import DAY_MS
 
-__all__ = ["Difference", "ExistingTopic", "KafkaTopics", "WantedTopic", "differences", "wanted_topics"]
+__all__ = ["Difference", "ExistingTopic", "KafkaTopics", "WantedTopic", "alteration", "differences", "wanted_topics"]
 
 USUAL_RETENTION_MS = 7 * DAY_MS
 """Kafka's own default; nothing of ours is kept for less."""
@@ -57,10 +57,15 @@ class ExistingTopic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """How a topic differs; `is_unsafe` if records would be lost or refused, and then `text` ends with the remedy."""
+    """How a topic differs; `remedy` is the setting that it needs if records would be lost or refused, else empty."""
 
     text: str
-    is_unsafe: bool = False
+    remedy: str = ""
+
+    @property
+    def is_unsafe(self) -> bool:
+        """Whether records would be lost or refused."""
+        return bool(self.remedy)
 
 
 def wanted_topics(settings: Settings) -> list[WantedTopic]:
@@ -101,6 +106,18 @@ def differences(wanted: WantedTopic, existing: ExistingTopic) -> Iterator[Differ
         yield from _retention_differences(wanted.least_retention_ms, existing)
 
 
+def alteration(topic: str, found: Iterable[Difference], *, server: str) -> str:
+    """The command line that makes a topic safe.
+
+    Args:
+        topic: its name.
+        found: how it differs, unsafe in at least one way.
+        server: a broker.
+    """
+    settings = ",".join(difference.remedy for difference in found if difference.is_unsafe)
+    return f"kafka-configs.sh --bootstrap-server {server} --alter --topic {topic} --add-config {settings}"
+
+
 def _policy_differences(wanted: WantedTopic, existing: ExistingTopic) -> Iterator[Difference]:
     policies = _policies(existing.config["cleanup.policy"])
     wanted_text = wanted.config["cleanup.policy"]
@@ -108,7 +125,7 @@ def _policy_differences(wanted: WantedTopic, existing: ExistingTopic) -> Iterato
         return
     text = f"cleanup.policy {existing.config['cleanup.policy']}, wanted {wanted_text}"
     if wanted.role == "dead_letters" and "compact" in policies:
-        yield Difference(f"{text}: letters without key would be refused; set cleanup.policy=delete", is_unsafe=True)
+        yield Difference(f"{text}: letters without key would be refused", remedy="cleanup.policy=delete")
     elif "compact" in _policies(wanted_text) and "compact" not in policies:
         yield Difference(f"{text}: the last record of a key leaves with retention")
     else:
@@ -120,8 +137,7 @@ def _size_differences(wanted: WantedTopic, existing: ExistingTopic) -> Iterator[
         size, least = int(existing.config["max.message.bytes"]), int(wanted.config["max.message.bytes"])
         if size < least:
             yield Difference(
-                f"max.message.bytes {size}: large records would be refused; set max.message.bytes={least}",
-                is_unsafe=True,
+                f"max.message.bytes {size}: large records would be refused", remedy=f"max.message.bytes={least}"
             )
 
 
@@ -132,8 +148,8 @@ def _retention_differences(least_ms: int, existing: ExistingTopic) -> Iterator[D
     if retention_ms != _UNLIMITED and retention_ms < least_ms:
         yield Difference(
             f"retention.ms {retention_ms} ({duration_text(retention_ms)}), shorter than the longest label horizon plus"
-            f" a day: a lost ledger could not be rebuilt; set retention.ms={least_ms}",
-            is_unsafe=True,
+            " a day: a lost ledger could not be rebuilt",
+            remedy=f"retention.ms={least_ms}",
         )
     if int(existing.config["retention.bytes"]) != _UNLIMITED:
         yield Difference(f"retention.bytes {existing.config['retention.bytes']} may end retention sooner")

@@ -187,7 +187,9 @@ def _failure(error: BaseException, address: str) -> LatelabelError | None:
     hint = "; a port without TLS is as silent" if "Timeout connecting" in str(error) else ""
     if isinstance(error, redis_errors.RedisClusterException | redis_errors.ClusterError):
         return TemporaryFailure(f"Redis Cluster at {address} is not ready: {error}{hint}")
-    return TemporaryFailure(f"Redis at {address} does not answer: {str(error) or 'no reply in time'}{hint}")
+    refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+    said = "nothing listens there" if refused else str(error) or "no reply in time"
+    return TemporaryFailure(f"Redis at {address} does not answer: {said}{hint}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -48,4 +48,11 @@ def _print_table(findings: Sequence[Finding]) -> None:
         if finding.remedy:
             click.echo(f"{'':<7}  {'':<{width}}  -> {finding.remedy}")
     counts = collections.Counter(finding.verdict for finding in findings)
-    click.echo(", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]))
+    words = {Verdict.WARNING: "warnings"}
+    click.echo(
+        ", ".join(
+            f"{counts[verdict]} {words.get(verdict, verdict) if counts[verdict] > 1 else verdict}"
+            for verdict in Verdict
+            if counts[verdict]
+        )
+    )

@@ -76,5 +76,5 @@ async def _explain(settings: Settings) -> None:
         for start in (feed.start, log.start, publisher.start):
             await wait_for(start, clock=clock, until_seconds=until_seconds)
         has_started = True
-        _log.info("Explaining with %d processes", len(children))
+        _log.info("Explaining, processes: %d", len(children))
         await service.run()

@@ -57,6 +57,7 @@ async def _run(
 
     def stop(code: int) -> None:
         if not codes:
+            _log.info("%s was told to stop", what)
             codes.append(code)
             task.cancel()
             loop.call_later(stop_seconds, os._exit, code)

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from agents.commands.command_line import Invocation
-from agents.kafka_topics import KafkaTopics, WantedTopic, differences, wanted_topics
+from agents.kafka_topics import KafkaTopics, WantedTopic, alteration, differences, wanted_topics
 from agents.settings import Settings
 from streams.errors import PermanentFailure
 
@@ -48,13 +48,13 @@ async def _create(settings: Settings) -> None:
             for difference in found:
                 click.echo(f"    {'UNSAFE ' if difference.is_unsafe else ''}{difference.text}")
             if any(difference.is_unsafe for difference in found):
-                unsafe.append(topic.name)
+                unsafe.append(alteration(topic.name, found, server=settings.kafka.brokers[0]))
         await kafka.wait_until_visible(*(topic.name for topic in wanted))
     if unsafe:
         raise PermanentFailure(
-            f"records would be lost: change {', '.join(unsafe)} as said above, with"
-            f" `kafka-configs.sh --bootstrap-server {settings.kafka.brokers[0]} --alter --topic TOPIC"
-            " --add-config KEY=VALUE`, then run this again"
+            "records would be lost; run "
+            + ", ".join(f"`{command}`" for command in unsafe)
+            + ", then this command again"
         )
 
 

@@ -92,7 +92,7 @@ async def _examine_kafka(settings: Settings) -> tuple[list[Finding], _Group | No
     except LatelabelError as failure:
         return [_silence("kafka", failure, "kafka.brokers and kafka.security")], None
     findings = [Finding(check="kafka", verdict=Verdict.OK, found=f"{settings.kafka.address} answers")]
-    findings += check_topics(wanted, existing)
+    findings += check_topics(wanted, existing, server=settings.kafka.brokers[0])
     if not all(settings.kafka.topic(role) in existing for role in Role):
         return findings, None
     try:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agents.doctor.finding import Finding, Verdict
-from agents.kafka_topics import ExistingTopic, WantedTopic, differences
+from agents.kafka_topics import ExistingTopic, WantedTopic, alteration, differences
 from agents.partition_intake import LogBounds
 from streams.ledger.parts import Role, ShardState, Source
 
@@ -15,8 +15,13 @@ __all__ = ["LogStanding", "check_lag", "check_topics", "standings"]
 NAMED_PARTITIONS = 5
 
 
-def check_topics(wanted: Sequence[WantedTopic], existing: Mapping[str, ExistingTopic]) -> Iterator[Finding]:
-    """Compare partitions, clean-up, sizes and retention of every topic; the same rules as `topics create`."""
+def check_topics(
+    wanted: Sequence[WantedTopic], existing: Mapping[str, ExistingTopic], *, server: str
+) -> Iterator[Finding]:
+    """Compare partitions, clean-up, sizes and retention of every topic; the same rules as `topics create`.
+
+    `server` is a broker, for the remedy.
+    """
     for topic in wanted:
         check = f"topic {topic.name}"
         if topic.name not in existing:
@@ -39,7 +44,7 @@ def check_topics(wanted: Sequence[WantedTopic], existing: Mapping[str, ExistingT
             check=check,
             verdict=Verdict.FAILED if is_unsafe else Verdict.WARNING,
             found="; ".join(difference.text for difference in found),
-            remedy="kafka-configs.sh --alter --topic TOPIC --add-config KEY=VALUE"
+            remedy=alteration(topic.name, found, server=server)
             if is_unsafe
             else "correct the topic, or the configuration if the topic is right",
         )

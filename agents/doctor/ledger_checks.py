@@ -164,7 +164,7 @@ def check_classes(traffic: Sequence[Traffic]) -> Iterator[Finding]:
         yield Finding(
             check="classes",
             verdict=Verdict.OK,
-            found=f"labels and predictions name the same classes in {len(traffic)} model versions"
+            found=f"labels and predictions name the same classes, model versions: {len(traffic)}"
             if traffic
             else "nothing is counted yet",
         )

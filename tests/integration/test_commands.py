@@ -156,7 +156,9 @@ def test_topic_that_would_lose_records_is_unsafe(topics: Prompt, kafka: KafkaSer
     assert f"{names['labels']}: differs\n    3 partitions, kafka.partitions is 2\n" in done.stdout
     assert "    UNSAFE retention.ms 3600000 (1h), shorter than the longest label horizon plus a day" in done.stdout
     assert "    UNSAFE max.message.bytes 1000000: large records would be refused" in done.stdout
-    assert f"change {names['labels']}, {names['dead_letters']} as said above" in done.stderr
+    alter = f"`kafka-configs.sh --bootstrap-server {kafka.address} --alter --topic"
+    assert f"{alter} {names['labels']} --add-config retention.ms=172800000`" in done.stderr
+    assert f"{alter} {names['dead_letters']} --add-config max.message.bytes=16777216`" in done.stderr
     assert f"{names['predictions']}: created" in done.stdout
 
 

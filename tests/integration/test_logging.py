@@ -52,4 +52,4 @@ def test_worker_that_is_told_to_stop_says_nothing_but_objects(
         process.send_signal(signal.SIGTERM)
         code, log = finish(process)
     assert 0 == code
-    assert objects(begun + log)
+    assert "The worker was told to stop" in [line["message"] for line in objects(begun + log)]
