@@ -25,6 +25,9 @@ hypothesis.settings.load_profile("latelabel")
 # Started in the background by some shells, this process ignores SIGINT, and all its children would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A broker that lives for minutes pays more for the best code of the JVM than it wins by it.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 UNMEASURED = ("tests/property/", "tests/system/")
 """They run again and again, and in many processes, what tests of single parts have run: to note every line that they
 pass would take more than half of their time, and would tell nothing of what no other test has run."""
