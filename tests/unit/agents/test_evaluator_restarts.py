@@ -18,6 +18,8 @@ from streams.monitored_model import HOUR_MS, MINUTE_MS
 from streams.ports import OutgoingMessage
 from tests.support.evaluation import CLASSES, FRAUD, NOON_MS, EvaluatedWorld
 
+pytestmark = pytest.mark.no_cover
+
 RUNS = 100
 STEPS = 40
 LONGEST_LIFE_CALLS = 60
