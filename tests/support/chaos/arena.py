@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,14 @@ class Arena:
             acknowledged = self.traffic.acknowledged[self.topics[role]]
             assert acknowledged == len(entries), f"{role}: {acknowledged} acknowledged, {len(entries)} in the log"
         poison = {value for _, value, _ in POISON + PREDICTION_POISON}
-        expected = recount(sent["predictions"], sent["labels"], poison=poison, lateness_ms=ALLOWED_LATENESS_MS)
+        with ThreadPoolExecutor() as pool:
+            cells = pool.submit(self.latelabel, "counts", "--format", "jsonl")
+            totals = pool.submit(self.latelabel, "counts", "--totals", "--format", "jsonl")
+            expected = recount(sent["predictions"], sent["labels"], poison=poison, lateness_ms=ALLOWED_LATENESS_MS)
         verdict = judge(
             expected,
-            cells=_lines(self.latelabel("counts", "--format", "jsonl")),
-            totals=_lines(self.latelabel("counts", "--totals", "--format", "jsonl")),
+            cells=_lines(cells.result()),
+            totals=_lines(totals.result()),
             reports=read_topic(self.kafka.address, self.topics["metrics"]),
             letters=read_topic(self.kafka.address, self.topics["dead_letters"]),
             topics=self.topics,
