@@ -162,7 +162,7 @@ class _Run:
         if self._output == OutputFormat.TABLE:
             if self._rows:
                 print_records(self._rows, self._output, columns=COLUMNS)
-            print(f"{self._final:,} windows became final; alerts fired {self._firing:,} times")
+            print(f"{self._final:,} windows became final; alerts that fired: {self._firing:,}")
 
     def _tell(self, at_ms: int, told: Alert | JudgedReport, row: dict[str, Any]) -> None:
         if self._output == OutputFormat.TABLE:

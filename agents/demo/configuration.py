@@ -60,7 +60,7 @@ groups:
         keep_firing_for: 7d     # and a week of better ones ends it
         labels: {severity: critical}
         annotations:
-          summary: "scores of {{ $labels.model }} are {{ $value }} off, the limit is {{ $threshold }}"
+          summary: 'scores of {{ $labels.model }} are {{ printf "%.3f" $value }} off, the limit is {{ $threshold }}'
 """
 LIMIT = 0.235
 """Of the mean squared distance of score and outcome. Bad days are spread over the year, but three in a row come with

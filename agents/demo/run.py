@@ -136,6 +136,9 @@ async def _replay(demo: Demo, commands: Commands, worker: Process, timeline: Tim
     progress = await commands.watch(worker, "worker", during=replay)
     # Labels that have not come by now never will, so all days may be closed; only the last worker may do so.
     await stop(worker)
+    screen.say(
+        "All is published. Another worker, which has no page, closes all days: labels that have not come never will."
+    )
     await commands.run("worker", "--until-caught-up", "--close")
     return progress
 

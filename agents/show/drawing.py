@@ -179,7 +179,7 @@ def window_time(
 ) -> str:
     """When a window began, UTC: the day, and the time of day if windows are shorter than days."""
     day, _, time = report.window.start.removesuffix("Z").partition("T")
-    time = time.removesuffix(":00") if time.count(":") > 1 else time
+    time = time if report.window.size_seconds % 60 else time.removesuffix(":00")
     shown = day if report.window.size_seconds % DAY_SECONDS == 0 else f"{day} {time}"
     return shown if with_year else shown[len("2026-") :]
 

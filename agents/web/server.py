@@ -107,7 +107,8 @@ async def serve_web(
         loop = asyncio.get_running_loop()
         servers += [await loop.create_server(protocol, sock=each) for each in sockets]
         port: int = sockets[0].getsockname()[1]
-        _log.info("Serving HTTP on http://%s:%d", settings.host, port)
+        taken = f", as {settings.port} is taken" if settings.port not in (0, port) else ""
+        _log.info("Serving HTTP on http://%s:%d%s", settings.host, port, taken)
         yield port
     finally:
         for server in servers:

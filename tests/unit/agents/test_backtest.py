@@ -160,7 +160,7 @@ def test_command_prints_each_alert_with_its_moment_from_files_of_any_format(fold
     assert firing.split()[:6] == ["2026-11-23T13:11:00Z", "firing", "AccuracyLow", "fraud", "everything", WINDOW]
     assert firing.split()[6:] == ["0.125", "0.9", "40", "breach"]
     assert resolved.split()[:2] == ["2026-11-23T13:16:00Z", "resolved"]
-    assert "3 windows became final; alerts fired 1 times" == total
+    assert "3 windows became final; alerts that fired: 1" == total
 
 
 def test_command_prints_objects_for_programs(folder: Path) -> None:

@@ -459,7 +459,10 @@ def test_ages_are_told_by_their_largest_unit() -> None:
 def test_windows_of_days_need_no_time_of_day_and_those_of_seconds_need_seconds() -> None:
     day = report_on(CHURN, {}, start_ms=NOON_MS - DAY_MS // 2, size_ms=DAY_MS)
     second = report_on(CHURN, {}, start_ms=NOON_MS + 1000, size_ms=1000)
+    first = report_on(CHURN, {}, start_ms=NOON_MS, size_ms=1000)
+    hour = report_on(CHURN, {}, start_ms=NOON_MS, size_ms=HOUR_MS)
     assert ("2026-11-23", "2026-11-23 12:00:01") == (window_time(day), window_time(second))
+    assert ("2026-11-23 12:00:00", "2026-11-23 12:00") == (window_time(first), window_time(hour))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

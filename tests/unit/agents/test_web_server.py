@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,10 +88,13 @@ async def test_a_port_in_use_is_named_with_the_remedy() -> None:
                 pass
 
 
-async def test_workers_side_by_side_need_no_ports_of_their_own() -> None:
+async def test_workers_side_by_side_need_no_ports_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     async with (
         serve_web(WebSettings(), CLOCK, unready=no_complaint, metrics=one_metric) as first,
         serve_web(WebSettings(), CLOCK, unready=no_complaint, metrics=one_metric) as second,
     ):
         assert first != second
         assert [(200, "ok\n")] * 2 == [await get(port, "/healthz") for port in (first, second)]
+    usual = WebSettings().port
+    assert f"Serving HTTP on http://127.0.0.1:{second}, as {usual} is taken" == caplog.messages[-1]
