@@ -83,7 +83,7 @@ def records_of(installation: Installation, role: str, *, partition: int = 0) -> 
     consumer.assign([start])
     records: list[Any] = []
     while len(records) < end:
-        record = consumer.poll(10)
+        record = consumer.poll(60)
         assert record is not None
         assert record.error() is None
         records.append(record)

@@ -23,7 +23,7 @@ async def test_consumer_whose_fetch_has_failed_is_stopped_without_being_cancelle
         topic = create_topic(server.address, unique_name("stopped"))
         consumer = Consumer(topic, bootstrap_servers=server.address, retry_backoff_ms=RETRY_MS)
         await consumer.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await consumer.seek_to_end()
             while not consumer._fetcher._pending_tasks:  # noqa: ASYNC110  (no event)
                 await asyncio.sleep(0)

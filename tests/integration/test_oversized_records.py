@@ -107,7 +107,7 @@ def letters_of(installation: Installation) -> list[Letter]:
     consumer.assign([start])
     letters: list[Letter] = []
     for _ in range(end):
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None
         assert message.error() is None
         headers = dict(message.headers() or [])

@@ -38,7 +38,7 @@ async def read(kafka: KafkaServer, topic: str, *, count: int) -> list[ConsumerRe
     try:
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.seek_to_beginning()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [await consumer.getone() for _ in range(count)]
     finally:
         await consumer.stop()
@@ -192,7 +192,7 @@ async def test_producer_is_given_up_quietly_while_a_batch_waits_for_another_atte
         producer = publisher._producer
         assert producer is not None
         accumulator = producer._message_accumulator
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not accumulator._pending_batches:  # noqa: ASYNC110  (no event)
                 await asyncio.sleep(0)
             server.kill()

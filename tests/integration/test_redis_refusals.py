@@ -67,7 +67,7 @@ class HalfRead:
     async def goes_on(self) -> None:
         """Check that the same client reads to the end, riding out what is left of the trouble, and counts right."""
         outages = Outages(SystemClock())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await outages.ride_out(self.reader.read_some):
                 pass
         assert await counted_by_reference(self.packer) == await readable_cells(self.reader.ledger, self.packer.models)

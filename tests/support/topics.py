@@ -17,7 +17,7 @@ def read_topic(brokers: str, topic: str) -> list[tuple[bytes | None, bytes | Non
     consumer.assign([start])
     messages: list[tuple[bytes | None, bytes | None]] = []
     while len(messages) < end:
-        message = consumer.poll(10)
+        message = consumer.poll(60)
         assert message is not None
         messages.append((message.key(), message.value()))
     consumer.close()

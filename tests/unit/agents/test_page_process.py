@@ -137,7 +137,7 @@ async def joined(told: Callable[[Settings | None], Told]) -> AsyncIterator[Worke
         yield WorkerLink(page_reader, page_writer, SystemClock())
     finally:
         page_writer.close()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
         writer.close()
 
 

@@ -38,7 +38,7 @@ async def look(world: IntakeWorld) -> None:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110  (nothing tells when)
             await asyncio.sleep(0.01)
 
@@ -118,7 +118,7 @@ async def test_partitions_that_wait_make_room_for_the_one_they_wait_for(monkeypa
         for base in range(0, 40, 10):
             world.positions[FIRST] = base + 10
             await intake.put(FIRST, batch_of(FIRST, held[FIRST][base : base + 10], base=base), lambda: None)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(deliver_all(world, intake, source) for source in (SECOND, LABELS, FIRST)))
             await world.settle(intake)
     assert PAIRS == (await world.fates())["predictions:read"]

@@ -332,7 +332,7 @@ async def test_every_answer_is_what_the_description_says(api: Asker) -> None:
 async def lines(response: aiohttp.ClientResponse, wanted: int) -> list[str]:
     """The next lines that are not empty."""
     found: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < wanted:
             line = (await response.content.readline()).decode().strip()
             found += [line] if line else []
