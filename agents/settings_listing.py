@@ -33,7 +33,7 @@ def settings_rows() -> Iterator[Row]:
 
 
 def settings_table() -> str:
-    """The README's table of settings, in Markdown."""
+    """The table of settings of the reference, in Markdown."""
     lines = ["| Setting | Default | Meaning | A change applies |", "|---|---|---|---|"]
     for row in settings_rows():
         default = f"`{row.default}`" if row.default else "required"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -16,8 +17,12 @@ from agents.commands.output import OutputFormat, format_option, print_lines, pri
 from agents.commands.serving import serve
 from agents.receiver_settings import is_url
 from agents.redis_alerts import RedisAlerts
+from agents.redis_connection import connect
+from agents.redis_reports import RedisReports
 from agents.settings import Settings
 from agents.show.alerts import LOUD, alert_screen, alert_value, alerts_screen, worst_alerts_first
+from agents.show.drawing import age
+from agents.show.system import SystemReports, silent_for_ms, system_reports
 from agents.terminal_text import printable
 from streams.alerting.fingerprint import fingerprint
 from streams.alerting.record import AlertRecord
@@ -56,6 +61,12 @@ def list_alerts(invocation: Invocation, everything: bool, model: str | None, out
         console = Console(highlight=False, soft_wrap=True)
         now_ms = SystemClock().now_ms()
         print_lines(console, alerts_screen(shown, every=records, now_ms=now_ms, width=console.width))
+        reports = asyncio.run(_system_reports(settings))
+        silent_ms = silent_for_ms(reports, now_ms=now_ms, interval_ms=settings.evaluation_interval_ms)
+        if silent_ms is not None:
+            click.echo(
+                f"\nNo worker has reported for {age(silent_ms).removesuffix(' ago')}: this is how alerts stood then."
+            )
 
 
 @alerts.command("show")
@@ -83,6 +94,12 @@ def show_alert(invocation: Invocation, name: str, output: str) -> None:
 async def _every_alert(settings: Settings) -> Sequence[AlertRecord]:
     async with RedisAlerts.opened(settings.redis) as store:
         return await store.every_alert()
+
+
+async def _system_reports(settings: Settings) -> SystemReports:
+    redis = settings.redis
+    async with contextlib.aclosing(connect(redis.url)) as client:
+        return await system_reports(RedisReports(client, address=redis.address, prefix=redis.prefix), size_seconds=None)
 
 
 def _nothing(settings: Settings, model: str | None) -> str:

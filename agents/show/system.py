@@ -16,7 +16,7 @@ from streams.alerting.record import MONITOR
 from streams.ports import ReportStore, Shape, WindowQuery
 from streams.stability.system_reports import read_system_report
 
-__all__ = ["SystemReports", "no_workers_screen", "system_reports", "system_screen"]
+__all__ = ["SystemReports", "no_workers_screen", "silent_for_ms", "system_reports", "system_screen"]
 
 WORKERS_SHOWN = 20
 WINDOWS_SHOWN = 6
@@ -58,6 +58,23 @@ async def system_reports(store: ReportStore, *, size_seconds: int | None) -> Sys
     return found
 
 
+def silent_for_ms(reports: SystemReports, *, now_ms: int, interval_ms: int) -> int | None:
+    """How long no worker has reported on itself; None if one may be alive, or if none ever has.
+
+    Args:
+        reports: of all workers.
+        now_ms: Unix milliseconds.
+        interval_ms: that reports are spaced by.
+    """
+    produced = [parse_time_ms(each[0].produced_at) for each in reports.by_worker.values()]
+    age_ms = now_ms - max(produced, default=now_ms)
+    return age_ms if age_ms > _silent_after_ms(interval_ms) else None
+
+
+def _silent_after_ms(interval_ms: int) -> int:
+    return max(SILENT_MS, 3 * interval_ms)
+
+
 def no_workers_screen() -> list[Text]:
     """What to do when no worker has reported on itself."""
     return [
@@ -79,7 +96,7 @@ def system_screen(reports: SystemReports, *, now_ms: int, interval_ms: int, widt
     lines = [*_books(newest, width), Text("")]
     by_number = sorted(reports.by_worker.items(), key=lambda item: (len(item[0]), item[0]))
     for worker, of_worker in by_number[:WORKERS_SHOWN]:
-        lines += [*_worker(worker, of_worker, now_ms, max(SILENT_MS, 3 * interval_ms), width), Text("")]
+        lines += [*_worker(worker, of_worker, now_ms, _silent_after_ms(interval_ms), width), Text("")]
     if len(by_number) > WORKERS_SHOWN:
         lines.append(Text(f"{len(by_number) - WORKERS_SHOWN:,} more workers"))
     return lines if lines[-1].plain else lines[:-1]

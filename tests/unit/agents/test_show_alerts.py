@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from agents.__main__ import main
+from agents.clock import SystemClock
 from agents.redis_alerts import RedisAlerts
-from agents.settings import RedisSettings
+from agents.redis_connection import connect
+from agents.redis_reports import RedisReports
+from agents.settings import RedisSettings, load_settings
 from agents.show.alerts import HOW, PHASES, WHY, alert_screen, alert_value, alerts_screen, worst_alerts_first
 from deploy.servers import RedisServer
 from streams.alerting.fingerprint import fingerprint
@@ -21,10 +26,14 @@ from streams.alerting.life_cycle import AlertState, Phase, Reason, Transition
 from streams.alerting.outcome import Grounds, Outcome
 from streams.alerting.record import MONITOR, AlertRecord
 from streams.alerting.rules import Series
+from streams.stability.resource_reports import ReportSettings
+from streams.stability.system_figures import SystemLook
+from streams.stability.system_reports import SystemWindows
 from tests.support.services import unique_name
 
 NOW_MS = 1_795_442_591_000
 MINUTE_MS = 60_000
+SETTINGS = ReportSettings(topic="model-metrics", source="/latelabel/test", config_hash="", interval_ms=10_000)
 WINDOW = Judged(
     start_ms=NOW_MS - 5 * MINUTE_MS, end_ms=NOW_MS, outcome=Outcome.BREACH, grounds=Grounds.FINAL, is_final=True,
     value=0.713, n=1432, threshold=0.8, low=0.689, high=0.736, coverage=0.94,
@@ -152,6 +161,25 @@ def test_list_leaves_out_what_is_quiet_unless_it_is_asked_for(stored: list[Alert
     assert "calm" in run("list", "--all")[1]
     values = [json.loads(line) for line in run("list", "--all", "--json")[1].splitlines()]
     assert [alert_value(each) for each in stored] == values
+
+
+def test_list_says_since_when_no_worker_has_looked(stored: list[AlertRecord]) -> None:
+    assert "No worker has reported" not in run("list")[1]
+    settings = load_settings(None, os.environ)
+    now_ms = SystemClock().now_ms()
+
+    async def report(at_ms: int) -> None:
+        windows = SystemWindows("1", address="pod-a:6066", program_version="0.1.0", sizes_ms=(5 * MINUTE_MS,))
+        windows.take(SystemLook(numbers={}, counters={}, fates={}, violations=()), {}, now_ms=at_ms)
+        redis = settings.redis
+        async with contextlib.aclosing(connect(redis.url)) as client:
+            store = RedisReports(client, address=redis.address, prefix=redis.prefix)
+            await store.keep(MONITOR, None, [each.kept for each in windows.due(now_ms=at_ms, settings=SETTINGS)])
+
+    asyncio.run(report(now_ms - 17 * MINUTE_MS))
+    assert "\n\nNo worker has reported for 17m: this is how alerts stood then.\n" in run("list")[1]
+    asyncio.run(report(now_ms))
+    assert "No worker has reported" not in run("list")[1]
 
 
 def test_list_of_one_model_says_if_there_is_none(stored: list[AlertRecord]) -> None:
