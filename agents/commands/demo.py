@@ -93,9 +93,11 @@ def _prepare(folder: Path, data: Path, *, speed: float, days: int | None, look: 
     configuration = folder / "latelabel.yaml"
     port = _free_port()
     write_configuration(configuration, web_port=port)
-    kafka = load_settings(configuration, environment()).kafka
+    settings = load_settings(configuration, environment())
+    kafka = settings.kafka
     return Demo(
         brokers=kafka.address,
+        redis=settings.redis.url,
         topics={role: kafka.topic(role) for role in TOPICS},
         configuration=configuration,
         data=data,
@@ -111,9 +113,11 @@ def _prepare_leak(folder: Path, data: Path) -> tuple[Demo, KafkaSettings]:
     """Likewise, for the model that leaks."""
     configuration, port = folder / "latelabel.yaml", _free_port()
     write_leak_configuration(configuration, rules=data.parent / "rules/resources.yaml", web_port=port)
-    kafka = load_settings(configuration, environment()).kafka
+    settings = load_settings(configuration, environment())
+    kafka = settings.kafka
     demo = Demo(
         brokers=kafka.address,
+        redis=settings.redis.url,
         topics={role: kafka.topic(role) for role in TOPICS},
         configuration=configuration,
         data=data,

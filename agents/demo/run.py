@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agents.demo.alerts import ToldAlerts
-from agents.demo.classifier import SIGNALS, Prediction, learn_and_predict
+from agents.demo.classifier import MODEL, SIGNALS, Prediction, learn_and_predict
 from agents.demo.configuration import MODEL_FILE
 from agents.demo.explained import Explained, read_explained
 from agents.demo.flights import read_flights
@@ -58,6 +58,7 @@ class Demo:
 
     Attributes:
         brokers: bootstrap addresses of Kafka, comma-separated.
+        redis: URL of Redis.
         topics: name on the wire of each role.
         configuration: the file for the commands that are run.
         data: the folder that holds `flights.csv.xz` and `recount.py`.
@@ -69,6 +70,7 @@ class Demo:
     """
 
     brokers: str
+    redis: str
     topics: Mapping[str, str]
     configuration: Path
     data: Path
@@ -124,7 +126,15 @@ async def run_demo(demo: Demo) -> bool:
 async def _stay(demo: Demo, commands: Commands) -> None:
     """Keep a worker running until it is interrupted."""
     async with commands.running("worker") as worker:
-        print(f"\nThe page stays at {demo.page} until Ctrl+C.", flush=True)
+        print(
+            f"""
+The page stays at {demo.page} until Ctrl+C. In another terminal paste, for `latelabel show {MODEL}` and the rest:
+
+export LATELABEL_CONFIG={demo.configuration}
+export LATELABEL_KAFKA__BROKERS={demo.brokers}
+export LATELABEL_REDIS__URL={demo.redis}""",
+            flush=True,
+        )
         with contextlib.suppress(asyncio.CancelledError):
             await worker.wait()
 

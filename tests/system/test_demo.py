@@ -61,6 +61,11 @@ def test_every_final_figure_is_equal_to_scikit_learns_recount_and_on_the_page(tm
         page = re.search(r"stays at (\S+) ", output.read_text())
         assert page
         assert ["flight-delay"] == [row["model"] for row in fleet(page[1])]
+        exported = dict(re.findall(r"^export (\w+)=(.+)$", output.read_text(), re.MULTILINE))
+        for command in (("show", "flight-delay"), ("doctor",)):
+            arguments: Any = {"cwd": ROOT, "env": {**os.environ, **exported}, "capture_output": True, "text": True}
+            done = subprocess.run([*LATELABEL, *command], check=False, **arguments)
+            assert 0 == done.returncode, done.stdout + done.stderr
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(timeout=60)
         assert [] == survivors(output)
