@@ -1,0 +1,100 @@
+"""Wrong pairs are found by pointers in a real Redis, however it stands, and asked about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from agents.explain_asking import ExplainAsking
+from agents.explain_sampler import ExplainSampler, Lookup, Pointer
+from agents.publisher import KafkaPublisher
+from agents.redis_connection import RedisClient, connect
+from deploy.servers import KafkaServer, RedisServer
+from schemas.explain_request import ExplainRequest, WhyAsked
+from streams.explanation.terms import ExplainTerms
+from streams.identity import request_key
+from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
+from tests.support.publishing import FakeClock
+from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
+from tests.support.services import create_topic, unique_name
+from tests.support.topics import read_topic
+
+COUNT = 700
+"""With two models more lookups than one call to Redis takes."""
+MODELS = ("cards", "loans")
+
+
+def pointer(number: int, model: str) -> Pointer:
+    request = ExplainRequest(
+        request_id=f"r{number}", model=model, topic="predictions", partition=0, offset=number,
+        reason=WhyAsked.WRONG, rate=0.5, predicted="ok",
+    )  # fmt: skip
+    return Pointer(request_key(f"r{number}"), number, request)
+
+
+def lookup(number: int, *, model: str | None, label: str) -> Lookup:
+    return Lookup(request_key(f"r{number}"), number, model, label, 0.0)
+
+
+def sampler_of(*, horizons_ms: Mapping[str, int]) -> ExplainSampler:
+    terms = ExplainTerms(predictor="nobody:asks", rate_per_minute=600)
+    models = [
+        MonitoredModel(name=name, explanation=terms, label_horizon_ms=horizon_ms)
+        for name, horizon_ms in horizons_ms.items()
+    ]
+    return ExplainSampler(models, {}, FakeClock(HOUR_MS))
+
+
+def asking_of(
+    sampler: ExplainSampler, redis: RedisClient, publisher: KafkaPublisher, *, prefix: str = "latelabel",
+    topic: str = "requests",
+) -> ExplainAsking:  # fmt: skip
+    return ExplainAsking(
+        sampler, redis, publisher, FakeClock(HOUR_MS),
+        address="redis", prefix=prefix, topic=topic, source="/latelabel/test", share=lambda: 1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+async def test_every_label_finds_the_pointers_of_the_models_it_is_meant_for(
+    topology: str, topology_named: Callable[[str], RedisTopology], kafka: KafkaServer
+) -> None:
+    servers = topology_named(topology)
+    servers.clear()
+    topic = create_topic(kafka.address, unique_name("requests"))
+    sampler = sampler_of(horizons_ms=dict.fromkeys(MODELS, DAY_MS))
+    publisher = KafkaPublisher({"bootstrap_servers": kafka.address})
+    async with connect(servers.url) as redis:
+        asking = asking_of(sampler, redis, publisher, topic=topic)
+        sampler.pointers += [pointer(number, model) for number in range(COUNT) for model in MODELS]
+        await asking.flush()
+        assert not read_topic(kafka.address, topic)
+        # By thirds: meant for all models and wrong, for one and wrong, for all and right. The last find nothing.
+        sampler.lookups += [lookup(number, model=None, label="fraud") for number in range(0, COUNT, 3)]
+        sampler.lookups += [lookup(number, model="loans", label="fraud") for number in range(1, COUNT, 3)]
+        sampler.lookups += [lookup(number, model=None, label="ok") for number in range(2, COUNT, 3)]
+        sampler.lookups += [lookup(COUNT, model=None, label="fraud"), lookup(0, model="unknown", label="fraud")]
+        await asking.flush()
+    await publisher.stop()
+    asked = [json.loads(value or b"") for _, value in read_topic(kafka.address, topic)]
+    expected = {(number, model) for number in range(0, COUNT, 3) for model in MODELS}
+    expected |= {(number, "loans") for number in range(1, COUNT, 3)}
+    assert expected == {(each["offset"], each["model"]) for each in asked}
+    assert len(expected) == len(asked)
+    assert {("fraud", "ok", 0.5, "wrong")} == {
+        (each["label"], each["predicted"], each["rate"], each["reason"]) for each in asked
+    }
+
+
+async def test_pointers_live_as_long_as_their_label_may_come(kafka: KafkaServer, redis_server: RedisServer) -> None:
+    sampler = sampler_of(horizons_ms={"cards": 2 * HOUR_MS, "loans": 30 * DAY_MS})
+    prefix = unique_name("asking")
+    async with connect(redis_server.unix_url) as redis:
+        publisher = KafkaPublisher({"bootstrap_servers": kafka.address})
+        asking = asking_of(sampler, redis, publisher, prefix=prefix)
+        sampler.pointers += [pointer(1, "cards"), pointer(1, "loans")]
+        await asking.flush()
+        left = [await redis.pttl(f"{{{prefix}}}:explain:{request_key('r1').hex()}:{model}") for model in MODELS]
+    assert [2 * HOUR_MS, 7 * DAY_MS] == pytest.approx(left, abs=MINUTE_MS)
