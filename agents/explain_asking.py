@@ -45,7 +45,7 @@ RATE_SECONDS = 5.0
 RATE_MARGIN = 4.0
 """Rates fall while labels are due, so labels look for pointers that were kept at higher ones."""
 AT_ONCE = 500
-"""Pointers of one call, which holds Redis for half a millisecond; as many commands would take ten times as long here."""
+"""Pointers of one call, which holds Redis for half a millisecond; as many commands would cost us ten times as much."""
 LONGEST_MS = 7 * DAY_MS
 """A pointer's life, at most: what is later is not worth the memory."""
 
