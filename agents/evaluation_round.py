@@ -21,13 +21,15 @@ __all__ = ["EvaluationRound"]
 class EvaluationRound:
     """Of the model versions that are ours.
 
+    `began_ms` is wall time: revisions are spaced from round to round, wherever in them they are published.
     `marks` are the base windows that changed, with the shards that say so; `due` the reports whose status changes, by
     window; `outdated` the reports to forget; `chosen` the windows to publish; `postponed` those whose next revision
     has to wait; `disputed` the model versions that somebody else evaluates or whose counts went back; `elsewhere` those
     of other workers.
     """
 
-    watermark_ms: int
+    began_ms: int
+    watermark_ms: int = 0
     losses: Losses = NO_LOSSES
     subjects: dict[bytes, Subject] = dataclasses.field(default_factory=dict)
     marks: dict[ReportWindow, tuple[tuple[int, ChangedWindow], ...]] = dataclasses.field(default_factory=dict)

@@ -114,7 +114,7 @@ class Evaluator:
             PermanentFailure: the topic refuses a report for good.
         """
         self._settings = self._next_settings
-        found = EvaluationRound(watermark_ms=0)
+        found = EvaluationRound(self._clock.now_ms())
         elsewhere = 0
         try:
             if await self._survey(found):
@@ -223,14 +223,13 @@ class Evaluator:
             windows.update(found.touched(base))
         old = {window for window in windows if found.watermark_ms >= self._forgotten_ms(found, window)}
         await self._recall(found, (windows - found.due.keys()) | old)
-        now_ms = self._clock.now_ms()
         for window in sorted(windows):
             model = found.model(window)
             last = self._publications[window.model_version].get(window)
             is_done = window in old and is_final_published(window, last, horizon_ms=model.label_horizon_ms)
             if is_done or window.size_ms not in model.report_windows_ms:
                 found.outdated[window.model_version] += found.due.get(window, ())
-            elif everything or window in found.due or self._may_revise(found, window, now_ms):
+            elif everything or window in found.due or self._may_revise(found, window):
                 found.chosen.append(window)
             else:
                 found.postponed.add(window)
@@ -254,11 +253,11 @@ class Evaluator:
             stamps=found.marks,
         )
 
-    def _may_revise(self, found: EvaluationRound, window: ReportWindow, now_ms: int) -> bool:
+    def _may_revise(self, found: EvaluationRound, window: ReportWindow) -> bool:
         return may_revise(
             window,
             self._publications[window.model_version].get(window),
-            now_ms=now_ms,
+            now_ms=found.began_ms,
             watermark_ms=found.watermark_ms,
             horizon_ms=found.model(window).label_horizon_ms,
             interval_ms=self._settings.interval_ms,
@@ -316,7 +315,7 @@ class Evaluator:
                 saved[window.model_version].append(revision.kept)
                 if revision.message is not None:
                     messages.append(revision.message)
-                    self._publications[window.model_version][window] = Publication(now_ms, found.watermark_ms)
+                    self._publications[window.model_version][window] = Publication(found.began_ms, found.watermark_ms)
         await self._publisher.send(messages)
         found.published += len(messages)
         for model_version in {window.model_version: None for window in chunk}:

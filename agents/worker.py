@@ -24,6 +24,7 @@ from agents.loop_watch import LoopLag, LoopWatch, end_process
 from agents.outages import LOG_SECONDS, Outages
 from streams.dead_letter_limits import Stop
 from streams.errors import PermanentFailure, TemporaryFailure
+from streams.evaluation import next_round_ms
 from streams.ledger.idleness import applied_to
 from streams.ledger.parts import Source
 from streams.ports import Clock, Ledger, StopStore
@@ -151,11 +152,14 @@ class Worker:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _evaluate(self) -> None:
+        took_ms = 0.0
         while True:
-            await asyncio.sleep(self.evaluation_interval_ms / 1000)
+            await asyncio.sleep(next_round_ms(self.evaluation_interval_ms, took_ms=took_ms) / 1000)
+            began_seconds = self.clock.monotonic_seconds()
             async with self._evaluating:
                 await self.evaluator.evaluate()
             self._reported.set()
+            took_ms = 1000 * (self.clock.monotonic_seconds() - began_seconds)
 
     async def _alert(self) -> None:
         """Beside the reports: a topic that takes no alerts must not hold them up."""

@@ -32,6 +32,7 @@ __all__ = [
     "ReportWindow",
     "is_final_published",
     "may_revise",
+    "next_round_ms",
     "segment_of_key",
     "slice_counts",
     "touched_windows",
@@ -136,6 +137,16 @@ def may_revise(
         # A clock that was set back must not hold a window for as long as it was wrong.
         or now_ms < last.published_ms - interval_ms
     )
+
+
+def next_round_ms(interval_ms: int, *, took_ms: float) -> float:
+    """How long after the end of a round that took so long the next one begins: an interval after this one began, but
+    rounds that take long leave half of one for counting.
+
+    >>> next_round_ms(1000, took_ms=300), next_round_ms(1000, took_ms=2000)
+    (700, 500.0)
+    """
+    return max(interval_ms - took_ms, interval_ms / 2)
 
 
 def is_final_published(window: ReportWindow, last: Publication | None, *, horizon_ms: int) -> bool:

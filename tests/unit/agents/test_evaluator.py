@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -163,6 +163,27 @@ async def test_revision_waits_for_its_interval_and_its_mark_stays(world: Evaluat
     assert (0, 3) == ((early := await evaluator.evaluate()).published, early.pending)
     world.clock.wall_ms += 1
     assert (2 * 3, 0) == ((later := await evaluator.evaluate()).published, later.pending)
+
+
+async def test_revisions_are_spaced_from_round_to_round_however_late_in_them_they_are_published(
+    world: EvaluatedWorld,
+) -> None:
+    class SlowAtFirst(FakeReports):
+        late_ms = 300
+
+        async def last(self, wanted: Mapping[bytes, Sequence[bytes]]) -> Mapping[bytes, LastReport]:
+            world.clock.wall_ms += self.late_ms
+            return await super().last(wanted)
+
+    store = SlowAtFirst()
+    evaluator = world.evaluator(store=store)
+    await world.predict("ok", at_ms=NOON_MS)
+    began_ms = world.clock.wall_ms
+    await evaluator.evaluate()
+    store.late_ms = 0
+    world.clock.wall_ms = began_ms + 10_000
+    await world.predict("ok", at_ms=NOON_MS)
+    assert 0 == (await evaluator.evaluate()).pending
 
 
 async def test_labels_that_come_all_the_time_for_a_week_revise_a_window_when_its_age_has_grown_by_a_hundredth() -> None:

@@ -11,6 +11,7 @@ from streams.evaluation import (
     Publication,
     ReportWindow,
     may_revise,
+    next_round_ms,
     slice_counts,
     touched_windows,
     window_of_key,
@@ -97,6 +98,11 @@ def test_change_of_status_is_never_held_back(boundary_ms: int) -> None:
 
 def test_clock_that_was_set_back_does_not_hold_a_window() -> None:
     assert allowed(since_end_ms=0, last_ago_ms=-HOUR_MS, watermark_ms=WINDOW.end_ms)
+
+
+@pytest.mark.parametrize(("took_ms", "expected_ms"), [(0, 1000), (400, 600), (500, 500), (3000, 500)])
+def test_rounds_begin_an_interval_apart_and_leave_half_of_one_for_counting(took_ms: int, expected_ms: int) -> None:
+    assert expected_ms == next_round_ms(1000, took_ms=took_ms)
 
 
 def test_counts_get_their_names_and_failed_ones_stand_apart() -> None:
