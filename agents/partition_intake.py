@@ -206,8 +206,7 @@ class PartitionIntake:
             packed = packed.until(end)
         await self._publish_dead_letters(packed)
         self._ports.tally.records[self.source.role] += len(packed.run.offsets) + len(packed.run.rejected)
-        applied = await asyncio.gather(*(self._apply(shard, packed) for shard in self._shards))
-        if all(applied):
+        if await self._apply_everywhere(packed):
             self.position = end
             self._high_ms = packed.run.high_at(end)
         else:
@@ -229,6 +228,27 @@ class PartitionIntake:
             await self._ports.outages.ride_out(lambda: self._ports.publisher.send(letters))
             self._ports.tally.dead_letters[self.source.role] += len(letters)
 
+    async def _apply_everywhere(self, packed: PackedRun) -> bool:
+        """Bring every shard to the end of a run, as `_apply` does one."""
+        # Where batches are small a task for each shard costs more than its part. What is not done without, for whatever
+        # reason, is left to tasks.
+        parts = {shard: part for shard in self._shards if (part := self._only_part(shard, packed)) is not None}
+        handed_in = (self._ports.writers[shard].submit(part, packed.definitions) for shard, part in parts.items())
+        for (shard, part), reply in zip(parts.items(), await asyncio.gather(*handed_in), strict=True):
+            await self._note(shard, part, reply)
+        left = [shard for shard in self._shards if self.stored[shard] < packed.run.next or shard in self._lost_until]
+        return all(await asyncio.gather(*(self._apply(shard, packed) for shard in left)))
+
+    def _only_part(self, shard: int, packed: PackedRun) -> Part | None:
+        """What brings a shard to the end of a run, if nothing else has to be done or asked before and one part does."""
+        start = self.stored[shard]
+        if not packed.run.base <= start < packed.run.next or packed.edition != self._ports.agreed.now.edition:
+            return None
+        if shard in self._lost_until or shard in self._unregistered:
+            return None
+        first, *others = packed.parts(shard, start=start, max_rows=MAX_ROWS)
+        return None if others else first
+
     async def _apply(self, shard: int, packed: PackedRun) -> bool:
         """Bring a shard to the end of a run. False if it wants something from before the run, or packed anew."""
         if shard in self._lost_until and not await self._step_over_lost(shard, next_ms=packed.next_ms):
@@ -244,7 +264,10 @@ class PartitionIntake:
 
     async def _submit(self, shard: int, part: Part, definitions: Definitions) -> bool:
         """Commit a part; whatever the outcome, `stored` is right afterwards."""
-        reply: PartReply = await self._ports.writers[shard].submit(part, definitions)
+        return await self._note(shard, part, await self._ports.writers[shard].submit(part, definitions))
+
+    async def _note(self, shard: int, part: Part, reply: PartReply) -> bool:
+        """Know what the shard has stored, now that it has answered. False if it is not the part."""
         if reply.outcome is Outcome.APPLIED:
             self.stored[shard] = part.next
             self._unregistered.discard(shard)

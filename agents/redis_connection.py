@@ -17,8 +17,10 @@ from typing import Any
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 
 from agents.redis_url import RedisUrl
 from streams.errors import LatelabelError, PermanentFailure, TemporaryFailure
@@ -71,12 +73,26 @@ _CREDENTIAL_ERRORS = (
 _CLIENT_ERRORS = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
 
 
+_serializer = HiredisRespSerializer()
+
+
+def pack_command(_: Any, *arguments: Any) -> list[bytes]:
+    """A command as Redis reads it, put together by hiredis: so does the client that knows no asyncio.
+
+    The other one copies what it has so far at each argument, and a commit may have a thousand.
+    """
+    packed: list[bytes] = _serializer.pack(*arguments)
+    return packed
+
+
 def connect(redis_url: str) -> RedisClient:
     """A client for any URL of `agents.redis_url`. Connects at the first call.
 
     Raises:
         PermanentFailure: the URL is wrong, or a file it names cannot be read.
     """
+    # No argument of a client leads there, of a cluster's least of all.
+    AbstractConnection.pack_command = pack_command  # type: ignore[assignment,method-assign]
     url = RedisUrl.parse(redis_url)
     options: dict[str, Any] = {
         "username": url.username,

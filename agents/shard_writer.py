@@ -58,8 +58,8 @@ class ShardWriter:
         self._known_lists: dict[bytes, NameList] = {}
         self.commits = 0
 
-    async def submit(self, part: Part, definitions: Definitions) -> PartReply:
-        """Commit a part together with what others hand in, and return the shard's answer.
+    def submit(self, part: Part, definitions: Definitions) -> asyncio.Future[PartReply]:
+        """Commit a part together with what others hand in; it is handed in at once, and the shard's answer awaited.
 
         Args:
             definitions: every name and term that the rows refer to, and the lists that decided how they are counted;
@@ -68,7 +68,7 @@ class ShardWriter:
         reply: asyncio.Future[PartReply] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(part, definitions, reply))
         self._arrived.set()
-        return await reply
+        return reply
 
     def forget_definitions(self) -> None:
         """Send all definitions again: the shard may have lost some of its past, and the registry too."""
@@ -132,16 +132,17 @@ class ShardWriter:
         names: dict[bytes, str] = {}
         terms: dict[bytes, bytes] = {}
         lists = dict(name_lists)
-        for each in waiting:
-            for group, decided in each.definitions.name_lists.items():
+        # What was packed together has one and the same.
+        for definitions in {id(each.definitions): each.definitions for each in waiting}.values():
+            for group, decided in definitions.name_lists.items():
                 known = lists.get(group) or self._known_lists.get(group, NameList())
                 # A worker's lists only grow, so the longer one holds the other.
                 if len(decided.admitted) > len(known.admitted) or (decided.full and not known.full):
                     lists[group] = decided
-            for name in each.definitions.names.keys() - self._known_names:
-                names[name] = each.definitions.names[name]
-            for name in each.definitions.terms.keys() - self._known_terms:
-                terms[name] = each.definitions.terms[name]
+            for name in definitions.names.keys() - self._known_names:
+                names[name] = definitions.names[name]
+            for name in definitions.terms.keys() - self._known_terms:
+                terms[name] = definitions.terms[name]
         return Definitions(names, terms, lists)
 
     def _remember(self, definitions: Definitions) -> None:
