@@ -110,7 +110,8 @@ NOTES: Mapping[Note, str] = MappingProxyType(
         Note.SUM_NOT_ONE: "The model's probabilities do not sum to 1; they are explained as they came.",
         Note.VERSION_DIFFERS: "Another version answered than the one that predicted.",
         Note.VERSION_UNKNOWN: "The predictor did not say which version answered.",
-        Note.ANSWER_DIFFERS: "Asked again, the model answers otherwise than it did.",
+        Note.ANSWER_DIFFERS: "Asked again, the model answers otherwise than it did: by another version, by other"
+        " features, or with `explain.classes` in another order.",
         Note.UNSEEN_VALUE: "A category was never seen before, so no neighbour shares it.",
     }
 )

@@ -75,7 +75,9 @@ class GuardedHttp:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Refused(
-                ExplainFailure.UNREACHABLE, f"{self._url} cannot be asked: {str(error) or type(error).__name__}"
+                ExplainFailure.UNREACHABLE,
+                f"{self._url} cannot be asked: {str(error) or type(error).__name__}; see whether it runs and what it"
+                " logs, or correct explain.predictor",
             ) from error
         if 300 <= status < 400:
             raise Refused(

@@ -46,6 +46,9 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _verdict(explanation: Explanation) -> str:
+    if explanation.predicted is None and explanation.failure is not None:
+        # Whether a class or a number was predicted is not known of what could not be read.
+        return "There is no label yet." if explanation.label is None else f"The label is {explanation.label}."
     if explanation.predicted is None:
         answer = "" if explanation.answer is UNSET else f"; asked again, the model answers {explanation.answer:.4g}"
         truth = "" if explanation.label is None else f", the label is {explanation.label}"

@@ -17,7 +17,7 @@ const FAILURES = {
 const NOTES = {
   constant_answer: "The model answered the same to every neighbour.", sum_not_one: "The model's probabilities do not sum to 1.",
   version_differs: "Another version answered than the one that predicted.", version_unknown: "The model did not say which version answered.",
-  answer_differs: "Asked again, the model answers otherwise than it did.", unseen_value: "A category was never seen before.",
+  answer_differs: "Asked again, the model answers otherwise than it did: by another version, by other features, or with explain.classes in another order.", unseen_value: "A category was never seen before.",
 };
 
 /** What was not answered, instead of an answer: the rest of the view is shown all the same. */
