@@ -85,6 +85,7 @@ class ExplainAsking:
         self._asked: collections.Counter[WhyAsked] = collections.Counter()
         self._lost = 0
         self._rates_at = float("-inf")
+        self._shared_rate = 0.0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,12 +140,12 @@ class ExplainAsking:
         lookups = self._due()
         self._lost += len(requests) + len(lookups)
         async with redis_failures(self._address):
-            await self._share_rates()
+            await self._share_rates(max((pointer.request.rate for pointer in pointers), default=0.0))
             await self._keep(pointers)
             wrong = await self._wrong(lookups)
-        self._lost -= len(lookups)
+        self._lost += len(wrong) - len(lookups)
         await self._publisher.send([self._message(each) for each in (*requests, *wrong)])
-        self._lost -= len(requests)
+        self._lost -= len(requests) + len(wrong)
         self._asked.update(each.reason for each in (*requests, *wrong))
 
     def _due(self) -> list[Lookup]:
@@ -155,17 +156,22 @@ class ExplainAsking:
             due.append(lookups.popleft())
         return due
 
-    async def _share_rates(self) -> None:
-        """The highest rate of all workers, kept for as long as its pointers may be."""
-        now, own = self._clock.monotonic_seconds(), self._sampler.pointer_rate
-        if now - self._rates_at < RATE_SECONDS and own <= self._sampler.label_rate:
+    async def _share_rates(self, own: float) -> None:
+        """The highest rate of all workers, kept for as long as its pointers may be.
+
+        Args:
+            own: the highest at which this worker kept some now. A model that nobody asks has none: its rate is 1, and
+                would have every label look.
+        """
+        now = self._clock.monotonic_seconds()
+        if now - self._rates_at < RATE_SECONDS and own <= self._shared_rate:
             return
         self._rates_at = now
         key = f"{self._keys}-rate"
         shared = float(await self._redis.get(key) or 0.0)
         if own > shared / RATE_MARGIN:
             await self._redis.set(key, repr(max(own, shared)), px=HOUR_MS)
-        self._sampler.label_rate = min(1.0, max(own, shared))
+        self._shared_rate = self._sampler.label_rate = min(1.0, max(own, shared))
 
     async def _keep(self, pointers: list[Pointer]) -> None:
         for some in _pieces(pointers):

@@ -158,7 +158,7 @@ class ExplainSampler:
         self.share = 1.0
         """Of every budget that is this worker's."""
         self.label_rate = 0.0
-        """The highest rate at which another worker keeps pointers: labels beyond it need not look."""
+        """The highest rate at which some worker has kept a pointer: labels beyond it need not look."""
         self.requests: collections.deque[ExplainRequest] = collections.deque()
         self.pointers: collections.deque[Pointer] = collections.deque()
         self.lookups: collections.deque[Lookup] = collections.deque()
@@ -173,11 +173,6 @@ class ExplainSampler:
     def models(self) -> Mapping[str, MonitoredModel]:
         """Those that are sampled."""
         return {name: subject.model for name, subject in self._subjects.items()}
-
-    @property
-    def pointer_rate(self) -> float:
-        """The highest rate at which this worker keeps pointers."""
-        return self._highest.pointers
 
     @property
     def seen(self) -> int:
@@ -209,7 +204,7 @@ class ExplainSampler:
 
     def _look_at_labels(self, batch: _Batch) -> None:
         now = self._clock.monotonic_seconds()
-        chosen = batch.drawn(Purpose.WRONG, max(self.label_rate, self._highest.pointers))
+        chosen = batch.drawn(Purpose.WRONG, self.label_rate)
         for at in chosen[: self._room(self.lookups, len(chosen))]:
             text = batch.text(at)
             if text is not None:
@@ -288,6 +283,7 @@ class ExplainSampler:
                 subject.wrong, _ = subject.wrong.spend(1)
                 request = batch.request(at, subject, WhyAsked.WRONG, rate)
                 self.pointers.append(Pointer(batch.key(at), int(batch.found.times_ms[at]), request))
+                self.label_rate = max(self.label_rate, rate)
 
     def _ask(self, subject: _Subject, batch: _Batch, at: int, reason: WhyAsked, quota: Quota, rate: float) -> Quota:
         if not batch.can_be_explained(at):

@@ -11,8 +11,10 @@ from agents.explain_asking import ExplainAsking
 from agents.explain_sampler import ExplainSampler, Lookup, Pointer
 from agents.publisher import KafkaPublisher
 from agents.redis_connection import RedisClient, connect
+from deploy.server_process import free_port
 from deploy.servers import KafkaServer, RedisServer
 from schemas.explain_request import ExplainRequest, WhyAsked
+from streams.errors import TemporaryFailure
 from streams.explanation.terms import ExplainTerms
 from streams.identity import request_key
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
@@ -98,3 +100,18 @@ async def test_pointers_live_as_long_as_their_label_may_come(kafka: KafkaServer,
         await asking.flush()
         left = [await redis.pttl(f"{{{prefix}}}:explain:{request_key('r1').hex()}:{model}") for model in MODELS]
     assert [2 * HOUR_MS, 7 * DAY_MS] == pytest.approx(left, abs=MINUTE_MS)
+
+
+async def test_what_kafka_does_not_take_is_counted_as_dropped(redis_server: RedisServer) -> None:
+    sampler = sampler_of(horizons_ms=dict.fromkeys(MODELS, DAY_MS))
+    nowhere = KafkaPublisher({"bootstrap_servers": f"127.0.0.1:{free_port()}"}, delivery_timeout_seconds=0.5)
+    async with connect(redis_server.unix_url) as redis:
+        asking = asking_of(sampler, redis, nowhere, prefix=unique_name("asking"))
+        sampler.pointers += [pointer(number, "cards") for number in range(3)]
+        await asking.flush()
+        sampler.requests += [pointer(number, "loans").request for number in range(2)]
+        sampler.lookups += [lookup(number, model=None, label="fraud") for number in range(7)]
+        with pytest.raises(TemporaryFailure):
+            await asking.flush()
+    figures = {metric.name: metric.values for metric in asking.metrics()}
+    assert 2 + 3 == figures["latelabel_explain_dropped_total"]

@@ -166,7 +166,17 @@ def test_a_backlog_is_sampled_by_what_its_first_half_second_held() -> None:
         look(sampler, [prediction(batch * 500 + at) for at in range(500)], first=batch * 500)
         clock.seconds += 0.1
     # 6,000 candidates a minute are wanted: 50 of the 3,000 predictions that were seen.
-    assert pytest.approx(50 / 3000, rel=0.01) == sampler.pointer_rate
+    assert pytest.approx(50 / 3000, rel=0.01) == sampler.pointers[-1].request.rate
+
+
+def test_labels_look_at_the_rate_of_pointers_that_are_kept_not_of_models_that_nobody_asks() -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model(), model(name="idle")], TOPICS, clock)
+    for batch in range(20):
+        look(sampler, [prediction(batch * 500 + at) for at in range(500)], first=batch * 500)
+        clock.seconds += 1
+    rates = [pointer.request.rate for pointer in sampler.pointers]
+    assert max(rates) == sampler.label_rate < 0.25
 
 
 def test_what_is_seen_counts_sampled_models_whatever_their_answers_are() -> None:
