@@ -13,6 +13,7 @@ from agents.commands.command_line import Invocation
 from agents.commands.output import OutputFormat, format_option, print_records
 from agents.redis_ledger import RedisLedger
 from agents.settings import Settings
+from agents.terminal_text import printable
 
 __all__ = ["counts"]
 
@@ -41,6 +42,11 @@ async def _print(settings: Settings, *, model: str | None, totals: bool, output:
         else:
             async for batch in _batches(list_cells(ledger, model=model), output):
                 print_records(batch, output, columns=CELL_COLUMNS)
+                if model is not None and not batch:
+                    click.echo(
+                        f'Nothing is counted of model "{printable(model)}"; `latelabel show` lists the models.',
+                        err=True,
+                    )
     finally:
         await ledger.close()
 

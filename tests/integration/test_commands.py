@@ -214,6 +214,10 @@ def test_counts_are_a_table_for_people(counted: Prompt) -> None:
     assert ["model", "model_version", "segment", "window_start", "label", "prediction", "count"] == lines[0].split()
     assert ["fraud", "3", "everything", WINDOW, "-", "fraud", "1"] == lines[1].split()
     assert ["fraud", "3", "country=DE", WINDOW, "ok", "ok", "2"] == lines[4].split()
+    assert (
+        'Nothing is counted of model "nobody"; `latelabel show` lists'
+        in counted.run("counts", "--model", "nobody").stderr
+    )
 
 
 def test_totals_give_every_fate_and_add_up_to_what_was_read(counted: Prompt) -> None:
