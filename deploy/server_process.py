@@ -29,7 +29,7 @@ from typing import ClassVar, Self
 
 __all__ = ["Server", "StackError", "free_port", "spawn_tethered"]
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """Two seconds are usual for Kafka; a loaded CI machine may need many times that."""
 STOP_SECONDS = 15.0
 """After this long without an end, SIGTERM is followed by SIGKILL."""
