@@ -130,26 +130,54 @@ local function read_row_items(rows, at)
   if count ~= NO_ITEMS then return sub(rows, at + 8, at + 7 + 8 * count) end
 end
 
+-- A prediction that came in time, and finds nothing but a label that came in time and is held: as most do in a backlog,
+-- whose labels are read faster than its predictions.
+local function match_held_label(key, entry, prediction, flags, terms, time_ms)
+  if #entry ~= 15 or byte(entry, 1) ~= IS_LABEL or terms.has_aliases or not terms.counts_classes then return false end
+  local label_ms, label = unpack_from('>I6c8', entry, 2)
+  local delay_ms = label_ms - time_ms
+  if watermark_ms > label_ms + label_hold_ms or delay_ms < -terms.skew_ms or delay_ms > terms.horizon_ms then
+    return false
+  end
+  local start_ms, slices_end = time_ms - time_ms % terms.base_window_ms, 23 + 8 * byte(prediction, 23)
+  local predicted, label_item = sub(prediction, 15, 22), sub(entry, 2)
+  local value = flags == HAS_VALUE and unpack_from('>d', prediction, slices_end + 1) or nil
+  local happened = label == event_of(terms, predicted)
+  log_pair(terms, start_ms, sub(prediction, 24, slices_end), delay_ms, value, happened, nil, 1)
+  tally(terms, start_ms, sub(prediction, 15, slices_end), label, 1)
+  entries[key] = string.char(IS_MATCHED + flags) .. prediction .. label_item
+    .. string.char(IS_LABEL + MATCHED * RANK_UNIT) .. label_item
+  return true
+end
+
 local function join_predictions(part, trusted_ms)
   local rows, has_latencies, has_signals = part.rows, part.latencies ~= '', part.signals ~= ''
   local tells = has_latencies or has_signals
   if has_signals then read_shapes(part) end
-  local number_of_key, waiting = part.first_key, 0
+  local number_of_key, waiting, matched = part.first_key, 0, 0
   for at = 1, #rows, part.row_bytes do
     local key = keys[number_of_key]
     number_of_key = number_of_key + 1
     local arrival_ms, flags, hash, time_ms = unpack_from('>I8Bc8I6', rows, at + 16)
     local last_slice = at + 47 + 8 * byte(rows, at + 47)
     if arrival_ms < trusted_ms then arrival_ms = trusted_ms end
-    local terms = terms_for(hash)
+    local terms, entry = terms_for(hash), entries[key]
+    local is_plain = (flags == 0 or flags == HAS_VALUE) and arrival_ms <= time_ms
+    local past_value = last_slice + flags / 2 -- a value is 8 bytes, its flag 16
     local is_admitted = false
     if not terms then
       -- held back
-    elseif entries[key] == '' and (flags == 0 or flags == HAS_VALUE) and arrival_ms <= time_ms then
-      entries[key] = sub(rows, at + 24, last_slice + flags / 2) -- a value is 8 bytes, its flag 16
+    elseif is_plain and entry == '' then
+      entries[key] = sub(rows, at + 24, past_value)
       touched[key] = true
       tally(terms, time_ms - time_ms % terms.base_window_ms, sub(rows, at + 39, last_slice), ABSENT, 1)
       waiting = waiting + 1
+      remember(key, time_ms + terms.horizon_ms)
+      is_admitted = true
+    elseif is_plain and type(entry) == 'string'
+      and match_held_label(key, entry, sub(rows, at + 25, past_value), flags, terms, time_ms) then
+      touched[key] = true
+      matched = matched + 1
       remember(key, time_ms + terms.horizon_ms)
       is_admitted = true
     else
@@ -174,7 +202,13 @@ local function join_predictions(part, trusted_ms)
     end
   end
   fate('predictions:waiting', waiting)
+  fate('predictions:matched', matched)
+  fate('labels:held', -matched)
+  fate('labels:matched', matched)
 end
+
+-- A label that came in time and is the first that is known of its id.
+local HELD_LABEL = string.char(IS_LABEL)
 
 -- A label that is the first of a prediction which came in time and waits alone.
 local function match_at_once(key, entry, label_item, time_ms, arrival_ms, model)
@@ -215,7 +249,7 @@ end
 
 local function join_labels(part, trusted_ms)
   local rows = part.rows
-  local number_of_key, matched = part.first_key, 0
+  local number_of_key, matched, held = part.first_key, 0, 0
   for at = 1, #rows, part.row_bytes do
     local key = keys[number_of_key]
     number_of_key = number_of_key + 1
@@ -227,8 +261,14 @@ local function join_labels(part, trusted_ms)
       if value ~= value then value = nil end
       if part.words > 1 then items = read_row_items(rows, at + 54) end
     end
-    if not value and not items and type(entry) == 'string'
-      and match_at_once(key, entry, sub(rows, at + 32, at + 45), time_ms, arrival_ms, model) then
+    local label_item = type(entry) == 'string' and not value and not items and sub(rows, at + 32, at + 45)
+    if label_item and entry == '' and model == ABSENT and arrival_ms == time_ms
+      and watermark_ms <= time_ms + label_hold_ms then
+      entries[key] = HELD_LABEL .. label_item
+      touched[key] = true
+      held = held + 1
+      remember(key, time_ms + label_hold_ms)
+    elseif label_item and match_at_once(key, entry, label_item, time_ms, arrival_ms, model) then
       matched = matched + 1
     else
       entry = entry_for(key)
@@ -249,6 +289,7 @@ local function join_labels(part, trusted_ms)
   fate('predictions:waiting', -matched)
   fate('predictions:matched', matched)
   fate('labels:matched', matched)
+  fate('labels:held', held)
 end
 
 local gaps = {}

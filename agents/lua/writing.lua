@@ -119,33 +119,36 @@ local function drop_windows(keep_windows_ms)
   end
 end
 
--- Whether nothing of an entry is left at the watermark; settled for the commonest entries without looking inside:
--- one prediction that came in time, with or without the one label that won.
-local function forget_whole(key)
+-- What becomes of the commonest entries, without looking inside: one prediction that came in time, with or without the
+-- one label that won. GONE: nothing is left of it at the watermark. WHOLE: it stays as it is until its prediction is
+-- overdue; a label whose fate is settled leaves with it. Else nothing: it has to be looked into.
+local GONE, WHOLE = 1, 2
+
+local function forget_at_once(key)
   local entry = entries[key]
-  if type(entry) ~= 'string' or #entry < 24 then return false end
+  if type(entry) ~= 'string' or #entry < 24 then return nil end
   local flags, size = byte(entry, 1), 24 + 8 * byte(entry, 24)
   if flags >= HAS_VALUE and flags < HAS_WINNERS_VALUE then flags, size = flags - HAS_VALUE, size + 8 end
   local is_matched = flags == IS_MATCHED
-  if not is_matched and (flags ~= 0 or #entry ~= size) then return false end
+  if not is_matched and (flags ~= 0 or #entry ~= size) then return nil end
+  local label_bytes = is_matched and #entry - size - 14 or 0
+  if label_bytes == 15 then
+    local label_flags = byte(entry, size + 15)
+    local is_settled = label_flags % RANK_UNIT == IS_LABEL and label_flags > RANK_UNIT and label_flags < LABEL_HAS_VALUE
+    if not is_settled then return nil end
+  elseif label_bytes ~= 0 then
+    return nil
+  end
   local terms = terms_for(sub(entry, 2, 9))
-  if watermark_ms <= unpack_from('>I6', entry, 10) + terms.horizon_ms then return false end
-  if is_matched then
-    local labels = #entry - size - 14
-    if labels == 15 then
-      local label_flags = byte(entry, size + 15)
-      local is_settled = label_flags % RANK_UNIT == IS_LABEL and label_flags > RANK_UNIT and label_flags < LABEL_HAS_VALUE
-      if not is_settled or watermark_ms <= unpack_from('>I6', entry, size + 16) + label_hold_ms then return false end
-    elseif labels ~= 0 then
-      return false
-    end
-  else
+  if watermark_ms <= unpack_from('>I6', entry, 10) + terms.horizon_ms then return WHOLE end
+  if label_bytes == 15 and watermark_ms <= unpack_from('>I6', entry, size + 16) + label_hold_ms then return nil end
+  if not is_matched then
     fate('predictions:waiting', -1)
     fate('predictions:never_labelled', 1)
   end
   entries[key] = ''
   touched[key] = true
-  return true
+  return GONE
 end
 
 -- Visits up to `limit` ids of minutes that are over; with `in_part`, of the minute the watermark stands in too.
@@ -159,9 +162,10 @@ local function forget(limit, keep_windows_ms, in_part)
     if call('EXISTS', shard .. ':overdue:' .. minute) == 0 then call('ZREM', shard .. ':overdue', minute) end
     load_entries(keys)
     for _, key in ipairs(keys) do
-      if not forget_whole(key) then
-        local entry = entry_for(key)
-        local is_kept = #entry.predictions > 0 or #entry.labels > 0
+      local outcome = forget_at_once(key)
+      if outcome ~= GONE then
+        local entry = outcome ~= WHOLE and entry_for(key)
+        local is_kept = not entry or #entry.predictions > 0 or #entry.labels > 0
         if is_kept and tonumber(minute) > watermark_ms then remember(key, tonumber(minute)) end
       end
     end

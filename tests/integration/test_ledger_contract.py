@@ -134,12 +134,26 @@ async def test_of_two_labels_of_one_time_the_greater_class_text_counts_by_its_by
         (HOUR_MS + 1, "labels:out_of_range"),
     ],
 )
+@pytest.mark.parametrize("is_held", [False, True])
 async def test_a_label_matches_from_the_skew_before_to_the_horizon_after_both_ends_included(
-    writer: Writer, delay_ms: int, fate: str
+    writer: Writer, delay_ms: int, fate: str, *, is_held: bool
 ) -> None:
+    if is_held:
+        await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
     await writer.predict("r", "a")
-    await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
+    if not is_held:
+        await writer.label("r", "a", at_ms=NOON_MS + delay_ms)
     assert (await writer.fates())[fate] == 1
+
+
+async def test_a_held_label_that_is_overdue_does_not_count_though_a_greater_skew_would_let_it(ledger: Ledger) -> None:
+    model = dataclasses.replace(MODEL, allowed_skew_ms=10 * MINUTE_MS)
+    writer = Writer(ledger, (model,))
+    await writer.start()
+    await writer.label("r", "a")
+    await writer.raise_all(NOON_MS + 5 * MINUTE_MS + 1)
+    await writer.predict("r", "a", model=model, at_ms=NOON_MS + 6 * MINUTE_MS)
+    assert await writer.fates() == {"predictions:waiting": 1, "labels:unmatched_label": 1}
 
 
 @pytest.mark.parametrize(("late_ms", "matched"), [(HOUR_MS, True), (HOUR_MS + 1, False)])
@@ -147,8 +161,10 @@ async def test_a_label_that_arrives_after_the_horizon_does_not_count(
     writer: Writer, late_ms: int, *, matched: bool
 ) -> None:
     await writer.predict("r", "a")
-    await writer.label("r", "a", at_ms=NOON_MS + MINUTE_MS, arrival_ms=NOON_MS + late_ms)
-    assert await writer.cells() == {pair("a" if matched else "", "a"): 1}
+    for request_id in ("r", "early"):
+        await writer.label(request_id, "a", at_ms=NOON_MS + MINUTE_MS, arrival_ms=NOON_MS + late_ms)
+    await writer.predict("early", "a")
+    assert await writer.cells() == {pair("a" if matched else "", "a"): 2}
 
 
 @pytest.mark.parametrize(("late_ms", "fate"), [(HOUR_MS, "waiting"), (HOUR_MS + 1, "late_prediction")])
@@ -213,15 +229,20 @@ async def test_one_label_serves_several_models_unless_it_is_addressed_to_one(led
     await writer.label("r", "b", at_ms=NOON_MS + 1)
     assert await writer.cells() == {pair("b", "a"): 1}
     assert await writer.cells(other) == {pair("b", "b"): 1}
+    await writer.label("early", "a", model="m")
+    await writer.predict("early", "b", model=other)
+    assert await writer.cells(other) == {pair("b", "b"): 1, pair("", "b"): 1}
 
 
 async def test_another_spelling_of_a_class_counts_as_the_class(ledger: Ledger) -> None:
     model = dataclasses.replace(MODEL, class_aliases={"1": "a"})
     writer = Writer(ledger, (model,))
     await writer.start()
+    await writer.label("early", "1")
+    await writer.predict("early", "a", model=model)
     await writer.predict("r", "a", model=model)
     await writer.label("r", "1")
-    assert await writer.cells() == {pair("a", "a"): 1}
+    assert await writer.cells() == {pair("a", "a"): 2}
 
 
 async def test_a_prediction_counts_in_everything_and_in_each_of_its_slices(writer: Writer) -> None:
@@ -239,7 +260,9 @@ async def test_classes_of_a_regression_are_not_counted(ledger: Ledger) -> None:
     await writer.predict("r", "1", model=model)
     assert await writer.cells() == {(ABSENT, ABSENT): 1}
     await writer.label("r", "2")
-    assert await writer.cells() == {(ANY_LABEL, ABSENT): 1}
+    await writer.label("early", "2")
+    await writer.predict("early", "1", model=model)
+    assert await writer.cells() == {(ANY_LABEL, ABSENT): 2}
 
 
 def word(*latencies_ms: float) -> bytes:
