@@ -13,7 +13,8 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,16 @@ import numpy.typing as npt
 from agents.good_records import GoodRecords, Named
 from schemas.explain_request import ExplainRequest, WhyAsked
 from schemas.prediction import SentPrediction
-from streams.explanation.sampling import FIRST_TICK_SECONDS, TICK_SECONDS, Purpose, Quota, drawn, is_drawn, mixes_of
+from streams.explanation.sampling import (
+    FIRST_TICK_SECONDS,
+    TICK_SECONDS,
+    Purpose,
+    Quota,
+    drawn,
+    drawn_each,
+    is_drawn,
+    mixes_of,
+)
 from streams.identity import KEY_BYTES
 from streams.ledger.parts import Role, Source
 from streams.monitored_model import MonitoredModel, Task
@@ -34,6 +44,8 @@ SHARE = {WhyAsked.WRONG: 0.5, WhyAsked.LOW_MARGIN: 0.25, WhyAsked.BASE: 0.25}
 """Of a model's budget."""
 MOST_PICKED = 200
 """Of one batch and purpose: while a rate is being learnt, a batch must not cost more than that."""
+FEW = 32
+"""Of one batch and purpose, to be looked at one by one."""
 COUNTED = 32
 """Of one batch, evenly spread: what was seen is counted by these."""
 MOST_WAITING = 2000
@@ -114,23 +126,35 @@ class _Subject:
         bisect.insort(self.ordered_margins, margin)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _HighestRates:
-    """Of all models. Looked up for every batch, changed by ticks alone."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Rates:
+    """At which one purpose draws: of each model, or of each model and predicted class. They change by ticks alone."""
 
-    pointers: float
-    low_candidates: float
-    base: float
+    purpose: Purpose
+    each: Mapping[Any, float]
+    highest: float
 
     @classmethod
-    def of(cls, subjects: Collection[_Subject]) -> _HighestRates:
-        """Nothing is asked for comparison before the first tick has told predicted classes."""
-        classifying = [subject for subject in subjects if subject.counts_classes]
-        return cls(
-            pointers=max((subject.wrong.rate for subject in classifying), default=0.0),
-            low_candidates=max((subject.low_candidates.rate for subject in classifying), default=0.0),
-            base=max((quota.rate for subject in subjects for quota in subject.base.values()), default=0.0),
-        )
+    def of(cls, purpose: Purpose, each: Mapping[Any, float]) -> _Rates:
+        """Rates by what they are for."""
+        return cls(purpose, each, max(each.values(), default=0.0))
+
+    def drawn(self, batch: _Batch) -> list[tuple[int, float]]:
+        """The places of the records that are drawn, and at which rate; not more than one batch may cost.
+
+        One look at numbers, at the highest rate, leaves so few that each is asked for its own. Where something is
+        rare, as a class or a model may be, its rate would leave everything: then each record has its rate before.
+        """
+        if self.highest <= 0:
+            return []
+        of = batch.models_and_texts if self.purpose is Purpose.BASE else batch.models
+        if self.highest * len(batch.mixes) > FEW:
+            rates = np.fromiter(map(self.each.get, of(), itertools.repeat(0.0)), np.float64, len(batch.mixes))
+            places = drawn_each(batch.mixes, self.purpose, rates)[:MOST_PICKED]
+            return [*zip((places + batch.first).tolist(), rates[places].tolist(), strict=True)]
+        picked = batch.drawn(self.purpose, self.highest)
+        rated = [(at, self.each.get(key, 0.0)) for at, key in zip(picked, of(picked), strict=True)]
+        return [(at, rate) for at, rate in rated if rate == self.highest or batch.is_drawn(at, self.purpose, rate)]
 
 
 class ExplainSampler:
@@ -152,7 +176,7 @@ class ExplainSampler:
         self._looked_at: dict[Source, int] = {}
         self._ticked_seconds: float | None = None
         self._tick_seconds = FIRST_TICK_SECONDS
-        self._highest = _HighestRates.of(self._subjects.values())
+        self._learn_rates()
         self._looked: dict[int, collections.Counter[tuple[str, Named]]] = {}
         self._seen = 0
         self.share = 1.0
@@ -229,7 +253,16 @@ class ExplainSampler:
             for subject in self._subjects.values():
                 subject.tick(share=self.share, seconds=now - self._ticked_seconds)
             self._ticked_seconds, self._tick_seconds = now, TICK_SECONDS
-            self._highest = _HighestRates.of(self._subjects.values())
+            self._learn_rates()
+
+    def _learn_rates(self) -> None:
+        """Nothing is asked for comparison before the first tick has told predicted classes."""
+        classifying = {name: subject for name, subject in self._subjects.items() if subject.counts_classes}
+        self._wrong = _Rates.of(Purpose.WRONG, {name: each.wrong.rate for name, each in classifying.items()})
+        low = {name: each.low_candidates.rate for name, each in classifying.items()}
+        self._low_margins = _Rates.of(Purpose.LOW_MARGIN, low)
+        base = {(name, text): quota.rate for name, each in self._subjects.items() for text, quota in each.base.items()}
+        self._base = _Rates.of(Purpose.BASE, base)
 
     def _share_out(self) -> None:
         """Tell each model what of it was counted, by predicted class; a list and no answer are one class."""
@@ -243,26 +276,15 @@ class ExplainSampler:
 
     def _draw_base(self, batch: _Batch) -> None:
         """For comparison, each predicted class apart."""
-        highest = self._highest.base
-        for at in batch.drawn(Purpose.BASE, highest):
-            subject, text = self._subjects.get(batch.found.records[at].model), batch.text(at) or ""
-            quota = None if subject is None else subject.base.get(text)
-            if subject is None or quota is None:
-                continue
-            if quota.rate == highest or batch.is_drawn(at, Purpose.BASE, quota.rate):
-                subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, quota, quota.rate)
+        for at, rate in self._base.drawn(batch):
+            subject, text = self._subjects[batch.found.records[at].model], batch.text(at) or ""
+            subject.base[text] = self._ask(subject, batch, at, WhyAsked.BASE, subject.base[text], rate)
 
     def _draw_low_margins(self, batch: _Batch) -> None:
         """Of ten times as many as are wanted, the tenth with the lowest margin."""
-        highest = self._highest.low_candidates
-        for at in batch.drawn(Purpose.LOW_MARGIN, highest):
+        for at, rate in self._low_margins.drawn(batch):
             record = batch.found.records[at]
-            subject = self._subjects.get(record.model)
-            if subject is None or not subject.counts_classes:
-                continue
-            rate = subject.low_candidates.rate
-            if rate != highest and not batch.is_drawn(at, Purpose.LOW_MARGIN, rate):
-                continue
+            subject = self._subjects[record.model]
             margin = _margin(record, subject.model)
             if margin is None:
                 continue
@@ -272,14 +294,10 @@ class ExplainSampler:
 
     def _keep_pointers(self, batch: _Batch) -> None:
         """Of some, where they stand, for the label that may come."""
-        highest = self._highest.pointers
-        chosen = batch.drawn(Purpose.WRONG, highest)
-        for at in chosen[: self._room(self.pointers, len(chosen))]:
-            subject = self._subjects.get(batch.found.records[at].model)
-            if subject is None or subject.wrong.is_spent or not subject.counts_classes:
-                continue
-            rate = subject.wrong.rate
-            if (rate == highest or batch.is_drawn(at, Purpose.WRONG, rate)) and batch.can_be_explained(at):
+        chosen = self._wrong.drawn(batch)
+        for at, rate in chosen[: self._room(self.pointers, len(chosen))]:
+            subject = self._subjects[batch.found.records[at].model]
+            if not subject.wrong.is_spent and batch.can_be_explained(at):
                 subject.wrong, _ = subject.wrong.spend(1)
                 request = batch.request(at, subject, WhyAsked.WRONG, rate)
                 self.pointers.append(Pointer(batch.key(at), int(batch.found.times_ms[at]), request))
@@ -323,6 +341,20 @@ class _Batch:
     def key(self, at: int) -> bytes:
         """Of one record."""
         return self.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
+
+    def models(self, places: Iterable[int] | None = None) -> list[str]:
+        """Of all records, or of those at some places."""
+        records = self.found.records
+        return [
+            record.model for record in (records[self.first :] if places is None else map(records.__getitem__, places))
+        ]
+
+    def models_and_texts(self, places: Iterable[int] | None = None) -> Iterable[tuple[str, str]]:
+        """The same with their classes, which are empty where they are lists or none."""
+        places = range(self.first, len(self.found.records)) if places is None else places
+        classes = self.found.classes
+        texts = [named if isinstance(named := classes[at], str) else "" for at in places]
+        return zip(self.models(places), texts, strict=True)
 
     def text(self, at: int) -> str | None:
         """The class of one record; None if it is a list, or none was given."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIRST_TICK_SECONDS", "TICK_SECONDS", "Purpose", "Quota", "drawn", "is_drawn", "mixes_of"]
+__all__ = ["FIRST_TICK_SECONDS", "TICK_SECONDS", "Purpose", "Quota", "drawn", "drawn_each", "is_drawn", "mixes_of"]
 
 TICK_SECONDS = 5.0
 FIRST_TICK_SECONDS = 0.5
@@ -31,6 +32,7 @@ _FINALIZER = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np
 _LAST_SHIFT = np.uint64(31)
 _ALL = 2**64 - 1
 _SPAN = 2.0**64
+_BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 class Purpose(enum.IntEnum):
@@ -66,6 +68,17 @@ def drawn(mixes: npt.NDArray[np.uint64], purpose: Purpose, rate: float) -> npt.N
     if rate <= 0:
         return np.empty(0, dtype=np.intp)
     return (mixes - _BEGINS[purpose] <= np.uint64(_bound(rate))).nonzero()[0]
+
+
+def drawn_each(mixes: npt.NDArray[np.uint64], purpose: Purpose, rates: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """The places of those that are drawn, in order, each at a rate of its own.
+
+    >>> drawn_each(mixes_of(bytes(range(48))), Purpose.BASE, np.array([1.0, 0.0, 1.0])).tolist()
+    [0, 2]
+    """
+    bounds = (np.minimum(rates, _BELOW_ONE) * _SPAN).astype(np.uint64)
+    bounds[rates >= 1.0] = _ALL
+    return ((mixes - _BEGINS[purpose] <= bounds) & (rates > 0)).nonzero()[0]
 
 
 def is_drawn(mix: int, purpose: Purpose, rate: float) -> bool:

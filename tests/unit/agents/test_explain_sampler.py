@@ -169,6 +169,21 @@ def test_a_backlog_is_sampled_by_what_its_first_half_second_held() -> None:
     assert pytest.approx(50 / 3000, rel=0.01) == sampler.pointers[-1].request.rate
 
 
+@pytest.mark.parametrize("size", [20, 500], ids=["few", "many"])
+def test_a_model_that_is_seldom_asked_is_sampled_wherever_its_prediction_stands_in_a_batch(size: int) -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model(), model(name="rare")], TOPICS, clock)
+    for batch in range(20):
+        records = [prediction(batch * size + at) for at in range(size)]
+        if batch == 19:
+            records[-1] = prediction(batch * size + size - 1, model="rare")
+        look(sampler, records, first=batch * size)
+        clock.seconds += 1
+    rare = [pointer.request for pointer in sampler.pointers if pointer.request.model == "rare"]
+    assert [(20 * size - 1, 1.0)] == [(each.offset, each.rate) for each in rare]
+    assert 1.0 == sampler.label_rate
+
+
 def test_labels_look_at_the_rate_of_pointers_that_are_kept_not_of_models_that_nobody_asks() -> None:
     clock = FakeClock()
     sampler = ExplainSampler([model(), model(name="idle")], TOPICS, clock)

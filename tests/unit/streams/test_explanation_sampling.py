@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from streams.explanation.sampling import Purpose, Quota, drawn, is_drawn, mixes_of
+from streams.explanation.sampling import Purpose, Quota, drawn, drawn_each, is_drawn, mixes_of
 
 KEYS = np.random.default_rng(3).integers(0, 256, size=16 * 20_000, dtype=np.uint8).tobytes()
 COUNTING = b"".join(number.to_bytes(16) for number in range(20_000))
@@ -41,6 +41,15 @@ def test_one_is_drawn_by_itself_if_it_is_among_all(rate: float) -> None:
     for purpose in Purpose:
         by_themselves = [place for place, mix in enumerate(mixes.tolist()) if is_drawn(mix, purpose, rate)]
         assert drawn(mixes, purpose, rate).tolist() == by_themselves
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_each_is_drawn_at_a_rate_of_its_own_as_it_would_be_by_itself(purpose: Purpose) -> None:
+    mixes = mixes_of(KEYS[: 16 * 2_000])
+    rates = np.resize([0.0, 1e-4, 0.3, 1.0, np.nextafter(1.0, 0.0)], len(mixes))
+    each = zip(mixes.tolist(), rates.tolist(), strict=True)
+    by_themselves = [place for place, (mix, rate) in enumerate(each) if is_drawn(mix, purpose, rate)]
+    assert drawn_each(mixes, purpose, rates).tolist() == by_themselves
 
 
 def test_draw_of_a_key_does_not_depend_on_its_neighbours() -> None:
