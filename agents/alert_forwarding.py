@@ -18,8 +18,8 @@ from agents.alert_receivers.webhook import Webhook
 from agents.clock import SystemClock
 from agents.exposition import Kind, Metric
 from agents.settings import ReceiverSettings, Settings
+from agents.waiting_to_start import wait_for
 from agents.web.server import serve_web
-from agents.worker import wait_for
 from streams.alerting.notification import Notified
 
 __all__ = ["RECEIVERS", "forward_alerts", "forwarder_metrics"]

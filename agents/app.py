@@ -55,7 +55,8 @@ from agents.reloading import Reloading
 from agents.settings import Settings, config_hash
 from agents.shard_writer import ShardWriter
 from agents.store_memory import StoreMemory
-from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker, wait_for
+from agents.waiting_to_start import wait_for
+from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker
 from streams.alerting.publication import AlertSettings
 from streams.alerting.rules import AlertRule
 from streams.dead_letter_limits import DeadLetterLimits

@@ -15,26 +15,24 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from agents.faust_app import SESSION_TIMEOUT_SECONDS, FaustApp
 from agents.housekeeping import Housekeeping, Seen, close_ledger, is_caught_up
 from agents.intake import Intake
 from agents.loop_watch import LoopLag, LoopWatch, end_process
-from agents.outages import LOG_SECONDS, Outages
+from agents.outages import Outages
 from streams.dead_letter_limits import Stop
-from streams.errors import PermanentFailure, TemporaryFailure
+from streams.errors import PermanentFailure
 from streams.evaluation import next_round_ms
 from streams.ledger.idleness import applied_to
 from streams.ledger.parts import Source
 from streams.ports import Clock, Ledger, StopStore
 from streams.watchdog import Progress, Signs, Watchdog
 
-__all__ = ["CLIENT_ID", "CLOSING_CLIENT_ID", "Evaluation", "Worker", "wait_for"]
+__all__ = ["CLIENT_ID", "CLOSING_CLIENT_ID", "Evaluation", "Worker"]
 
 _log = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 
 CLIENT_ID = "latelabel-worker"
 CLOSING_CLIENT_ID = "latelabel-closing-worker"
@@ -62,25 +60,6 @@ class AlertEvaluation(Protocol):
 
     def evaluate(self) -> Awaitable[int]:
         """Judge what is news and publish what has to be said; returns how much still waits."""
-
-
-async def wait_for(start: Callable[[], Awaitable[_Result]], *, clock: Clock, until_seconds: float) -> _Result:
-    """Repeat `start` while it raises `TemporaryFailure`, until the monotonic time `until_seconds`.
-
-    What it waits for, the failure says; it is logged at once and every few seconds.
-    """
-    logged_seconds = float("-inf")
-    while True:
-        try:
-            return await start()
-        except TemporaryFailure as failure:
-            now = clock.monotonic_seconds()
-            if now > until_seconds:
-                raise
-            if now - logged_seconds >= LOG_SECONDS:
-                logged_seconds = now
-                _log.warning("Waiting to start: %s", failure)
-            await asyncio.sleep(WATCH_SECONDS)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

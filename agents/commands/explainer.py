@@ -21,8 +21,8 @@ from agents.kafka_connection import connection_options
 from agents.outages import Outages
 from agents.publisher import KafkaPublisher
 from agents.settings import Settings
+from agents.waiting_to_start import wait_for
 from agents.web.server import serve_web
-from agents.worker import wait_for
 
 __all__ = ["explainer"]
 

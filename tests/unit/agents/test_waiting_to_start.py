@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from agents.worker import wait_for
+from agents.waiting_to_start import wait_for
 from streams.errors import TemporaryFailure
 from tests.support.publishing import FakeClock
 
@@ -14,7 +14,7 @@ from tests.support.publishing import FakeClock
 async def test_each_service_that_is_away_is_named_but_not_at_every_try(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.worker.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("agents.waiting_to_start.ASK_AGAIN_SECONDS", 0.0)
     clock = FakeClock(wall_ms=0)
     away = ["Redis at r:1 does not answer"] * 4 + ["Kafka at k:2 does not answer"] * 4
 
@@ -30,7 +30,7 @@ async def test_each_service_that_is_away_is_named_but_not_at_every_try(
 
 
 async def test_what_stays_away_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.worker.WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("agents.waiting_to_start.ASK_AGAIN_SECONDS", 0.0)
     clock = FakeClock(wall_ms=0)
 
     async def start() -> None:
