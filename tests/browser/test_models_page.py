@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -108,6 +110,26 @@ def test_every_chart_of_a_model_spans_the_same_time(full: PageServer, page: Page
     )
     assert 13 == len(spans)
     assert [[1_795_456_800, 1_795_485_600]] * 13 == spans
+
+
+def test_no_line_leads_over_windows_that_are_missing(server: PageServer, page: Page) -> None:
+    kept = [report for at, report in enumerate(quality("fraud", "2")) if at in (0, 1, 5, 7, 8)]
+    server.run(keep(server.reports, kept))
+    page.goto("/?model=fraud&version=2")
+    chart = page.locator(".chart").first
+    expect(chart.locator("canvas")).to_be_visible()
+    hours, values = chart.evaluate("({chart: {data}}) => [data[0].map(x => (x - data[0][0]) / 3600), data[5]]")
+    assert [0, 1, 3, 5, 6, 7, 8] == hours
+    assert [False, False, True, False, True, False, False] == [value is None for value in values]
+    lonely = "({chart}) => chart.series[5].points.filter(chart, 5)"
+    assert [3] == chart.evaluate(lonely)
+    box = chart.locator(".u-over").bounding_box()
+    assert box is not None
+    reading = page.locator(".reading").first
+    for share, said in ((0.99, kept[-1].window.start), (0.39, kept[-1].window.start), (0.01, kept[0].window.start)):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+        local = datetime.fromisoformat(said).astimezone(ZoneInfo("America/New_York"))
+        expect(reading).to_contain_text(f"{local:%Y-%m-%d %H:%M}")
 
 
 def test_restarts_stand_in_their_window_with_the_target(full: PageServer, page: Page) -> None:

@@ -60,10 +60,26 @@ function axes(unit, steps, ticks) {
     values: (_, all) => all.map((tick) => unit(tick)) }];
 }
 
-async function draw(element, { data, series, bands = [], height, unit = number, steps, ticks, range, onZoom, extent }) {
+/** The columns with a row of nothing wherever windows are missing, so that no line leads over them, and where each row was. */
+function parted(data, step) {
+  const [columns, places] = [data.map(() => []), []];
+  data[0].forEach((x, at) => {
+    const before = data[0][at - 1];
+    if (at && x - before > 1.5 * step) {
+      columns.forEach((column, of) => column.push(of ? null : (before + x) / 2));
+      places.push(null);
+    }
+    columns.forEach((column, of) => column.push(data[of][at]));
+    places.push(at);
+  });
+  return [columns, places];
+}
+
+async function draw(element, { data, step = Infinity, series, bands = [], height, unit = number, steps, ticks, range, onZoom, extent }) {
   const uPlot = await load();
   sweep();
   if (!element.isConnected) return;
+  const [columns, places] = parted(data, step);
   const plot = new uPlot({
     width: Math.max(Math.floor(element.clientWidth), 200),
     height,
@@ -79,9 +95,9 @@ async function draw(element, { data, series, bands = [], height, unit = number, 
       setSelect: [({ select, posToVal }) => {
         if (select.width > 8) onZoom?.(posToVal(select.left, "x"), posToVal(select.left + select.width, "x"));
       }],
-      setCursor: [(self) => element.dispatchEvent(new CustomEvent("point", { detail: self.cursor.idx }))],
+      setCursor: [(self) => element.dispatchEvent(new CustomEvent("point", { detail: places[self.cursor.idx] ?? null }))],
     },
-  }, data, element);
+  }, columns, element);
   element.chart = plot;
   live.add(plot);
   observer.observe(element);
@@ -118,16 +134,20 @@ function legend([name, tint, dash]) {
 // Where points would run into each other, those that are final leave the line alone.
 const hasRoom = (plot) => plot.bbox.width / devicePixelRatio > plot.data[0].length * 9;
 
+/** Those that have no neighbour to lead a line to, where not all are shown as points. */
+const lonely = ({ data }, series, areShown) => (areShown ? null : data[series].flatMap((value, at, all) =>
+  ((value ?? null) !== null && (all[at - 1] ?? null) === null && (all[at + 1] ?? null) === null ? [at] : [])));
+
 /** Value with its interval and what the missing labels could make of it. */
 export function figureSeries() {
   const none = { points: { show: false }, stroke: "transparent", width: 0 };
   const value = { stroke: () => color("--data"), width: 2, spanGaps: false };
   return [
     none, none, none, none,
-    { ...value, points: { show: false } },
+    { ...value, points: { show: false, filter: lonely, size: 5, fill: () => color("--data") } },
     { ...value, width: 0, paths: () => null, points: { show: hasRoom, size: 7, fill: () => color("--data"), stroke: () => color("--data") } },
     { ...value, width: 0, paths: () => null, points: { show: true, size: 7, fill: () => color("--paper"), stroke: () => color("--data"), width: 2 } },
-    { stroke: () => color("--ink-quiet"), width: 1.5, dash: REFERENCE_DASH, points: { show: false } },
+    { stroke: () => color("--ink-quiet"), width: 1.5, dash: REFERENCE_DASH, points: { show: false }, spanGaps: true },
   ];
 }
 
@@ -137,7 +157,7 @@ export function distributionSeries() {
   const [, , , , median, ...rest] = figureSeries();
   const marked = { stroke: "transparent", paths: () => null, points: { show: true, size: 9, width: 2, fill: () => color("--warning"), stroke: () => color("--paper") } };
   return [none, none, none, none,
-    { ...median, points: { show: hasRoom, size: 5, fill: () => color("--data"), stroke: () => color("--data") } }, marked, rest.at(-1)];
+    { ...median, points: { show: hasRoom, filter: lonely, size: 5, fill: () => color("--data"), stroke: () => color("--data") } }, marked, rest.at(-1)];
 }
 
 export const REFERENCE_DASH = [3, 4];
@@ -156,5 +176,5 @@ export const trafficSeries = barSeries(["--due", "--never", "--data"]);
 
 /** Plain lines, told apart by dashes as well as by colour. */
 export const lineSeries = (dashes) => () => dashes.map(([name, dash]) => ({
-  stroke: () => color(name), width: 2, dash, points: { size: 5, fill: () => color(name) },
+  stroke: () => color(name), width: 2, dash, points: { filter: lonely, size: 5, fill: () => color(name) },
 }));

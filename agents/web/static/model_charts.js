@@ -39,7 +39,7 @@ export function charts(view, { stability, versions, targets, resources }) {
 export function commonOf({ page, windows, zoom }) {
   const half = page.size_seconds / 2;
   const [first, last] = [windows.points[0], windows.points.at(-1)].map((point) => middle(point.start, page));
-  return { extent: [first - half, last + half], onZoom: zoom };
+  return { extent: [first - half, last + half], step: page.size_seconds, onZoom: zoom };
 }
 
 export const middle = (start, page) => Date.parse(start) / 1000 + page.size_seconds / 2;
