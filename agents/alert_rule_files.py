@@ -35,7 +35,7 @@ from streams.monitored_model import DAY_MS
 from streams.signals.definitions import names_signals, signals_meant
 from streams.windows import WindowStatus
 
-__all__ = ["RuleFileError", "load_rules", "rule_file_schema", "rules_about_no_model"]
+__all__ = ["RuleFileError", "load_rules", "patterns_of_no_file", "rule_file_schema", "rules_about_no_model"]
 
 RESERVED_LABELS = ("alertname", "model", "model_version")
 LONGEST_TEXT_BYTES = 10_000
@@ -281,6 +281,14 @@ def rules_about_no_model(rules: Iterable[AlertRule], settings: Settings) -> Iter
                 f"{rule.file}:{rule.line}: no model of the configuration is called {pattern}; {rule.alert} says nothing"
                 f" until predictions of one come{did_you_mean(pattern, names)}"
             )
+
+
+def patterns_of_no_file(settings: Settings) -> Iterator[str]:
+    """What to say of each pattern of `rule_files` that finds nothing: files may still come, but a mistake in it would
+    never be noticed."""
+    for pattern in map(str, settings.rule_files):
+        if glob.has_magic(pattern) and not glob.glob(pattern):  # noqa: PTH207
+            yield f"rule_files: {pattern} finds no file, so it brings no alert"
 
 
 def _matching(patterns: Sequence[Path], mistakes: list[tuple[Path, Mistake]]) -> Iterator[Path]:

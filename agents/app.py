@@ -13,7 +13,7 @@ from aiokafka.errors import IllegalStateError
 
 from agents.agreed_models import AgreedModels
 from agents.alert_evaluator import AlertEvaluator
-from agents.alert_rule_files import load_rules, rules_about_no_model
+from agents.alert_rule_files import load_rules, patterns_of_no_file, rules_about_no_model
 from agents.app_attributions import build_attribution_reading
 from agents.app_beside import Beside
 from agents.app_explaining import build_asking, build_sampler
@@ -171,7 +171,7 @@ async def _redis_facts(redis: RedisClient, address: str) -> Sequence[RedisFacts]
 
 def _rules(settings: Settings) -> Sequence[AlertRule]:
     rules = load_rules(settings)
-    for note in rules_about_no_model(rules, settings):
+    for note in (*patterns_of_no_file(settings), *rules_about_no_model(rules, settings)):
         _log.warning("%s", note)
     return rules
 

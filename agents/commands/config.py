@@ -7,7 +7,7 @@ import json
 
 import click
 
-from agents.alert_rule_files import load_rules
+from agents.alert_rule_files import load_rules, patterns_of_no_file, rules_about_no_model
 from agents.commands.command_line import Invocation
 from agents.settings import Settings
 from agents.settings_fields import Applies
@@ -34,6 +34,8 @@ def check(invocation: Invocation) -> None:
     rules = load_rules(settings)
     models = "1 model" if len(settings.models) == 1 else f"{len(settings.models)} models"
     click.echo(f"{file or 'No file, all defaults'}: ok, {models} listed, {len(rules)} alert rules")
+    for note in (*patterns_of_no_file(settings), *rules_about_no_model(rules, settings)):
+        click.echo(note)
     paths: dict[Applies, list[str]] = collections.defaultdict(list)
     for row in settings_rows():
         paths[row.meaning.applies].append(row.path)

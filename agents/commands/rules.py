@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from agents.alert_rule_files import load_rules, rule_file_schema, rules_about_no_model
+from agents.alert_rule_files import load_rules, patterns_of_no_file, rule_file_schema, rules_about_no_model
 from agents.commands.command_line import FAILED, Invocation
 from agents.rule_tests import run_rule_tests
 
@@ -32,7 +32,7 @@ def check(invocation: Invocation, files: tuple[Path, ...]) -> None:
     where = len({rule.file for rule in read})
     number = "1 rule" if len(read) == 1 else f"{len(read)} rules"
     click.echo(f"ok, {number} in {'1 file' if where == 1 else f'{where} files'}")
-    for note in rules_about_no_model(read, settings):
+    for note in (*(() if files else patterns_of_no_file(settings)), *rules_about_no_model(read, settings)):
         click.echo(note)
 
 

@@ -10,7 +10,13 @@ import jsonschema
 import pytest
 import yaml
 
-from agents.alert_rule_files import RuleFileError, load_rules, rule_file_schema, rules_about_no_model
+from agents.alert_rule_files import (
+    RuleFileError,
+    load_rules,
+    patterns_of_no_file,
+    rule_file_schema,
+    rules_about_no_model,
+)
 from agents.settings import Settings
 from streams.alerting.rules import Against, AlertRule, Condition, Op, Series
 from streams.monitored_model import MINUTE_MS, MonitoredModel, Task
@@ -200,6 +206,15 @@ def test_rule_on_a_model_that_may_never_appear_is_told_and_no_mistake(tmp_path: 
     )
     assert told.endswith('; did you mean "fraud"?')
     assert [] == list(rules_about_no_model(rules, Settings()))
+
+
+def test_pattern_that_finds_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("groups: []")
+    missed = str(tmp_path / "rule/*.yaml")
+    settings = Settings(rule_files=(tmp_path / "*.yaml", Path(missed)))
+
+    assert [f"rule_files: {missed} finds no file, so it brings no alert"] == list(patterns_of_no_file(settings))
+    assert () == load_rules(settings)
 
 
 def test_two_rules_whose_alerts_nobody_could_tell_apart_are_a_mistake(tmp_path: Path) -> None:
