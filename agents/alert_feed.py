@@ -8,13 +8,16 @@ from its beginning, and records below the commit are marked as history.
     record    history      in doubt             news                        (read as they come)
 
 What is in doubt may have been delivered by a member that died before it could commit.
+
+Whenever the group deals out its partitions, each of ours is begun so again, also one that we have had before: others
+may have owned it meanwhile, and we may have been frozen while they did.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -27,7 +30,7 @@ from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from streams.errors import PermanentFailure
 
-__all__ = ["AlertFeed", "FeedRecord"]
+__all__ = ["AlertFeed", "Feed", "FeedRecord"]
 
 POLL_MS = 500
 
@@ -47,6 +50,35 @@ class FeedRecord:
     is_in_doubt: bool = False
 
 
+class Feed(Protocol):
+    """Where published alerts are read; see `AlertFeed`."""
+
+    is_caught_up: bool
+    assignment: int
+    """Changes when partitions are dealt out: what was read before is not ours, or read again."""
+
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """Next offset to be read, by partition that we own."""
+        ...
+
+    async def read(self) -> Sequence[FeedRecord]:
+        """What has come; returns within a second."""
+        ...
+
+    def told_until_ms(self, partition: int) -> int:
+        """As the last commit said when the partition became ours."""
+        ...
+
+    def hold(self, *, is_full: bool) -> None:
+        """Stop fetching, or go on."""
+        ...
+
+    async def commit(self, offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
+        """Everything below was delivered. False if the partitions are not ours."""
+        ...
+
+
 class AlertFeed:
     """One member of the group.
 
@@ -64,6 +96,9 @@ class AlertFeed:
         self._committed: dict[int, OffsetAndMetadata] = {}
         self._first_ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
+        self._begun = 0
+        self.assignment = 0
+        """Rises when the group takes partitions or gives them: what was read before is not ours, or read again."""
         self.is_caught_up = False
         self.has_joined = False
         """Whether the group has said which partitions are ours; there may be none left."""
@@ -102,29 +137,45 @@ class AlertFeed:
         Raises: PermanentFailure if this user may not read the topic, or not as a member of the group.
         """
         consumer = self._running()
+        assignment = self.assignment
+        fetched: Mapping[TopicPartition, Sequence[Any]] = {}
         try:
+            if self._begun != assignment:
+                await self._begin(consumer, consumer.assignment())
             fetched = await consumer.getmany(timeout_ms=POLL_MS)
             owned = consumer.assignment()
-            self._positions = {at.partition: await consumer.position(at) for at in owned}
-        except IllegalStateError:
-            return ()  # partitions were taken away meanwhile; they are read by others
-        except KafkaError as error:
+            positions = {at.partition: await consumer.position(at) for at in owned}
+        except (IllegalStateError, KafkaError) as error:
             failure = kafka_failure(error, self._kafka.address)
             if isinstance(failure, PermanentFailure):
                 raise failure from error
+            if fetched:
+                self.deal_out()  # all of it is read once more
             return ()
+        if assignment != self.assignment:
+            return ()
+        self._begun = assignment
         for at in owned:
             if at.partition not in self._first_ends and (end := consumer.highwater(at)) is not None:
                 self._first_ends[at.partition] = end
-        self.is_caught_up = bool(owned) and all(
-            consumer.highwater(at) is not None and self._positions[at.partition] >= consumer.highwater(at)
-            for at in owned
+        # What is held back is not looked for, so nobody knows how much of it there is.
+        self.is_caught_up = (
+            bool(owned)
+            and not consumer.paused()
+            and all(
+                consumer.highwater(at) is not None and positions[at.partition] >= consumer.highwater(at) for at in owned
+            )
         )
+        # History is read again, not delivered again.
+        self._positions = {
+            partition: max(position, self._committed[partition].offset if partition in self._committed else 0)
+            for partition, position in positions.items()
+        }
         return [self._feed_record(at.partition, record) for at, records in fetched.items() for record in records]
 
     @property
     def positions(self) -> Mapping[int, int]:
-        """The next offset to be read of each partition that we own."""
+        """The next offset to be read of each partition that we own, history apart."""
         return self._positions
 
     def told_until_ms(self, partition: int) -> int:
@@ -141,7 +192,8 @@ class AlertFeed:
             consumer.resume(*consumer.paused())
 
     async def commit(self, offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
-        """Note that everything below these offsets was delivered. Returns whether Kafka has taken it."""
+        """Note that everything below these offsets was delivered. Returns whether Kafka has taken it: the partitions
+        are still ours."""
         consumer = self._running()
         wanted = {
             at: OffsetAndMetadata(offsets[at.partition], str(told_until_ms))
@@ -162,16 +214,23 @@ class AlertFeed:
         is_in_doubt = committed is not None and committed.offset <= record.offset < self._first_ends.get(partition, 0)
         return FeedRecord(partition, record.offset, record.timestamp, record.value, is_history, is_in_doubt)
 
-    async def own(self, partitions: Sequence[TopicPartition]) -> None:
+    def deal_out(self) -> None:
+        """Partitions are taken from us, or were given to us."""
+        self.assignment += 1
+        self._positions = {}
+        self.is_caught_up = False
+
+    async def _begin(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         """Begin each partition where it has to be read from."""
-        self.has_joined = True
-        consumer = self._running()
         # The consumer's own `committed` gives the offset without what stands beside it.
         commits = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
         self._committed = {at.partition: commit for at, commit in commits.items() if commit.offset >= 0}
         self._first_ends = {}
-        if self._with_history and self._committed:
-            await consumer.seek_to_beginning(*(at for at in partitions if at.partition in self._committed))
+        from_start = [at for at in partitions if self._with_history or at.partition not in self._committed]
+        if from_start:
+            await consumer.seek_to_beginning(*from_start)
+        for at in set(partitions).difference(from_start):
+            consumer.seek(at, self._committed[at.partition].offset)
 
     def _running(self) -> Consumer:
         assert self._consumer is not None, "start() first"
@@ -182,8 +241,9 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
     def __init__(self, feed: AlertFeed) -> None:
         self._feed = feed
 
-    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        """What is owned is asked for at each reading, so there is nothing to do."""
+    def on_partitions_revoked(self, _revoked: Collection[TopicPartition]) -> None:
+        self._feed.deal_out()
 
-    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        await self._feed.own(assigned)
+    def on_partitions_assigned(self, _assigned: Collection[TopicPartition]) -> None:
+        self._feed.deal_out()
+        self._feed.has_joined = True

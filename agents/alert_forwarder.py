@@ -7,6 +7,8 @@
 * An offset is committed once everything below it was delivered, refused for good, or overtaken by a later record of
   the same alert. A crash can repeat an alert, never lose one: whoever takes over tells the end of an alert whose
   beginning may have been delivered.
+* Nothing is delivered unless Kafka has said within the last seconds that the partitions are ours. Who stood still, or
+  is cut off, does not tell what another one has told since.
 * What waits is bounded in bytes; beyond them nothing is read until some was delivered.
 """
 
@@ -18,13 +20,12 @@ import dataclasses
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Protocol
 
 import msgspec
 
-from agents.alert_feed import FeedRecord
+from agents.alert_feed import Feed, FeedRecord
 from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Receiver, Refused, Trouble
 from agents.terminal_text import printable
 from schemas.alert import Alert, read_alert
@@ -35,67 +36,37 @@ from streams.alerting.notification import Notified, Occasion
 from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ports import Clock
 
-__all__ = ["AlertForwarder", "Feed", "Tally"]
+__all__ = ["AlertForwarder", "Tally"]
 
 _log = logging.getLogger(__name__)
 
 WAITING_BYTES = 8 << 20
 """Some 8,000 alerts. In memory each one takes about four times its bytes."""
+CONFIRMED_SECONDS = 3.0
+"""After this long Kafka is asked again whether the partitions are ours; well below the session timeout, 10 s."""
 LOOK_SECONDS = 1.0
 """Between two looks for alerts that ended because nobody sent them again."""
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 60.0
-LOG_SECONDS = 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LOG_SECONDS = 0.5, 60.0, 30.0
 NAMED_ALERTS = 3
 LAPSED = "monitor_silent"
 """Reason of an alert that ended because it was not sent again."""
 
 
-class Feed(Protocol):
-    """Where published alerts are read; see `agents.alert_feed.AlertFeed`."""
-
-    is_caught_up: bool
-
-    @property
-    def positions(self) -> Mapping[int, int]:
-        """Next offset to be read, by partition that we own."""
-        ...
-
-    async def read(self) -> Sequence[FeedRecord]:
-        """What has come; returns within a second."""
-        ...
-
-    def told_until_ms(self, partition: int) -> int:
-        """As the last commit said when the partition became ours."""
-        ...
-
-    def hold(self, *, is_full: bool) -> None:
-        """Stop fetching, or go on."""
-        ...
-
-    async def commit(self, offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
-        """Everything below was delivered."""
-        ...
-
-
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """What became of alerts since the start."""
+    """What became of alerts since the start: delivered by status; an alert may need many attempts that fail."""
 
     delivered: Counter[str] = dataclasses.field(default_factory=Counter)
-    """By status."""
     refused: int = 0
     unreadable: int = 0
     failures: Counter[Trouble] = dataclasses.field(default_factory=Counter)
-    """Attempts that failed; each alert may need many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Waiting:
-    """The latest of one alert.
+    """The latest of one alert; `offset` is None for an end that nobody published.
 
-    `offset` is None for an end that nobody published. `is_perhaps_told` if it, or one that it overtook, may have been
-    delivered as firing by a process that is gone.
+    `is_perhaps_told` if it, or one that it overtook, may have been delivered as firing by a process that is gone.
     """
 
     published: PublishedAlert
@@ -128,6 +99,10 @@ class AlertForwarder:
         self._bytes = 0
         self._changed = asyncio.Event()
         self._committed: dict[int, int] = {}
+        self._uncommitted: set[tuple[int, int | None]] = set()
+        """Partition and offset of what was delivered and stands behind the commit."""
+        self._assignment = feed.assignment
+        self._confirmed_seconds = float("-inf")
         self._told_of_lapsed = False
         self._looked_ms: int | None = None
         self._failing_since: float | None = None
@@ -144,10 +119,7 @@ class AlertForwarder:
         return 0.0 if self._failing_since is None else self._clock.monotonic_seconds() - self._failing_since
 
     async def run(self) -> None:
-        """Read and deliver for ever.
-
-        Raises: PermanentFailure if Kafka does not let us read.
-        """
+        """Read and deliver for ever. Raises PermanentFailure if Kafka does not let us read."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read_for_ever())
@@ -160,7 +132,8 @@ class AlertForwarder:
     async def _read_for_ever(self) -> None:
         while True:
             records = await self._feed.read()
-            self._leave_to_others()
+            if self._assignment != self._feed.assignment:
+                self._begin_anew()
             for record in records:
                 self._take(record)
             self._feed.hold(is_full=self._bytes >= WAITING_BYTES)
@@ -175,7 +148,8 @@ class AlertForwarder:
                 self.tally.unreadable += 1
                 _log.error("Stepping over partition %d, offset %d: %s", record.partition, record.offset, rejected)
             return
-        if record.is_history:
+        # What is read once more after partitions were dealt out is not told once more by whoever has told it.
+        if record.is_history or (record.partition, record.offset) in self._uncommitted:
             if self._notified is not None:
                 self._partition_of[alert.fingerprint] = record.partition
                 self._notified.recall(alert, at_ms=record.timestamp_ms)
@@ -206,15 +180,17 @@ class AlertForwarder:
         if fingerprint not in self._waiting and (self._notified is None or fingerprint not in self._notified):
             self._partition_of.pop(fingerprint, None)
 
-    def _leave_to_others(self) -> None:
-        """Forget the alerts of partitions that are somebody else's now, who reads them from the last commit on."""
-        owned = self._feed.positions
-        for fingerprint, partition in list(self._partition_of.items()):
-            if partition not in owned:
-                self._drop(fingerprint)
-                del self._partition_of[fingerprint]
-                if self._notified is not None:
-                    self._notified.forget(fingerprint)
+    def _begin_anew(self) -> None:
+        """Forget everything: what is ours is read again, the rest is somebody else's now."""
+        self._assignment = self._feed.assignment
+        self._confirmed_seconds = float("-inf")
+        self._waiting.clear()
+        self._partition_of.clear()
+        self._bytes = 0
+        self._committed.clear()
+        self._told_of_lapsed, self._looked_ms = False, None
+        if self._notified is not None:
+            self._notified.clear()
 
     # --- delivering --------------------------------------------------------------------------------------------------
 
@@ -222,12 +198,12 @@ class AlertForwarder:
         failures = 0
         while True:
             self._look_for_lapsed()
-            await self._commit()  # where we begin, before anything is delivered
             failed = await self._round()
             await self._commit()
             if failed is None:
                 failures = 0
-                self._relax()
+                if not self._waiting:
+                    self._relax()
                 await self._something_new(LOOK_SECONDS)
                 continue
             failures += 1
@@ -247,17 +223,27 @@ class AlertForwarder:
     async def _round(self) -> NotTaken | None:
         """Deliver what waits. Returns why some of it waits on."""
         failed: NotTaken | None = None
-        news = self._news()
-        size = self._receiver.most_at_once
+        assignment, news, size = self._assignment, self._news(), self._receiver.most_at_once
         for at in range(0, len(news), size):
+            if not await self._is_ours(assignment):
+                break
             try:
                 await self._deliver(news[at : at + size])
             except NotTaken as failure:
-                self.tally.failures[failure.trouble] += 1
                 failed = failure
+                self.tally.failures[failure.trouble] += 1
                 if failure.concerns_all:
                     break
         return failed
+
+    async def _is_ours(self, assignment: int) -> bool:
+        """Whether what was read then is still ours to be told. It is noted where we begin before any of it is."""
+        if assignment != self._feed.assignment:
+            return False
+        return self._is_confirmed() or (await self._commit(is_due=True) and self._is_confirmed())
+
+    def _is_confirmed(self) -> bool:
+        return self._clock.monotonic_seconds() - self._confirmed_seconds < CONFIRMED_SECONDS
 
     def _news(self) -> list[tuple[_Waiting, Occasion | None]]:
         """What waits and is worth telling; the rest is done with."""
@@ -275,6 +261,7 @@ class AlertForwarder:
         return news
 
     async def _deliver(self, some: Sequence[tuple[_Waiting, Occasion | None]]) -> None:
+        assignment = self._assignment
         try:
             await self._receiver.deliver([_as_told(waiting.published, occasion) for waiting, occasion in some])
         except Refused as refusal:
@@ -283,14 +270,19 @@ class AlertForwarder:
                 for one in some:
                     await self._deliver([one])
                 return
-            (waiting, _) = some[0]
+            waiting, occasion = some[0]
             self.tally.refused += 1
             self.tally.failures[Trouble.REFUSED] += 1
             _log.error("Stepping over %s (%s): %s", waiting.alert.name, waiting.alert.fingerprint, refusal)
+            if self._notified is not None and occasion in (Occasion.RESOLVED, Occasion.EXPIRED):
+                self._notified.forget(waiting.alert.fingerprint)  # else it would lapse, and be refused, for ever
             self._done(waiting)
             return
+        self.tally.delivered.update(waiting.alert.status for waiting, _ in some)
+        self._uncommitted.update((waiting.partition, waiting.offset) for waiting, _ in some)
+        if assignment != self._assignment:
+            return  # what is noted now is about other partitions
         for waiting, occasion in some:
-            self.tally.delivered[waiting.alert.status] += 1
             if self._notified is not None and occasion is not None:
                 self._notified.tell(waiting.alert, occasion, now_ms=self._clock.now_ms())
                 self._told_of_lapsed |= waiting.offset is None
@@ -305,7 +297,7 @@ class AlertForwarder:
     def _look_for_lapsed(self) -> None:
         """Let alerts wait whose end nobody published, as Alertmanager does at `endsAt`."""
         if self._notified is None or not self._feed.is_caught_up:
-            return  # the record that prolongs them may stand among those that are not read yet
+            return  # what prolongs them may not be read yet
         self._looked_ms = self._clock.now_ms()
         for alert in list(self._notified.expired(now_ms=self._looked_ms)):
             partition = self._partition_of[alert.fingerprint]
@@ -314,19 +306,32 @@ class AlertForwarder:
             elif alert.fingerprint not in self._waiting:
                 self._wait(_Waiting(PublishedAlert(alert, encode(alert)), partition, None))
 
-    async def _commit(self) -> None:
-        offsets = dict(self._feed.positions)
+    async def _commit(self, *, is_due: bool = False) -> bool:
+        """Commit what is news, or if it `is_due`. Returns whether Kafka says that the partitions are ours."""
+        assignment, offsets = self._feed.assignment, dict(self._feed.positions)
         for waiting in self._waiting.values():
             if waiting.offset is not None and waiting.partition in offsets:
                 offsets[waiting.partition] = min(offsets[waiting.partition], waiting.offset)
-        if not offsets or (offsets == self._committed and not self._told_of_lapsed):
-            return
+        is_news = offsets != self._committed or self._told_of_lapsed
+        if not offsets or not (is_news or is_due):
+            return False
+        asked_seconds = self._clock.monotonic_seconds()
         try:
-            if await self._feed.commit(offsets, told_until_ms=self._told_until_ms()):
-                self._committed, self._told_of_lapsed = offsets, False
+            is_taken = await self._feed.commit(offsets, told_until_ms=self._told_until_ms())
         except TemporaryFailure as failure:
             # Nothing is lost: the next commit says the same and more.
-            _log.warning("%s; what was delivered may be delivered again after a restart", failure)
+            _log.warning("%s; alerts wait, and what was delivered may be delivered again after a restart", failure)
+            return False
+        if not is_taken or assignment != self._feed.assignment:
+            return False
+        self._committed, self._told_of_lapsed = offsets, False
+        self._uncommitted = {
+            (partition, offset)
+            for partition, offset in self._uncommitted
+            if offset is not None and offset >= offsets.get(partition, offset + 1)
+        }
+        self._confirmed_seconds = asked_seconds
+        return True
 
     def _told_until_ms(self) -> int:
         if self._looked_ms is None:

@@ -117,5 +117,9 @@ class Notified:
                 yield told.last
 
     def forget(self, fingerprint: str) -> None:
-        """Leave an alert to another process."""
+        """Have nothing more to do with an alert."""
         self._told.pop(fingerprint, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._told.clear()

@@ -2,118 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
 from agents import alert_forwarder
-from agents.alert_feed import FeedRecord
 from agents.alert_forwarder import AlertForwarder
 from agents.alert_forwarding import forwarder_metrics
-from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Refused, Trouble
+from agents.alert_receivers.receiver import NotTaken, Refused, Trouble
 from agents.clock import SystemClock
 from agents.exposition import expose
-from schemas.alert import Alert
-from schemas.codec import encode
 from schemas.times import parse_time_ms
 from streams.alerting.notification import Notified
 from streams.errors import PermanentFailure, TemporaryFailure
 from tests.support.alerts import an_alert, now_ms
-
-HOUR_MS = 3_600_000
-
-
-class ShiftedClock(SystemClock):
-    """The system's, with wall time that a test moves on."""
-
-    shift_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.shift_ms
-
-
-class FakeFeed:
-    """A log of partitions in memory."""
-
-    def __init__(self) -> None:
-        self.is_caught_up = True
-        self.positions: Mapping[int, int] = {0: 0, 1: 0}
-        self.committed: list[tuple[dict[int, int], int]] = []
-        self.is_full = False
-        self.told_until = 0
-        self.failure: Exception | None = None
-        self._coming: list[FeedRecord] = []
-
-    def publish(self, *alerts: Alert, partition: int = 0, is_history: bool = False) -> None:
-        for alert in alerts:
-            self.publish_bytes(encode(alert), partition=partition, is_history=is_history)
-
-    def publish_bytes(self, value: bytes | None, *, partition: int = 0, is_history: bool = False) -> None:
-        offset = self.positions[partition]
-        self.positions = {**self.positions, partition: offset + 1}
-        self._coming.append(FeedRecord(partition, offset, now_ms(), value, is_history))
-
-    async def read(self) -> Sequence[FeedRecord]:
-        await asyncio.sleep(0.005)
-        if self.failure is not None:
-            raise self.failure
-        if self.is_full:
-            return ()
-        coming, self._coming = self._coming, []
-        return coming
-
-    def told_until_ms(self, partition: int) -> int:
-        return self.told_until
-
-    def hold(self, *, is_full: bool) -> None:
-        self.is_full = is_full
-
-    async def commit(self, offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
-        self.committed.append((dict(offsets), told_until_ms))
-        return True
-
-
-class FakeReceiver:
-    """Takes what `refusal` does not object to."""
-
-    name = "fake"
-
-    def __init__(self, *, most_at_once: int = 1) -> None:
-        self.most_at_once = most_at_once
-        self.taken: list[Alert] = []
-        self.batches: list[int] = []
-        self.refusal: Callable[[Alert], Exception | None] = lambda _: None
-
-    async def deliver(self, alerts: Sequence[PublishedAlert]) -> None:
-        self.batches.append(len(alerts))
-        for each in alerts:
-            if failure := self.refusal(each.alert):
-                raise failure
-        self.taken += [each.alert for each in alerts]
-
-    async def close(self) -> None: ...
-
-
-@contextlib.asynccontextmanager
-async def running(
-    feed: FakeFeed, receiver: FakeReceiver, notified: Notified | None = None, clock: SystemClock | None = None
-) -> AsyncIterator[AlertForwarder]:
-    forwarder = AlertForwarder(feed, receiver, notified=notified, clock=clock or SystemClock())
-    work = asyncio.create_task(forwarder.run())
-    try:
-        yield forwarder
-    finally:
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  (the condition is about many things)
-            await asyncio.sleep(0.005)
+from tests.support.forwarding import HOUR_MS, FakeFeed, FakeReceiver, ShiftedClock, away, running, until
 
 
 @pytest.fixture(autouse=True)
@@ -121,10 +24,6 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(alert_forwarder, "LOOK_SECONDS", 0.02)
-
-
-def away(_: Alert) -> Exception:
-    return NotTaken("away", Trouble.CONNECTION)
 
 
 async def test_offset_is_committed_only_when_everything_below_was_delivered() -> None:
@@ -276,30 +175,37 @@ async def test_history_is_not_delivered_but_known() -> None:
         assert ["new"] == [alert.labels["model"] for alert in receiver.taken]
 
 
-async def test_alerts_of_partitions_that_others_own_now_are_left_to_them() -> None:
-    feed, receiver = FakeFeed(), FakeReceiver()
-    notified = Notified(repeat_ms=HOUR_MS)
-    async with running(feed, receiver, notified) as forwarder:
-        feed.publish(an_alert("told"))
+async def test_end_that_is_refused_is_not_told_for_ever() -> None:
+    feed, receiver, clock = FakeFeed(), FakeReceiver(), ShiftedClock()
+    receiver.refusal = lambda alert: Refused("400") if alert.status == "resolved" else None
+    async with running(feed, receiver, Notified(repeat_ms=HOUR_MS), clock) as forwarder:
+        feed.publish(an_alert())
         await until(lambda: 1 == len(receiver.taken))
-        receiver.refusal = away
-        feed.publish(an_alert("waits"))
-        feed.publish(an_alert("stays"), partition=1)
-        await until(lambda: 2 == forwarder.waiting)
-        feed.positions = {1: feed.positions[1]}
-        await until(lambda: 1 == forwarder.waiting)
-        assert 0 == len(notified)
+        clock.shift_ms = HOUR_MS // 2
+        await until(lambda: 1 == forwarder.tally.refused)
+        feed.publish(an_alert("next", ends_ms=now_ms() + HOUR_MS))
+        await until(lambda: 2 == len(receiver.taken))
+        feed.publish(an_alert("last", ends_ms=now_ms() + HOUR_MS))
+        await until(lambda: 3 == len(receiver.taken))
+        assert 1 == forwarder.tally.refused
 
 
-async def test_kafka_that_refuses_ends_it_and_one_that_is_away_does_not() -> None:
+async def test_kafka_that_is_away_delays_alerts_and_one_that_refuses_ends_it() -> None:
     feed, receiver = FakeFeed(), FakeReceiver()
+    asked = 0
+    commit = feed.commit
 
-    async def refuse(offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
+    async def fail(offsets: Mapping[int, int], *, told_until_ms: int) -> bool:
+        nonlocal asked
+        asked += 1
         raise TemporaryFailure("Kafka is away")
 
-    feed.commit = refuse  # type: ignore[method-assign]
+    feed.commit = fail  # type: ignore[method-assign]
     feed.publish(an_alert())
     async with running(feed, receiver):
+        await until(lambda: asked > 2)
+        assert [] == receiver.taken
+        feed.commit = commit  # type: ignore[method-assign]
         await until(lambda: bool(receiver.taken))
     feed.failure = PermanentFailure("no right to read")
     with pytest.raises(PermanentFailure, match="no right to read"):
