@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -180,16 +180,16 @@ class ExplainAsking:
                 model = self._sampler.models[pointer.request.model]
                 kept.append(msgspec.msgpack.encode((pointer.time_ms, encode(pointer.request))))
                 kept.append(min(max(model.label_horizon_ms, HOUR_MS), LONGEST_MS))
-            places = [self._place(pointer.key, pointer.request.model) for pointer in some]
+            places = [place for each in some for place in self._places(each.key, [each.request.model])]
             await self._keep_pointers.run(self._redis, places, *kept)
 
     async def _wrong(self, lookups: list[Lookup]) -> list[ExplainRequest]:
         """Requests about predictions whose label says otherwise."""
         names = [*self._sampler.models]
         asked = [
-            (lookup, self._place(lookup.key, name))
+            (lookup, place)
             for lookup in lookups
-            for name in (names if lookup.model is None else [lookup.model] * (lookup.model in names))
+            for place in self._places(lookup.key, names if lookup.model is None else {lookup.model}.intersection(names))
         ]
         wrong = []
         for some in _pieces(asked):
@@ -213,8 +213,9 @@ class ExplainAsking:
             return None
         return msgspec.structs.replace(request, label=label)
 
-    def _place(self, key: bytes, model: str) -> str:
-        return f"{self._keys}:{key.hex()}:{model}"
+    def _places(self, key: bytes, models: Iterable[str]) -> list[str]:
+        of_request = f"{self._keys}:{key.hex()}:"
+        return [of_request + model for model in models]
 
     def _message(self, request: ExplainRequest) -> OutgoingMessage:
         value = encode(request)

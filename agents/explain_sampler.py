@@ -96,10 +96,10 @@ class _Subject:
     margins: collections.deque[float] = dataclasses.field(default_factory=collections.deque)
     ordered_margins: list[float] = dataclasses.field(default_factory=list)
 
-    def tick(self, *, share: float, seconds: float) -> None:
-        """Let all rates follow what was seen."""
+    def tick(self, *, share: float, seconds: float, unseen: int) -> None:
+        """Let all rates follow what was seen; of what was not there may have been as many as `unseen`."""
         budgets = {why: self.per_minute * share * part for why, part in SHARE.items()}
-        seen = self.seen.total()
+        seen = self.seen.total() or unseen
         self.wrong = self.wrong.after(seen, per_minute=budgets[WhyAsked.WRONG] * CANDIDATES, seconds=seconds)
         low = budgets[WhyAsked.LOW_MARGIN]
         self.low_candidates = self.low_candidates.after(seen, per_minute=low / LOW_SHARE, seconds=seconds)
@@ -108,7 +108,8 @@ class _Subject:
             self.base.setdefault(text, Quota())
         each = budgets[WhyAsked.BASE] / max(len(self.base), 1)
         self.base = {
-            text: quota.after(self.seen[text], per_minute=each, seconds=seconds) for text, quota in self.base.items()
+            text: quota.after(self.seen[text] or unseen, per_minute=each, seconds=seconds)
+            for text, quota in self.base.items()
         }
         self.seen.clear()
 
@@ -177,7 +178,7 @@ class ExplainSampler:
         self._ticked_seconds: float | None = None
         self._tick_seconds = FIRST_TICK_SECONDS
         self._learn_rates()
-        self._looked: dict[int, collections.Counter[tuple[str, Named]]] = {}
+        self._looked = collections.defaultdict[int, collections.Counter[tuple[str, Named]]](collections.Counter)
         self._seen = 0
         self.share = 1.0
         """Of every budget that is this worker's."""
@@ -242,17 +243,17 @@ class ExplainSampler:
         stride = max(1, (len(records) - batch.first) // COUNTED)
         # Not always from the first on, which may be of a kind of its own.
         some = slice(batch.first + int(batch.mixes[0]) % stride, None, stride)
-        looked = self._looked.get(stride)
-        if looked is None:
-            looked = self._looked[stride] = collections.Counter()
-        looked.update(zip([record.model for record in records[some]], batch.found.classes[some], strict=True))
+        named = zip([record.model for record in records[some]], batch.found.classes[some], strict=True)
+        self._looked[stride].update(named)
         if self._ticked_seconds is None:
             self._ticked_seconds = now
         elif now - self._ticked_seconds >= self._tick_seconds:
+            # Of what is not among those that were counted there may be one for each of them, unless all were.
+            unseen = max(self._looked) if max(self._looked) > 1 else 0
             self._share_out()
             for subject in self._subjects.values():
-                subject.tick(share=self.share, seconds=now - self._ticked_seconds)
-            self._ticked_seconds, self._tick_seconds = now, TICK_SECONDS
+                subject.tick(share=self.share, seconds=now - self._ticked_seconds, unseen=unseen)
+            self._ticked_seconds, self._tick_seconds = now, min(2 * self._tick_seconds, TICK_SECONDS)
             self._learn_rates()
 
     def _learn_rates(self) -> None:
@@ -345,9 +346,8 @@ class _Batch:
     def models(self, places: Iterable[int] | None = None) -> list[str]:
         """Of all records, or of those at some places."""
         records = self.found.records
-        return [
-            record.model for record in (records[self.first :] if places is None else map(records.__getitem__, places))
-        ]
+        some = records[self.first :] if places is None else map(records.__getitem__, places)
+        return [record.model for record in some]
 
     def models_and_texts(self, places: Iterable[int] | None = None) -> Iterable[tuple[str, str]]:
         """The same with their classes, which are empty where they are lists or none."""

@@ -20,7 +20,8 @@ __all__ = ["FIRST_TICK_SECONDS", "TICK_SECONDS", "Purpose", "Quota", "drawn", "d
 
 TICK_SECONDS = 5.0
 FIRST_TICK_SECONDS = 0.5
-"""Until then every rate is a guess, which costs a worker that reads a backlog more than all later looks."""
+"""Until then every rate is a guess, which costs a worker that reads a backlog more than all later looks. Each tick
+after it is twice as long: a worker that starts is slow at first, and would ask too much for what comes then."""
 FIRST_RATE = 0.001
 """Of what nothing is known yet: enough, where there is much, and everything after one quiet tick. Workers share the
 highest rate for an hour, so a guess that is too high is paid for that long."""

@@ -140,9 +140,9 @@ def test_every_request_carries_the_rate_at_which_its_own_model_draws_it() -> Non
     models = [model(rate=600), model(rate=60, name="loans"), model(rate=600, name="prices", task=Task.REGRESSION)]
     clock = FakeClock()
     sampler = ExplainSampler(models, TOPICS, clock)
-    names = [each.name for each in models]
+    names = ["cards", "loans", "prices", "prices", "cards", "loans", "prices"]
     for batch in range(120):
-        records = [prediction(batch * 500 + at, model=names[at % 3]) for at in range(500)]
+        records = [prediction(batch * 500 + at, model=names[at % 7]) for at in range(500)]
         look(sampler, records, first=batch * 500)
         clock.seconds += 1
     purposes = {
@@ -167,6 +167,11 @@ def test_a_backlog_is_sampled_by_what_its_first_half_second_held() -> None:
         clock.seconds += 0.1
     # 6,000 candidates a minute are wanted: 50 of the 3,000 predictions that were seen.
     assert pytest.approx(50 / 3000, rel=0.01) == sampler.pointers[-1].request.rate
+    # Ten times as many come in the second that follows: 100 of 50,000 candidates, of which a batch counts some.
+    for batch in range(7, 20):
+        look(sampler, [prediction(batch * 5000 + at) for at in range(5000)], first=batch * 5000)
+        clock.seconds += 0.1
+    assert pytest.approx(1 / 500, rel=0.15) == sampler.pointers[-1].request.rate
 
 
 @pytest.mark.parametrize("size", [20, 500], ids=["few", "many"])
@@ -192,6 +197,19 @@ def test_labels_look_at_the_rate_of_pointers_that_are_kept_not_of_models_that_no
         clock.seconds += 1
     rates = [pointer.request.rate for pointer in sampler.pointers]
     assert max(rates) == sampler.label_rate < 0.25
+
+
+def test_what_was_not_among_those_that_were_counted_is_not_taken_for_quiet() -> None:
+    clock = FakeClock()
+    sampler = ExplainSampler([model(), model(rate=30, name="rare")], TOPICS, clock)
+    for batch in range(6):
+        look(sampler, [prediction(batch * 500 + at) for at in range(500)], first=batch * 500)
+        clock.seconds += 0.1
+    # All of them rare, so that some are drawn whatever the rate.
+    look(sampler, [prediction(3000 + at, model="rare") for at in range(500)], first=3000)
+    (pointer, *_) = [each for each in sampler.pointers if each.request.model == "rare"]
+    # 300 candidates a minute: 2.5 in half a second, of perhaps 15 that stood between those that were counted.
+    assert pytest.approx(2.5 / 15, rel=0.01) == pointer.request.rate
 
 
 def test_what_is_seen_counts_sampled_models_whatever_their_answers_are() -> None:
