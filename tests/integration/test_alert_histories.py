@@ -75,7 +75,6 @@ def test_fifty_histories_raise_the_same_alerts_live_caught_up_replayed_and_in_a_
     compare(1, tmp_path, kafka, redis_server)
 
 
-@pytest.mark.timeout(120)
 def test_redis_that_goes_back_a_second_whenever_alerts_are_told_costs_none_and_begins_none_twice(
     tmp_path: Path, kafka: KafkaServer
 ) -> None:
