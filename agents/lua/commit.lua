@@ -207,7 +207,7 @@ local function join_predictions(part, trusted_ms)
   fate('labels:matched', matched)
 end
 
--- A label that came in time and is the first that is known of its id.
+-- A label that came in time, so that it is not overdue, and is the first that is known of its id.
 local HELD_LABEL = string.char(IS_LABEL)
 
 -- A label that is the first of a prediction which came in time and waits alone.
@@ -262,8 +262,7 @@ local function join_labels(part, trusted_ms)
       if part.words > 1 then items = read_row_items(rows, at + 54) end
     end
     local label_item = type(entry) == 'string' and not value and not items and sub(rows, at + 32, at + 45)
-    if label_item and entry == '' and model == ABSENT and arrival_ms == time_ms
-      and watermark_ms <= time_ms + label_hold_ms then
+    if label_item and entry == '' and model == ABSENT and arrival_ms == time_ms then
       entries[key] = HELD_LABEL .. label_item
       touched[key] = true
       held = held + 1
