@@ -220,7 +220,7 @@ class AlertFeed:
         self._positions = {}
         self.is_caught_up = False
 
-    async def _begin(self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+    async def _begin(self, consumer: Consumer, partitions: Collection[TopicPartition]) -> None:
         """Begin each partition where it has to be read from."""
         # The consumer's own `committed` gives the offset without what stands beside it.
         commits = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
