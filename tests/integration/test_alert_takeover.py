@@ -144,7 +144,8 @@ def test_zombie_does_not_tell_what_another_forwarder_has_told_the_end_of(kafka: 
         wait_until(lambda: all(map(is_ready, folders)), what="both to join", seconds=60)
         by_frozen.answer = lambda _: (503, "")
         topic.publish(*map(an_alert, names))
-        wait_until(lambda: bool(by_frozen.posted), what="alerts that wait", seconds=60)
+        log = folders[0] / "forward.log"
+        wait_until(lambda: "answers 503" in log.read_text(), what="alerts that wait for the next attempt", seconds=60)
         frozen.send_signal(signal.SIGSTOP)
         for status in ("firing", "resolved"):
             wait_until(
