@@ -13,16 +13,17 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 
+from agents.durations import duration_text
 from schemas.times import format_time
 from streams.errors import PermanentFailure
 from streams.identity import model_version_hash
 from streams.ledger.agreements import Agreement, Proposal, concluded, joined
+from streams.ledger.eras import Era
 from streams.ledger.founding import Charter
 from streams.ledger.parts import Role, ShardState
-from streams.ledger.segmentation import Segmentation
 from streams.ports import Clock, Ledger
 
-__all__ = ["AgreedModels", "conclude", "counted_models", "follow", "next_edition", "segments_text"]
+__all__ = ["AgreedModels", "conclude", "counted_models", "eras_text", "follow", "next_edition"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class AgreedModels:
 
     async def _restore(self, charter: Charter) -> None:
         """Put back what a charter has lost with its tail, and have it agreed on anew."""
-        _log.warning("The charter of the ledger has lost its last changes; segments are agreed on anew")
+        _log.warning("The charter of the ledger has lost its last changes; what changed is agreed on anew")
         agreements, changes = joined(charter.agreements or {}, self.now.models or {})
         if charter.proposal is not None and charter.proposal.edition > self.now.edition:
             changes = {**changes, **charter.proposal.changes}
@@ -125,7 +126,7 @@ async def conclude(ledger: Ledger, charter: Charter, *, now_ms: Callable[[], int
     after = dataclasses.replace(charter, agreements=agreements, edition=edition, proposal=None)
     if await ledger.amend_charter(charter, after):
         for name in proposal.changes:
-            _log.info("%s", segments_text(name, agreements[name]))
+            _log.info("%s", eras_text(name, agreements[name]))
 
 
 async def follow(ledger: Ledger, charter: Charter) -> None:
@@ -145,7 +146,7 @@ async def _hold(ledger: Ledger, charter: Charter, edition: int) -> bool:
         return True
     if await ledger.charter() == charter:
         raise PermanentFailure(
-            "shards of the ledger were counted by segments that its charter knows nothing of: the Redis node that "
+            "shards of the ledger were counted by settings that its charter knows nothing of: the Redis node that "
             "held it lost its last changes. Run `latelabel init --rebuild` to count again from what Kafka still has."
         )
     return False
@@ -167,14 +168,14 @@ def _counted_model(hashed: bytes, text: str) -> str | None:
     return parts[0] if is_pair and model_version_hash(*parts) == hashed else None
 
 
-def segments_text(model: str, agreement: Agreement) -> str:
-    """By which segments a model is counted, and from when on.
+def eras_text(model: str, agreement: Agreement) -> str:
+    """How a model is counted, and from when on.
 
     >>> from streams.monitored_model import MonitoredModel
-    >>> segments_text("fraud", Agreement.of(MonitoredModel(name="fraud", segments=("country",))))
-    'fraud is counted by segments [country]'
+    >>> eras_text("fraud", Agreement.of(MonitoredModel(name="fraud", segments=("country",))))
+    'fraud is counted by segments [country], label_horizon 1d'
     """
-    *before, newest = agreement.segmentations
+    *before, newest = agreement.eras
     text = f"{model} is counted by {_written(newest)}"
     if not before:
         return text
@@ -183,6 +184,7 @@ def segments_text(model: str, agreement: Agreement) -> str:
     )
 
 
-def _written(segmentation: Segmentation) -> str:
-    crosses = [f"[{', '.join(names)}]" for names in segmentation.cross]
-    return f"segments [{', '.join(segmentation.segments)}]" + (f", cross [{', '.join(crosses)}]" if crosses else "")
+def _written(era: Era) -> str:
+    crosses = [f"[{', '.join(names)}]" for names in era.cross]
+    crossed = f", cross [{', '.join(crosses)}]" if crosses else ""
+    return f"segments [{', '.join(era.segments)}]{crossed}, label_horizon {duration_text(era.label_horizon_ms)}"

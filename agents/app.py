@@ -60,6 +60,7 @@ from agents.worker import CLIENT_ID, CLOSING_CLIENT_ID, Worker
 from streams.alerting.publication import AlertSettings
 from streams.alerting.rules import AlertRule
 from streams.dead_letter_limits import DeadLetterLimits
+from streams.ledger.agreements import Agreements
 from streams.ledger.founding import Charter
 from streams.ledger.idleness import Idleness
 from streams.ledger.parts import Role, Source
@@ -95,11 +96,17 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     ledger = RedisLedger.from_settings(settings, redis)
     reports = RedisReports(redis, **place)
     worker: Worker | None = None
+
+    def agreed() -> Agreements:
+        return Agreements() if worker is None else worker.house.agreed.now
+
     sampler = build_sampler(settings, topics, clock)
-    asking = build_asking(settings, sampler, redis, clock, share=lambda: _share(worker, log))
+    asking = build_asking(settings, sampler, redis, clock, agreed=agreed, share=lambda: _share(worker, log))
     beside = Beside(
         build_resource_watch(reloading, clock, publisher, RedisResources(redis, **place), reports),
-        build_attribution_reading(reloading, clock, publisher, RedisAttributions(redis, **place), reports),
+        build_attribution_reading(
+            reloading, clock, publisher, RedisAttributions(redis, **place), reports, agreed=agreed
+        ),
         asking,
     )
 
@@ -144,17 +151,17 @@ async def _wait_for_services(
     until_seconds = clock.monotonic_seconds() + settings.startup_timeout_ms / 1000
     for start in (log.start, publisher.start, functools.partial(open_ledger, ledger, log)):
         await wait_for(start, clock=clock, until_seconds=until_seconds)
-    settle = functools.partial(_settle, ledger, clock, settings, may_change_segments=True)
+    settle = functools.partial(_settle, ledger, clock, settings, may_change=True)
     return await wait_for(settle, clock=clock, until_seconds=until_seconds)
 
 
-def _settle(ledger: Ledger, clock: Clock, settings: Settings, *, may_change_segments: bool) -> Awaitable[Charter]:
+def _settle(ledger: Ledger, clock: Clock, settings: Settings, *, may_change: bool) -> Awaitable[Charter]:
     return settle_agreements(
         ledger,
         {model.name: model for model in settings.models},
         read_ahead_ms=settings.max_read_ahead_ms,
         now_ms=clock.now_ms,
-        may_change_segments=may_change_segments,
+        may_change=may_change,
     )
 
 
@@ -315,7 +322,7 @@ def _connect(
 
     async def evaluate_by(newer: Settings) -> Callable[[], None]:
         rules = _rules(newer)
-        settled = await outages.ride_out(lambda: _settle(ledger, clock, newer, may_change_segments=False))
+        settled = await outages.ride_out(lambda: _settle(ledger, clock, newer, may_change=False))
 
         def adopt() -> None:
             models.use(newer)

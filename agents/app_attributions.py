@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agents.attribution_intake import AttributionIntake, IntakeSettings
 from agents.attribution_publishing import AttributionPorts, AttributionPublishing, PublishingSettings
 from agents.kafka_connection import connection_options
@@ -15,6 +17,7 @@ from agents.side_reading import SideReading
 from agents.worker import CLIENT_ID
 from streams.explanation.attribution_reports import AttributionTerms
 from streams.explanation.terms import InputKind
+from streams.ledger.agreements import Agreements
 from streams.monitored_model import MonitoredModel
 from streams.ports import Clock, Publisher
 
@@ -22,7 +25,13 @@ __all__ = ["build_attribution_reading"]
 
 
 def build_attribution_reading(
-    reloading: Reloading, clock: Clock, publisher: Publisher, store: RedisAttributions, reports: RedisReports
+    reloading: Reloading,
+    clock: Clock,
+    publisher: Publisher,
+    store: RedisAttributions,
+    reports: RedisReports,
+    *,
+    agreed: Callable[[], Agreements],
 ) -> SideReading[AttributionIntake] | None:
     """What reads explanations beside the counting, ready to be run; None if none can tell what decided."""
     settings = reloading.settings
@@ -46,6 +55,7 @@ def build_attribution_reading(
         AttributionPorts(store=store, reports=reports, publisher=publisher, clock=clock, partitions=partitions),
         PublishingSettings(
             model=model,
+            agreed=agreed,
             interval_ms=settings.evaluation_interval_ms,
             lateness_ms=settings.allowed_lateness_ms,
             keep_windows_ms=settings.keep_windows_ms,
@@ -61,7 +71,9 @@ def build_attribution_reading(
         store,
         publishing,
         clock,
-        IntakeSettings(model=model, most_versions=settings.limits.models, lateness_ms=settings.allowed_lateness_ms),
+        IntakeSettings(
+            model=model, agreed=agreed, most_versions=settings.limits.models, lateness_ms=settings.allowed_lateness_ms
+        ),
     )
     # Outages of its own: what holds up explanations must not excuse the ledger from its watchdog.
     return SideReading(

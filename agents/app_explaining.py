@@ -10,6 +10,7 @@ from agents.kafka_connection import connection_options
 from agents.publisher import KafkaPublisher
 from agents.redis_connection import RedisClient
 from agents.settings import Settings
+from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Role
 from streams.ports import Clock
 
@@ -28,6 +29,7 @@ def build_asking(
     redis: RedisClient,
     clock: Clock,
     *,
+    agreed: Callable[[], Agreements],
     share: Callable[[], float],
 ) -> ExplainAsking:
     """What sends its requests, ready to be run."""
@@ -36,6 +38,7 @@ def build_asking(
         redis,
         KafkaPublisher(connection_options(settings.kafka)),
         clock,
+        agreed=agreed,
         address=settings.redis.address,
         prefix=settings.redis.prefix,
         topic=settings.kafka.topic("explain_requests"),

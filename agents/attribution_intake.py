@@ -27,8 +27,10 @@ from agents.redis_attributions import StoredCell
 from schemas.errors import Rejected
 from schemas.explanation import Explanation
 from schemas.times import parse_time_ms
+from streams.explanation.attribution_progress import closed_ms
 from streams.explanation.attribution_sample import Cell, ExplanationFate, Row, Sample, row_of
 from streams.identity import model_version_hash
+from streams.ledger.agreements import Agreements
 from streams.monitored_model import DAY_MS, MonitoredModel
 from streams.ports import Clock
 from streams.windows import window_start_ms
@@ -59,9 +61,11 @@ class CellStore(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeSettings:
-    """How explanations are counted. `most_versions` bounds the model versions; those of others are left out."""
+    """How explanations are counted. `agreed` says how models are counted at the moment. `most_versions` bounds the
+    model versions; those of others are left out."""
 
     model: Callable[[str], MonitoredModel]
+    agreed: Callable[[], Agreements]
     most_versions: int
     lateness_ms: int
 
@@ -178,12 +182,13 @@ class AttributionIntake:
         model, now_ms = self._settings.model(unsaved.named[0]), self._clock.now_ms()
         await self._store.hear(version, unsaved.named, newest_ms=unsaved.newest_ms, now_ms=now_ms)
         finished_ms = await self._store.finished_ms(version)
-        keep_ms = model.label_horizon_ms + self._settings.lateness_ms + max(model.report_windows_ms) + MARGIN_MS
+        eras = self._settings.agreed().eras(model)
         for start_ms, entries in list(unsaved.cells.items()):
             if start_ms < finished_ms:
                 self.fates[ExplanationFate.LATE] += len(entries)
             else:
-                await self._put(version, start_ms, entries, keep_ms=keep_ms)
+                open_ms = closed_ms(start_ms, model=model, eras=eras) - start_ms
+                await self._put(version, start_ms, entries, keep_ms=open_ms + self._settings.lateness_ms + MARGIN_MS)
             del unsaved.cells[start_ms]
 
     async def _put(self, version: bytes, start_ms: int, entries: list[tuple[Sample, Row]], *, keep_ms: int) -> None:

@@ -28,6 +28,8 @@ from streams.explanation.attribution_progress import (
 )
 from streams.explanation.attribution_reports import AttributionTerms, can_be_compared, report_on, revised
 from streams.identity import model_version_name
+from streams.ledger.agreements import Agreements
+from streams.ledger.eras import Eras
 from streams.monitored_model import DAY_MS, MonitoredModel
 from streams.ports import Clock, Publisher, ReportStore, Shape, WindowQuery
 from streams.windows import WindowStatus
@@ -70,9 +72,10 @@ class AttributionPorts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PublishingSettings:
-    """How reports are made, and for how long they are kept."""
+    """How reports are made, and for how long they are kept; `agreed` says how models are counted at the moment."""
 
     model: Callable[[str], MonitoredModel]
+    agreed: Callable[[], Agreements]
     interval_ms: int
     lateness_ms: int
     keep_windows_ms: int
@@ -94,6 +97,7 @@ class _Version:
 
     key: bytes
     model: MonitoredModel
+    eras: Eras
     name: str
     progress: Progress
     lateness_ms: int
@@ -109,7 +113,7 @@ class _Version:
 
     def status(self, window: AttributionWindow) -> WindowStatus:
         """How far its figures can still move."""
-        return status_of(window, self.progress, model=self.model, lateness_ms=self.lateness_ms)
+        return status_of(window, self.progress, model=self.model, eras=self.eras, lateness_ms=self.lateness_ms)
 
 
 class AttributionPublishing:
@@ -151,9 +155,11 @@ class AttributionPublishing:
             newest_ms, heard_ms = progress.get(key, (0, 0))
             reached = reached_ms(newest_ms=newest_ms, heard_ms=heard_ms, now_ms=now_ms)
             settling = self._settling.setdefault(key, Settling())
+            model = self._settings.model(name)
             version = _Version(
                 key,
-                self._settings.model(name),
+                model,
+                self._settings.agreed().eras(model),
                 model_version,
                 settling.note(reached, now_ms=now_ms),
                 self._settings.lateness_ms,

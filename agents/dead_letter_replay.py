@@ -20,6 +20,8 @@ from schemas.dead_letter import without_ours
 from schemas.errors import Reason, Rejected
 from streams.errors import PermanentFailure
 from streams.late_arrival import Prospect, label_prospect, prediction_prospect
+from streams.ledger.agreements import Agreements
+from streams.ledger.eras import in_force, longest_horizon_ms
 from streams.ledger.parts import NEVER_MS, Role, Source
 from streams.ledger.slicing import watermark_of
 from streams.ports import Clock, Ledger, OutgoingMessage, Publisher
@@ -78,17 +80,25 @@ class Replay:
 
     Args:
         highest_ms: from `highest_times`.
+        agreed: how models are counted.
         is_dry: only say what would be done.
     """
 
     def __init__(
-        self, settings: Settings, ports: ReplayPorts, *, highest_ms: Mapping[Source, int], is_dry: bool = False
+        self,
+        settings: Settings,
+        ports: ReplayPorts,
+        *,
+        highest_ms: Mapping[Source, int],
+        agreed: Agreements,
+        is_dry: bool = False,
     ) -> None:
         self.result = Replayed()
         self.first_refusal: str | None = None
         self._settings = settings
         self._ports = ports
         self._highest_ms = highest_ms
+        self._agreed = agreed
         self._is_dry = is_dry
         self._roles = {settings.kafka.topic(role): role for role in Role}
         self._partitions: dict[str, frozenset[int]] = {}
@@ -163,14 +173,15 @@ class Replay:
         now_ms, skew_ms = self._ports.clock.now_ms(), self._settings.max_future_skew_ms
         if role is Role.PREDICTIONS:
             prediction = read_prediction(value, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=skew_ms)
-            horizon_ms = self._settings.model(prediction.model).label_horizon_ms
+            eras = self._agreed.eras(self._settings.model(prediction.model))
+            horizon_ms = eras[in_force(eras, prediction.event_time_ms)].label_horizon_ms
             return prediction_prospect(prediction.event_time_ms, watermark_ms=watermark_ms, horizon_ms=horizon_ms)
         label = read_label(value, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=skew_ms)
         models = self._settings.every_model if label.model is None else (self._settings.model(label.model),)
         return label_prospect(
             label.event_time_ms,
             watermark_ms=watermark_ms,
-            horizon_ms=max(model.label_horizon_ms for model in models),
+            horizon_ms=max(longest_horizon_ms(self._agreed.eras(model)) for model in models),
             skew_ms=max(model.allowed_skew_ms for model in models),
         )
 

@@ -44,7 +44,16 @@ class EvaluationRound:
     published: int = 0
 
     def model(self, window: ReportWindow) -> MonitoredModel:
-        return self.subjects[window.model_version].model
+        """Whose window it is, with the label horizon that holds in it."""
+        return self.subjects[window.model_version].model_in(window)
+
+    def reported_ms(self, *, keep_windows_ms: int) -> Mapping[bytes, int]:
+        """Up to when counts of each model version may be taken for reported, once everything that is due is."""
+        return {
+            each: subject.reported_ms(self.watermark_ms, keep_windows_ms=keep_windows_ms)
+            for each, subject in self.subjects.items()
+            if each not in self.disputed
+        }
 
     def touched(self, base: ReportWindow) -> Iterator[ReportWindow]:
-        return touched_windows(base.model_version, base.start_ms, self.model(base))
+        return touched_windows(base.model_version, base.start_ms, self.subjects[base.model_version].model)

@@ -36,7 +36,7 @@ from streams.evaluation import (
     segment_of_key,
     window_of_key,
 )
-from streams.ledger.agreements import Agreements
+from streams.ledger.founding import agreed_by
 from streams.ledger.parts import ShardState
 from streams.losses import NO_LOSSES, Losses, may_touch
 from streams.ports import ChangedWindow, Clock, LastReport, Ledger, OutgoingMessage, Publisher, ReportStore
@@ -149,7 +149,7 @@ class Evaluator:
         found.losses = Losses(tuple(map(tuple, await asyncio.gather(*map(self._ledger.gaps, shards)))))
         changed = await asyncio.gather(*map(self._ledger.changed_windows, shards))
         # After the changes: what they were counted by stands in the charter before them.
-        agreed = Agreements() if (charter := await self._ledger.charter()) is None else charter.agreed
+        agreed = agreed_by(await self._ledger.charter(), states)
         reported = await self._store.model_versions()
         hashes = sorted({window.model_version for windows in changed for window in windows} | reported.keys())
         names = await self._counts.learn(name for name in hashes if name not in reported)
@@ -159,7 +159,8 @@ class Evaluator:
                 model, version = json.loads(text)
                 if self._owns(model):
                     settings = self._settings.model(model)
-                    found.subjects[model_version] = Subject(text, settings, version, agreed.segmentations(settings))
+                    eras = agreed.eras(settings)
+                    found.subjects[model_version] = Subject(text, eras[-1].counted(settings), version, eras)
                 else:
                     found.elsewhere.append(model_version)
         await self._claim(found)
@@ -204,7 +205,7 @@ class Evaluator:
             news = found.losses.unlike(self._told.get(model_version, NO_LOSSES))
             for key in await self._store.keys(model_version) if news else ():
                 window = window_of_key(model_version, key)
-                if any(may_touch(gap, window, subject.model) for gap in news):
+                if any(may_touch(gap, window, subject.model_labelled_in(window)) for gap in news):
                     found.due.setdefault(window, set()).add(key)
 
     def _collect_marks(self, found: EvaluationRound, changed: Sequence[Sequence[ChangedWindow]]) -> None:
@@ -327,7 +328,7 @@ class Evaluator:
         subject = found.subjects[window.model_version]
         slices = list(self._counts.slices(window, subject.model))
         told: Collection[bytes] = ()
-        if found.losses.missing(window, subject.model):
+        if found.losses.missing(window, subject.model_labelled_in(window)):
             told = found.due.get(window, ())
             # A slice whose counts are gone says so; its last report must not stand as if it were complete.
             gone = [(segment_of_key(key), SliceCounts({})) for key in told]
@@ -381,7 +382,7 @@ class Evaluator:
 
     async def _note_reported(self, found: EvaluationRound) -> None:
         """Everything that was due is published: what is past being kept may be dropped."""
-        reported = dict.fromkeys(found.subjects.keys() - found.disputed, found.watermark_ms)
+        reported = found.reported_ms(keep_windows_ms=self._settings.keep_windows_ms)
         await asyncio.gather(*(self._ledger.note_reported(shard, reported) for shard in range(self._ledger.shards)))
 
     def _forget(self, model_version: bytes) -> None:

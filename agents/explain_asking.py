@@ -29,7 +29,9 @@ from schemas.codec import cloud_event_headers, encode
 from schemas.explain_request import ExplainRequest, WhyAsked, read_explain_request
 from schemas.window_report import NAMESPACE
 from streams.errors import LatelabelError
-from streams.monitored_model import DAY_MS, HOUR_MS
+from streams.ledger.agreements import Agreements
+from streams.ledger.eras import in_force
+from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel
 from streams.ports import Clock, OutgoingMessage
 
 __all__ = ["ExplainAsking"]
@@ -54,6 +56,7 @@ class ExplainAsking:
     """Runs beside the counting.
 
     Args:
+        agreed: how models are counted at the moment, and with them how long labels count.
         publisher: its own: a topic that takes no requests must not hold up reports.
         share: of all predictions' partitions, how many are this worker's.
         topic: of requests, its name on the wire.
@@ -66,6 +69,7 @@ class ExplainAsking:
         publisher: KafkaPublisher,
         clock: Clock,
         *,
+        agreed: Callable[[], Agreements],
         address: str,
         prefix: str,
         topic: str,
@@ -76,6 +80,7 @@ class ExplainAsking:
         self._redis = redis
         self._publisher = publisher
         self._clock = clock
+        self._agreed = agreed
         self._address = address
         self._keys = f"{{{prefix}}}:explain"
         self._keep_pointers, self._find_pointers = RedisScript("pointers_keep"), RedisScript("pointers_found")
@@ -179,7 +184,7 @@ class ExplainAsking:
             for pointer in some:
                 model = self._sampler.models[pointer.request.model]
                 kept.append(msgspec.msgpack.encode((pointer.time_ms, encode(pointer.request))))
-                kept.append(min(max(model.label_horizon_ms, HOUR_MS), LONGEST_MS))
+                kept.append(min(max(self._horizon_ms(model, pointer.time_ms), HOUR_MS), LONGEST_MS))
             places = [place for each in some for place in self._places(each.key, [each.request.model])]
             await self._keep_pointers.run(self._redis, places, *kept)
 
@@ -208,10 +213,15 @@ class ExplainAsking:
             return None
         model = self._sampler.models[request.model]
         label = model.class_aliases.get(lookup.text, lookup.text)
-        is_due = -model.allowed_skew_ms <= lookup.time_ms - time_ms <= model.label_horizon_ms
+        is_due = -model.allowed_skew_ms <= lookup.time_ms - time_ms <= self._horizon_ms(model, time_ms)
         if not is_due or label == request.predicted:
             return None
         return msgspec.structs.replace(request, label=label)
+
+    def _horizon_ms(self, model: MonitoredModel, time_ms: int) -> int:
+        """Of a prediction, by its event time."""
+        eras = self._agreed().eras(model)
+        return eras[in_force(eras, time_ms)].label_horizon_ms
 
     def _places(self, key: bytes, models: Iterable[str]) -> list[str]:
         of_request = f"{self._keys}:{key.hex()}:"

@@ -68,9 +68,13 @@ class Difference:
         return bool(self.remedy)
 
 
-def wanted_topics(settings: Settings) -> list[WantedTopic]:
-    """All topics, in the order of the contract."""
-    least_ms = settings.largest_horizon_ms + DAY_MS
+def wanted_topics(settings: Settings, *, horizon_ms: int = 0) -> list[WantedTopic]:
+    """All topics, in the order of the contract.
+
+    Args:
+        horizon_ms: the longest by which a ledger counts, if that is longer than what is configured.
+    """
+    least_ms = max(settings.largest_horizon_ms, horizon_ms) + DAY_MS
     wanted = []
     for role, topic in TOPICS.items():
         config = topic.config

@@ -10,15 +10,15 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
-from agents.agreed_models import conclude, counted_models, follow, next_edition, segments_text
+from agents.agreed_models import conclude, counted_models, eras_text, follow, next_edition
 from agents.settings_fields import key_of, written_flow, written_value
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.ledger.agreements import Agreement, Breach, Proposal, agree, breaches, changed_segments
+from streams.ledger.agreements import Agreement, Breach, Proposal, agree, breaches, changes_wanted
 from streams.ledger.founding import Charter
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger
 
-__all__ = ["broken_agreements", "segment_notes", "settle_agreements"]
+__all__ = ["broken_agreements", "change_notes", "settle_agreements"]
 
 RECOUNT = (
     "or count everything again by the new settings: `latelabel init --rebuild` for what Kafka still has, or workers "
@@ -36,17 +36,17 @@ async def broken_agreements(ledger: Ledger, models: Mapping[str, MonitoredModel]
     return [(_told(breach), _remedy(breach)) for breach in found]
 
 
-def segment_notes(charter: Charter | None, models: Mapping[str, MonitoredModel]) -> Iterator[tuple[str, str]]:
-    """Which models' segments changed or are about to, and what that needs: nothing where the change is agreed on."""
+def change_notes(charter: Charter | None, models: Mapping[str, MonitoredModel]) -> Iterator[tuple[str, str]]:
+    """Which models changed or are about to, and what that needs: nothing where the change is agreed on."""
     stored = None if charter is None else charter.agreements
     agreements = stored or {}
     for name, agreement in agreements.items():
-        if agreement.segmented_before:
-            yield segments_text(name, agreement), ""
-    for name in changed_segments(stored, models):
+        if len(agreement.eras) > 1:
+            yield eras_text(name, agreement), ""
+    for name in changes_wanted(stored, models):
         agreement = agreements.get(name) or Agreement.of(MonitoredModel(name=name))
         yield (
-            f"{segments_text(name, agreement)}; this configuration says otherwise",
+            f"{eras_text(name, agreement)}; this configuration says otherwise",
             "start all workers with it: windows that start later follow",
         )
 
@@ -57,7 +57,7 @@ async def settle_agreements(
     *,
     read_ahead_ms: int,
     now_ms: Callable[[], int],
-    may_change_segments: bool = True,
+    may_change: bool = True,
 ) -> Charter:
     """Compare how models are configured with how the ledger has counted them, and have it remember that.
 
@@ -65,8 +65,7 @@ async def settle_agreements(
         models: the listed ones, by name.
         read_ahead_ms: how far beyond what is stored event times may have been read.
         now_ms: wall time.
-        may_change_segments: whether windows that start later are to be counted by the segments of these models;
-            otherwise by those that are agreed on.
+        may_change: whether windows that start later are to be counted as these models say; otherwise as is agreed.
 
     Returns: what holds from now on.
 
@@ -84,7 +83,7 @@ async def settle_agreements(
         counted = await counted_models(ledger)
         if found := breaches(charter.agreements, models, counted=counted):
             raise PermanentFailure("\n".join(f"{_told(breach)} {_remedy(breach)}" for breach in found))
-        changes = changed_segments(charter.agreements, models) if may_change_segments else {}
+        changes = changes_wanted(charter.agreements, models) if may_change else {}
         if changes:
             proposal = Proposal(edition=next_edition(charter.edition, charter, now_ms=now_ms), changes=changes)
             await ledger.amend_charter(charter, dataclasses.replace(charter, proposal=proposal))

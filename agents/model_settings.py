@@ -39,7 +39,6 @@ MOST_SIGNALS = 200
 
 _LATER = Applies.LATER_RECORDS
 _LATER_WINDOWS = Applies.LATER_WINDOWS
-_COUNTED = Applies.COUNTED_MODELS
 _NO_TEXT = {"type": ["number", "boolean"]}
 
 
@@ -228,13 +227,13 @@ class ModelSettings:
         None,
         optional(_window),
         "Size of the windows that are counted; divides every report window. None: the smallest report window.",
-        _COUNTED,
+        Applies.COUNTED_MODELS,
     )
     label_horizon_ms: int = setting(
         DAY_MS,
         duration(SECOND_MS),
         "How long after its prediction a label counts, the labels' delivery delay included. Memory grows with it.",
-        _COUNTED,
+        _LATER_WINDOWS,
     )
     allowed_skew_ms: int = setting(
         5 * MINUTE_MS,

@@ -52,7 +52,7 @@ class PastWindows:
         past = {name: PastCoverage() for name in wanted}
         for model_version, subject in subjects.items():
             if subject.model.name in past:
-                windows = list(past_windows(model_version, subject.model, watermark_ms=watermark_ms))
+                windows = list(past_windows(model_version, subject.model, subject.eras, watermark_ms=watermark_ms))
                 known = self._known.get(model_version)
                 if known is None or known.losses != losses or list(known.windows) != windows:
                     known = await self._read(windows, subject, known, losses, stamps)
@@ -72,7 +72,11 @@ class PastWindows:
         await self._counts.read({window: subject.model for window, had in found.items() if had is None}, stamps)
         past = {window: self._of(window, subject) if had is None else had for window, had in found.items()}
         self._counts.trim()
-        told = (had for window, had in past.items() if had.predictions and not losses.missing(window, subject.model))
+        told = (
+            had
+            for window, had in past.items()
+            if had.predictions and not losses.missing(window, subject.model_labelled_in(window))
+        )
         return _Known(past, losses, sum(told, start=PastCoverage()))
 
     def _of(self, window: ReportWindow, subject: Subject) -> PastCoverage:

@@ -27,6 +27,7 @@ from streams.identity import (
     segment_name,
 )
 from streams.ledger.agreements import Agreements
+from streams.ledger.eras import Eras, in_force
 from streams.ledger.item_lists import set_of
 from streams.ledger.parts import (
     HAS_ITEMS,
@@ -38,7 +39,6 @@ from streams.ledger.parts import (
     NameList,
     pack_items,
 )
-from streams.ledger.segmentation import Segmentation, in_force
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel, Task
 
@@ -50,8 +50,8 @@ PROBABILITY_SLACK = 1e-6
 """By which the probabilities of all classes may miss 1: sums of rounded decimals."""
 
 _Place = tuple[str, str, int]
-"""A model version, and into which of the segmentations in force the event time falls: the first, unless they change
-within the batch."""
+"""A model version, and into which of the eras in force the event time falls: the first, unless they change within the
+batch."""
 _Kind = tuple[_Place, str | None, tuple[str | None, ...], str | None]
 """What rows of one kind share: their place, class as it was sent (lists are apart), values of the declared segments,
 status."""
@@ -84,9 +84,9 @@ class PredictionRows:
     async def pack(self, found: GoodRecords, agreed: Agreements) -> tuple[npt.NDArray[np.void], int, Definitions]:
         names: dict[bytes, str] = {}
         models = map(self._settings.model, {record.model for record in found.records})
-        segmentations = {model.name: _in_force_here(agreed.segmentations(model), found.times_ms) for model in models}
-        places = _places(found, segmentations)
-        subjects = await self._subjects(set(places), segmentations, names)
+        eras = {model.name: _in_force_here(agreed.eras(model), found.times_ms) for model in models}
+        places = _places(found, eras)
+        subjects = await self._subjects(set(places), eras, names)
         lists_of = _lists(found, places, subjects, names) if found.has_lists else {}
         kinds, kind_of = _kinds(found, places, subjects)
         lists = {MODEL_VERSIONS: self._registry.list_of(MODEL_VERSIONS)}
@@ -128,7 +128,7 @@ class PredictionRows:
     async def _subjects(
         self,
         places: Collection[_Place],
-        segmentations: Mapping[str, Sequence[Segmentation]],
+        eras: Mapping[str, Eras],
         names: dict[bytes, str],
     ) -> Mapping[_Place, _Subject]:
         hashes = {place: model_version_hash(*place[:2]) for place in places}
@@ -136,7 +136,8 @@ class PredictionRows:
         await self._registry.decide(MODEL_VERSIONS, hashes.values(), limit=limits.models)
         subjects = {}
         for (name, version, at), hashed in hashes.items():
-            model = self._settings.model(name)
+            era = eras[name][at]
+            model = era.counted(self._settings.model(name))
             is_beyond = not self._registry.has_cells(MODEL_VERSIONS, hashed)
             terms = Terms.of(model, version, beyond_limit=is_beyond)
             counted = (OTHER_NAME, OTHER_NAME) if is_beyond else (name, version)
@@ -144,7 +145,7 @@ class PredictionRows:
             names.update((class_hash(text), text) for text in model.class_aliases.values())
             if not is_beyond:
                 self._registry.declare_classes(terms.class_group, model)
-            subjects[name, version, at] = _Subject(model, terms, segmentations[name][at].crosses)
+            subjects[name, version, at] = _Subject(model, terms, era.crosses)
         return subjects
 
     async def _slices(
@@ -193,22 +194,22 @@ def _segment_names(subject: _Subject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for cross in subject.crosses for name in cross))
 
 
-def _in_force_here(segmentations: Sequence[Segmentation], times_ms: npt.NDArray[np.int64]) -> Sequence[Segmentation]:
+def _in_force_here(eras: Eras, times_ms: npt.NDArray[np.int64]) -> Eras:
     """Those that hold at some of the times."""
-    if len(segmentations) == 1:
-        return segmentations
-    first, last = in_force(segmentations, int(times_ms.min())), in_force(segmentations, int(times_ms.max()))
-    return segmentations[first : last + 1]
+    if len(eras) == 1:
+        return eras
+    first, last = in_force(eras, int(times_ms.min())), in_force(eras, int(times_ms.max()))
+    return eras[first : last + 1]
 
 
-def _places(found: GoodRecords, segmentations: Mapping[str, Sequence[Segmentation]]) -> Sequence[_Place]:
+def _places(found: GoodRecords, eras: Mapping[str, Eras]) -> Sequence[_Place]:
     """The place of each record."""
     places = [(record.model, record.model_version or "", 0) for record in found.records]
-    if all(len(each) == 1 for each in segmentations.values()):
+    if all(len(each) == 1 for each in eras.values()):
         return places
     times_ms = found.times_ms.tolist()
     return [
-        (name, version, in_force(segmentations[name], time_ms))
+        (name, version, in_force(eras[name], time_ms))
         for (name, version, _), time_ms in zip(places, times_ms, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from agents.window_counts import WindowCounts
 from streams.evaluation import ReportWindow
 from streams.identity import model_version_hash
-from streams.ledger.segmentation import whole_slices
+from streams.ledger.eras import first_settled_ms, settled_ms, whole_slices
 from streams.ports import Ledger, ReportStore
 from streams.publication import Subject
 from streams.signals.reference import SignalReference, SignalSpan
@@ -64,7 +64,7 @@ class SignalReferences:
                 stored = await self._store.reference(place[0], span.name)
                 if stored is not None:
                     self._known[place] = SignalReference.unpack(stored)
-                elif watermark_ms > span.end_ms + subject.model.label_horizon_ms:
+                elif watermark_ms > settled_ms(subject.eras, span.end_ms):
                     self._known[place] = await self._make(place, subject, watermark_ms, keep_windows_ms, stamps)
             reference = self._known.get(place)
             if reference is not None:
@@ -81,12 +81,12 @@ class SignalReferences:
     ) -> SignalReference | None:
         """None if nothing was told in the span, or its first windows may be gone."""
         (model_version, span), model = place, subject.model
-        first_end_ms = span.start_ms + model.base_window_ms
-        if watermark_ms > first_end_ms + model.label_horizon_ms + keep_windows_ms:
+        first_ms = first_settled_ms(subject.eras, span.start_ms, span.end_ms, base_ms=model.base_window_ms)
+        if watermark_ms > first_ms + keep_windows_ms:
             _log.warning("Signals of %s have no reference: its windows are not kept any more", subject.text)
             return None
         windows = await self._windows(model_version, span, model.base_window_ms)
-        whole = whole_slices(subject.segmentations, span.start_ms, span.end_ms)
+        whole = whole_slices(subject.eras, span.start_ms, span.end_ms)
         reference = SignalReference()
         for at in range(0, len(windows), WINDOWS_AT_ONCE):
             chunk = windows[at : at + WINDOWS_AT_ONCE]

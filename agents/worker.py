@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
@@ -219,9 +220,11 @@ class Worker:
         await self._refuse_to_close_under_others()
         while True:
             current = await self.outages.ride_out(self.intake.states)
-            closed = await self.outages.ride_out(
-                lambda current=current: close_ledger(self.ledger, current, beyond_ms=self.beyond_ms)  # type: ignore[misc]
-            )
+            # After the states: what they were counted by is known then.
+            await self.outages.ride_out(self.house.agreed.renew)
+            beyond_ms = max(self.beyond_ms, self.house.agreed.now.longest_horizon_ms())
+            close = functools.partial(close_ledger, self.ledger, current, beyond_ms=beyond_ms)
+            closed = await self.outages.ride_out(close)
             if closed:
                 _log.info("Closed all windows")
                 return

@@ -20,8 +20,9 @@ from collections.abc import Iterator, Mapping
 
 from schemas.window_report import CoverageExpected
 from streams.evaluation import ReportWindow
+from streams.ledger.eras import Eras, settled_until_ms
 from streams.monitored_model import MonitoredModel
-from streams.pair_sums.delay import middle_delay_ms
+from streams.pair_sums.delay import bucket_delay_ms, middle_delay_ms
 from streams.windows import window_start_ms
 
 __all__ = ["NO_PAST", "PAST_WINDOWS", "PastCoverage", "past_windows"]
@@ -48,7 +49,7 @@ class PastCoverage:
 
         Args:
             window: of any size.
-            horizon_ms: no label takes longer.
+            horizon_ms: labels that take longer do not count in it, though they did in the past.
             read_up_to_ms: event time up to which records have been read.
 
         >>> past = PastCoverage(100, {103: 90})  # 90 of 100 labels came, after about two seconds
@@ -59,11 +60,12 @@ class PastCoverage:
             return None
         made_ms = max(1, min(window.size_ms, read_up_to_ms - window.start_ms))
         since_start_ms = read_up_to_ms - window.start_ms
+        delays = {bucket: count for bucket, count in self.delays.items() if bucket_delay_ms(bucket) <= horizon_ms}
         here = sum(
             count * max(0.0, min(1.0, (since_start_ms - min(horizon_ms, middle_delay_ms(bucket))) / made_ms))
-            for bucket, count in sorted(self.delays.items())
+            for bucket, count in sorted(delays.items())
         )
-        labelled = sum(self.delays.values())
+        labelled = sum(delays.values())
         return CoverageExpected(
             now=round(here / self.predictions, DECIMALS), final=round(labelled / self.predictions, DECIMALS)
         )
@@ -72,9 +74,11 @@ class PastCoverage:
 NO_PAST = PastCoverage()
 
 
-def past_windows(model_version: bytes, model: MonitoredModel, *, watermark_ms: int) -> Iterator[ReportWindow]:
+def past_windows(
+    model_version: bytes, model: MonitoredModel, eras: Eras, *, watermark_ms: int
+) -> Iterator[ReportWindow]:
     """The newest base windows that are final at a watermark, whether anything is in them or not."""
     base_ms = model.base_window_ms
-    end_ms = window_start_ms(watermark_ms - model.label_horizon_ms, size_ms=base_ms)
+    end_ms = window_start_ms(settled_until_ms(eras, watermark_ms), size_ms=base_ms)
     for start_ms in range(end_ms - base_ms, max(0, end_ms - (PAST_WINDOWS + 1) * base_ms), -base_ms):
         yield ReportWindow(model_version, base_ms, start_ms)

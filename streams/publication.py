@@ -13,8 +13,8 @@ import msgspec
 
 from schemas.codec import cloud_event_headers, encode
 from streams.evaluation import ReportWindow
+from streams.ledger.eras import Eras, first_settled_ms, last_label_ms, settled_ms, whole_slices
 from streams.ledger.parts import Role
-from streams.ledger.segmentation import Segmentation, whole_slices
 from streams.losses import NO_LOSSES, Losses
 from streams.monitored_model import MonitoredModel
 from streams.past_coverage import NO_PAST, PastCoverage
@@ -23,6 +23,7 @@ from streams.reports import Report, ReportKey, SliceCounts, revise, window_repor
 from streams.signals.reference import SignalReference
 from streams.signals.report import signals_report
 from streams.stability.service_report import stability_report
+from streams.windows import window_start_ms
 
 __all__ = ["EvaluationSettings", "Revision", "Subject", "reports_of", "revision_of"]
 
@@ -60,13 +61,44 @@ class EvaluationSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """A model version that is evaluated; `text` is its name as the ledger keeps it, `segmentations` by which segments
-    it is and was counted."""
+    """A model version that is evaluated.
+
+    `text` is its name as the ledger keeps it, `eras` say how it is and was counted, and `model` has the newest horizon.
+    """
 
     text: str
     model: MonitoredModel
     version: str
-    segmentations: tuple[Segmentation, ...]
+    eras: Eras
+
+    def model_in(self, window: ReportWindow) -> MonitoredModel:
+        """The model as a window has it: it is final `label_horizon_ms` after its end."""
+        return self._with_horizon(settled_ms(self.eras, window.end_ms) - window.end_ms)
+
+    def model_labelled_in(self, window: ReportWindow) -> MonitoredModel:
+        """The model as the labels of a window see it: they count until `label_horizon_ms` after its end."""
+        return self._with_horizon(last_label_ms(self.eras, window.start_ms, window.end_ms) - window.end_ms)
+
+    def reported_ms(self, watermark_ms: int, *, keep_windows_ms: int) -> int:
+        """Up to when counts may be taken for reported, once everything that is due at a watermark was published.
+
+        Counts leave by their own horizon. Where horizons change, some are needed for longer: by windows that hold the
+        change, and by those that are final later than their own horizon says.
+        """
+        sizes_ms, base_ms = self.model.report_windows_ms, self.model.base_window_ms
+        reported_ms = watermark_ms
+        for era in self.eras[1:]:
+            start_ms = min(window_start_ms(era.from_ms, size_ms=size_ms) for size_ms in sizes_ms)
+            end_ms = max(window_start_ms(era.from_ms - 1, size_ms=size_ms) + size_ms for size_ms in sizes_ms)
+            if watermark_ms < settled_ms(self.eras, end_ms):
+                first_ms = first_settled_ms(self.eras, start_ms, max(end_ms, start_ms + base_ms), base_ms=base_ms)
+                reported_ms = min(reported_ms, first_ms + keep_windows_ms)
+        return reported_ms
+
+    def _with_horizon(self, horizon_ms: int) -> MonitoredModel:
+        if horizon_ms == self.model.label_horizon_ms:
+            return self.model
+        return dataclasses.replace(self.model, label_horizon_ms=horizon_ms)
 
     def key(
         self,
@@ -128,22 +160,23 @@ def reports_of(
         told: keys of reports that have to be revised though their counts may be gone.
         reference: what signals are compared with, once it is known.
     """
+    model, labelled = subject.model_in(window), subject.model_labelled_in(window)
     expected = past.expected(
         window,
-        horizon_ms=subject.model.label_horizon_ms,
+        horizon_ms=labelled.label_horizon_ms,
         read_up_to_ms=watermark_ms + settings.lateness_ms,
     )
-    missing = losses.missing(window, subject.model)
-    missing_predictions = losses.missing(window, subject.model, roles=[Role.PREDICTIONS])
-    whole = whole_slices(subject.segmentations, window.start_ms, window.end_ms)
+    missing = losses.missing(window, labelled)
+    missing_predictions = losses.missing(window, labelled, roles=[Role.PREDICTIONS])
+    whole = whole_slices(subject.eras, window.start_ms, window.end_ms)
     reports: dict[bytes, Report] = {}
     for segment, counts in slices:
         if frozenset(segment) in whole:
             key = subject.key(window, segment)
             reports[key.encode()] = window_report(
                 key,
-                settings.meant(window, subject.model.name, counts),
-                subject.model,
+                settings.meant(window, model.name, counts),
+                model,
                 watermark_ms=watermark_ms,
                 confidence_level=settings.confidence_level,
                 config_hash=settings.config_hash,
@@ -154,18 +187,18 @@ def reports_of(
             reports[key.encode()] = stability_report(
                 key,
                 counts,
-                subject.model,
+                model,
                 watermark_ms=watermark_ms,
                 confidence_level=settings.confidence_level,
                 config_hash=settings.config_hash,
                 missing=missing_predictions,
             )
             key = subject.key(window, segment, "signals")
-            if counts.signals or subject.model.signals.names or (told and key.encode() in told):
+            if counts.signals or model.signals.names or (told and key.encode() in told):
                 reports[key.encode()] = signals_report(
                     key,
                     counts,
-                    subject.model,
+                    model,
                     watermark_ms=watermark_ms,
                     confidence_level=settings.confidence_level,
                     config_hash=settings.config_hash,

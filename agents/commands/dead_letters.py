@@ -25,6 +25,7 @@ from agents.settings import Settings
 from schemas.errors import Reason
 from schemas.times import format_time
 from streams.errors import PermanentFailure
+from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Role, Source
 
 __all__ = ["dead_letters"]
@@ -218,7 +219,7 @@ async def _replay(settings: Settings, *, reason: str | None, topic: str | None, 
     async with contextlib.AsyncExitStack() as stack:
         ledger = RedisLedger.from_settings(settings)
         stack.push_async_callback(ledger.close)
-        highest_ms = await highest_times(ledger)
+        highest_ms, charter = await highest_times(ledger), await ledger.charter()
         publisher = KafkaPublisher(connection_options(settings.kafka))
         stack.push_async_callback(publisher.stop)
         log = await stack.enter_async_context(DeadLetterLog(settings.kafka))
@@ -226,6 +227,7 @@ async def _replay(settings: Settings, *, reason: str | None, topic: str | None, 
             settings,
             ReplayPorts(log=log, publisher=publisher, clock=SystemClock()),
             highest_ms=highest_ms,
+            agreed=Agreements() if charter is None else charter.agreed,
             is_dry=is_dry,
         )
         result = await replay.run(lambda letter: _is_wanted(letter, reason=reason, topic=topic))

@@ -30,7 +30,7 @@ from agents.doctor.traffic import recent_traffic
 from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
 from agents.kafka_topics import ExistingTopic, KafkaTopics, wanted_topics
-from agents.model_agreements import broken_agreements, segment_notes
+from agents.model_agreements import broken_agreements, change_notes
 from agents.partition_intake import LogBounds
 from agents.redis_connection import RedisClient, connect, redis_failures
 from agents.redis_facts import RedisFacts, redis_facts
@@ -39,6 +39,7 @@ from agents.redis_stops import RedisStops
 from agents.settings import Settings
 from streams.dead_letter_limits import Stop
 from streams.errors import LatelabelError, PermanentFailure
+from streams.ledger.agreements import Agreements
 from streams.ledger.conservation import Violation, broken_by_cells, broken_by_fates
 from streams.ledger.founding import Charter
 from streams.ledger.parts import Gap, Role, ShardState, Source
@@ -74,19 +75,32 @@ class _Books:
 
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """Check everything once; takes some seconds, longer where services do not answer."""
-    findings, group = await _examine_kafka(settings)
-    findings.append(check_codecs())
     try:
         redis = connect(settings.redis.url)
     except PermanentFailure as failure:
-        return [*findings, _silence("redis", failure, "the files that redis.url names")]
+        findings, _ = await _examine_kafka(settings, horizon_ms=0)
+        return [*findings, check_codecs(), _silence("redis", failure, "the files that redis.url names")]
     async with contextlib.aclosing(redis):
+        findings, group = await _examine_kafka(settings, horizon_ms=await _agreed_horizon_ms(settings, redis))
+        findings.append(check_codecs())
         findings += await _examine_redis(settings, clock, redis, group)
     return findings
 
 
-async def _examine_kafka(settings: Settings) -> tuple[list[Finding], _Group | None]:
-    wanted = wanted_topics(settings)
+async def _agreed_horizon_ms(settings: Settings, redis: RedisClient) -> int:
+    """The longest by which the ledger counts what is not settled yet; 0 while Redis does not answer."""
+    ledger = RedisLedger.from_settings(settings, redis)
+    try:
+        charter = await ledger.charter()
+        states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
+    except LatelabelError:
+        return 0
+    watermark_ms = min((state.watermark_ms for state in states if state is not None), default=0)
+    return 0 if charter is None else charter.agreed.longest_horizon_ms(watermark_ms=watermark_ms)
+
+
+async def _examine_kafka(settings: Settings, *, horizon_ms: int) -> tuple[list[Finding], _Group | None]:
+    wanted = wanted_topics(settings, horizon_ms=horizon_ms)
     try:
         existing = await _existing_topics(settings, [topic.name for topic in wanted])
     except LatelabelError as failure:
@@ -145,7 +159,10 @@ async def _examine_ledger(
     books = await _read_books(ledger, stops)
     states = [state for state in books.states if state is not None]
     traffic = await recent_traffic(
-        ledger, settings.model, watermark_ms=min((state.watermark_ms for state in states), default=0)
+        ledger,
+        settings.model,
+        Agreements() if books.charter is None else books.charter.agreed,
+        watermark_ms=min((state.watermark_ms for state in states), default=0),
     )
     topics = {role: settings.kafka.topic(role) for role in Role}
     models = {model.name: model for model in settings.models}
@@ -163,7 +180,7 @@ async def _examine_ledger(
         )
         if not states:
             return
-        yield from check_agreements(broken, segment_notes(books.charter, models))
+        yield from check_agreements(broken, change_notes(books.charter, models))
         yield from check_conservation(books.violations, fates)
         yield check_gaps(books.gaps)
         if group is not None:

@@ -64,13 +64,15 @@ def check_ledger(
     return Finding(check=check, verdict=Verdict.OK, found=text)
 
 
-def check_agreements(broken: Iterable[tuple[str, str]], segments: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """Tell of models that the configuration would have counted differently from what is counted, and of segments that
+def check_agreements(broken: Iterable[tuple[str, str]], changes: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """Tell of models that the configuration would have counted differently from what is counted, and of those that
     changed or would change with the next start."""
     for found, remedy in broken:
         yield Finding(check="counted models", verdict=Verdict.FAILED, found=found, remedy=remedy)
-    for found, remedy in segments:
-        yield Finding(check="segments", verdict=Verdict.WARNING if remedy else Verdict.OK, found=found, remedy=remedy)
+    for found, remedy in changes:
+        yield Finding(
+            check="changed models", verdict=Verdict.WARNING if remedy else Verdict.OK, found=found, remedy=remedy
+        )
 
 
 def check_conservation(violations: Mapping[int, Sequence[Violation]], fates: Mapping[str, int]) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def _persistence(servers: Sequence[RedisFacts]) -> Finding:
 def check_memory(servers: Sequence[RedisFacts], traffic: Sequence[Traffic], settings: Settings) -> Finding:
     """Compare what the ledger will need at the present rates with what Redis may use."""
     beside_ms = settings.allowed_lateness_ms + settings.max_read_ahead_ms
-    needed = sum(each.per_second * (each.model.label_horizon_ms + beside_ms) / 1000 * BYTES_PER_ID for each in traffic)
+    needed = sum(each.per_second * (each.horizon_ms + beside_ms) / 1000 * BYTES_PER_ID for each in traffic)
     rate = sum(each.per_second for each in traffic)
     used = sum(server.used_memory_bytes for server in servers)
     limits = [server.maxmemory_bytes or server.system_memory_bytes for server in servers]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from streams.evaluation import RESERVED_NAMES
 from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
+from streams.ledger.agreements import Agreements
+from streams.ledger.eras import longest_horizon_ms, settled_ms
 from streams.monitored_model import MonitoredModel
 from streams.ports import Ledger, WindowCells
 
@@ -25,11 +27,12 @@ SECOND_MS = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """One model version. `per_second` is the rate of its busiest recent window, in event time; `labelled` counts the
-    predictions behind `labels`."""
+    """One model version. `horizon_ms` is how long its predictions wait at most, now or later; `per_second` the rate of
+    its busiest recent window, in event time; `labelled` counts the predictions behind `labels`."""
 
     model: MonitoredModel
     version: str
+    horizon_ms: int
     per_second: float
     predictions: frozenset[str]
     labels: frozenset[str]
@@ -37,11 +40,12 @@ class Traffic:
 
 
 async def recent_traffic(
-    ledger: Ledger, model: Callable[[str], MonitoredModel], *, watermark_ms: int
+    ledger: Ledger, model: Callable[[str], MonitoredModel], agreed: Agreements, *, watermark_ms: int
 ) -> Sequence[Traffic]:
     """Sample the model versions that were counted last, up to 1,000.
 
     Args:
+        agreed: how models are counted.
         model: the settings of any model by name.
         watermark_ms: before which windows settle.
     """
@@ -58,9 +62,10 @@ async def recent_traffic(
     for model_version in newest[:MAX_MODEL_VERSIONS]:
         name, version = json.loads(names[model_version])
         monitored = model(name)
-        settled_ms = watermark_ms - monitored.base_window_ms - monitored.label_horizon_ms
+        eras, base_ms = agreed.eras(monitored), monitored.base_window_ms
         ordered = sorted(starts[model_version])
-        sampled = {*ordered[-SAMPLED_WINDOWS:], *[at for at in ordered if at <= settled_ms][-SAMPLED_WINDOWS:]}
+        settled = [at for at in ordered if settled_ms(eras, at + base_ms) <= watermark_ms]
+        sampled = {*ordered[-SAMPLED_WINDOWS:], *settled[-SAMPLED_WINDOWS:]}
         places = [(model_version, start_ms) for start_ms in sorted(sampled)]
         by_shard = await asyncio.gather(*(ledger.cells(shard, places) for shard in shards))
         recent = set(ordered[-SAMPLED_WINDOWS:])
@@ -72,7 +77,8 @@ async def recent_traffic(
             Traffic(
                 model=monitored,
                 version=version,
-                per_second=busiest * SECOND_MS / monitored.base_window_ms,
+                horizon_ms=longest_horizon_ms(eras, watermark_ms=watermark_ms),
+                per_second=busiest * SECOND_MS / base_ms,
                 predictions=_named((pair[1] for pairs in counts for pair in pairs), names),
                 labels=_named((pair[0] for pairs in counts for pair in pairs), names),
                 labelled=sum(count for pairs in counts for (label, _), count in pairs.items() if _is_class(label)),

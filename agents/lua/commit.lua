@@ -10,7 +10,7 @@
 -- Reply: nothing if the shard belongs to another ledger or to none; else
 --        watermark, {outcome, stored, ...} two per part, {group, name, ...} undecided, {hash, ...} unknown terms
 
-local ledger, edition = string.match(call('HGET', shard .. ':settings', 'ledger') or '', '^([^/]*)/?(.*)$')
+local ledger, edition = string.match(call('HGET', shard .. ':settings', 'ledger') or '', '^([^/]*)/?0?(.*)$')
 if ledger == '' or ledger ~= ARGV[7] then return false end
 if edition == '' then edition = '0' end
 label_hold_ms = tonumber(ARGV[1])

@@ -16,7 +16,7 @@
 --                                     (see agents/latency_log.py)
 --   <shard>:fates              hash   <role>:<fate> and <role>:read -> count
 --   <shard>:settings           hash   which ledger the shard belongs to, and of which edition of the agreements it takes
---                                     predictions: <ledger id>[/<edition>]
+--                                     predictions: <ledger id>[/0<edition>]
 --   <shard>:gaps               list   what was lost before it could be read
 --   <shard>:names, :terms, :lists     hash   definitions that rows refer to by hash
 --

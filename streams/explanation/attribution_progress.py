@@ -15,10 +15,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 
+from streams.ledger.eras import Eras, settled_ms
 from streams.monitored_model import HOUR_MS, MINUTE_MS, MonitoredModel
 from streams.windows import WindowStatus, window_start_ms
 
-__all__ = ["AttributionWindow", "Progress", "Settling", "reached_ms", "status_of", "windows_of"]
+__all__ = ["AttributionWindow", "Progress", "Settling", "closed_ms", "reached_ms", "status_of", "windows_of"]
 
 EXPLAINING_MS = 10 * MINUTE_MS
 SILENT_MS = HOUR_MS
@@ -79,15 +80,19 @@ class Settling:
 
 
 def status_of(
-    window: AttributionWindow, progress: Progress, *, model: MonitoredModel, lateness_ms: int
+    window: AttributionWindow, progress: Progress, *, model: MonitoredModel, eras: Eras, lateness_ms: int
 ) -> WindowStatus:
     """How far the figures of a window can still move."""
     if progress.reached_ms < window.end_ms + lateness_ms:
         return WindowStatus.OPEN
-    largest_ms = max(model.report_windows_ms)
-    closing_ms = window_start_ms(window.end_ms - 1, size_ms=largest_ms) + largest_ms
-    is_due = progress.settled_ms < closing_ms + model.label_horizon_ms + lateness_ms
+    is_due = progress.settled_ms < closed_ms(window.end_ms - 1, model=model, eras=eras) + lateness_ms
     return WindowStatus.PROVISIONAL if is_due else WindowStatus.FINAL
+
+
+def closed_ms(time_ms: int, *, model: MonitoredModel, eras: Eras) -> int:
+    """When no label counts any more for any prediction of the largest window that holds a time."""
+    largest_ms = max(model.report_windows_ms)
+    return settled_ms(eras, window_start_ms(time_ms, size_ms=largest_ms) + largest_ms)
 
 
 def windows_of(start_ms: int, model: MonitoredModel) -> list[AttributionWindow]:

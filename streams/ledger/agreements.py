@@ -1,16 +1,16 @@
 """How the windows of each model are counted, as the ledger remembers it, and how that may change.
 
-Counts know nothing of the settings that made them. Were a window counted in part under one base window or horizon and
-in part under another, its reports would be wrong; so a model that has been counted keeps them. Segments follow in
-windows that start later (`streams.ledger.segmentation`), which every worker has to know of before it counts one of
-them. Scores are about the positive class of their time: after a change, figures of scores begin anew with windows that
-start later.
+Counts know nothing of the settings that made them. Were a window counted in part under one base window and in part
+under another, its reports would be wrong; so a model that has been counted keeps it. Segments and label horizon follow
+in windows that start later (`streams.ledger.eras`), which every worker has to know of before it counts one of them.
+Scores are about the positive class of their time: after a change, figures of scores begin anew with windows that start
+later.
 
     stored   what the ledger was counted by        (None: nothing is known, this is the first start that asks)
     wanted   what the configuration says now
     counted  names of the models that have counts: all others may change as they like
 
-How segments change. Each agreement has an edition, and a shard takes predictions only of one that it was told of:
+How an era begins. Each agreement has an edition, and a shard takes predictions only of one that it was told of:
 
     proposed      the charter says what is wanted and a new edition     predictions are taken by the old one still
     held          every shard was told of the edition                   none are taken: nobody knows its agreement yet
@@ -25,18 +25,18 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 
-from streams.ledger.segmentation import Segmentation, agreed_by_both, followed_by
+from streams.ledger.eras import Era, agreed_by_both, followed_by, longest_horizon_ms
 from streams.monitored_model import MonitoredModel
 
 __all__ = [
     "Agreement",
     "Agreements",
     "Breach",
+    "Change",
     "Proposal",
-    "SegmentChange",
     "agree",
     "breaches",
-    "changed_segments",
+    "changes_wanted",
     "concluded",
     "joined",
 ]
@@ -50,47 +50,24 @@ class Agreement:
     """How one model's windows are counted.
 
     `answers` says which kind of counts there are. Sums of scores are about `positive_class` in windows that start at
-    `scored_from_ms` or later; those of earlier ones mean something else. `segments` and `cross` hold from
-    `segmented_from_ms` on, before that `segmented_before`.
+    `scored_from_ms` or later; those of earlier ones mean something else. What changes in windows that start later
+    stands in `eras`.
     """
 
     base_window_ms: int
-    label_horizon_ms: int
-    segments: tuple[str, ...]
-    cross: tuple[tuple[str, ...], ...]
     answers: str
+    eras: tuple[Era, ...]
     positive_class: str | None = None
     scored_from_ms: int = 0
-    segmented_from_ms: int = 0
-    segmented_before: tuple[Segmentation, ...] = ()
 
     @classmethod
     def of(cls, model: MonitoredModel) -> Agreement:
         """What the configuration says."""
-        segmentation = Segmentation.of(model)
         return cls(
             base_window_ms=model.base_window_ms,
-            label_horizon_ms=model.label_horizon_ms,
-            segments=segmentation.segments,
-            cross=segmentation.cross,
             answers=CLASSES if model.task.counts_classes else str(model.task),
+            eras=(Era.of(model),),
             positive_class=model.positive_class,
-        )
-
-    @property
-    def segmentations(self) -> tuple[Segmentation, ...]:
-        """What it is and was counted by, from the beginning of time."""
-        return (*self.segmented_before, Segmentation(self.segments, self.cross, self.segmented_from_ms))
-
-    def segmented(self, segmentations: tuple[Segmentation, ...]) -> Agreement:
-        """The same with other segments."""
-        *before, newest = segmentations
-        return dataclasses.replace(
-            self,
-            segments=newest.segments,
-            cross=newest.cross,
-            segmented_from_ms=newest.from_ms,
-            segmented_before=tuple(before),
         )
 
 
@@ -101,12 +78,18 @@ class Agreements:
     edition: int = 0
     models: Mapping[str, Agreement] | None = None
 
-    def segmentations(self, model: MonitoredModel) -> tuple[Segmentation, ...]:
-        """By which segments a model is and was counted, whatever this worker's configuration says."""
+    def eras(self, model: MonitoredModel) -> tuple[Era, ...]:
+        """How a model is and was counted, whatever this worker's configuration says."""
         if self.models is None:
-            return (Segmentation.of(model),)
+            return (Era.of(model),)
         agreement = self.models.get(model.name)
-        return (Segmentation(),) if agreement is None else agreement.segmentations
+        return (Era(),) if agreement is None else agreement.eras
+
+    def longest_horizon_ms(self, *, watermark_ms: int = 0) -> int:
+        """The longest label horizon of the predictions of any model that are not settled at a watermark or come later;
+        0 where nothing was agreed on."""
+        agreed = (self.models or {}).values()
+        return max((longest_horizon_ms(each.eras, watermark_ms=watermark_ms) for each in agreed), default=0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,7 +102,7 @@ class Breach:
     wanted: object
 
 
-_FIXED = ("base_window_ms", "label_horizon_ms", "answers")
+_FIXED = ("base_window_ms", "answers")
 
 
 def breaches(
@@ -146,7 +129,7 @@ def agree(
     counted: Collection[str],
     later_ms: int,
 ) -> Mapping[str, Agreement]:
-    """What the ledger is to remember from now on, where nothing is breached. Segments stay as they are agreed.
+    """What the ledger is to remember from now on, where nothing is breached. Eras stay as they are agreed.
 
     Args:
         later_ms: an event time that nobody has read yet.
@@ -156,7 +139,7 @@ def agree(
         now = _wanted(wanted, name)
         if stored is not None:
             before = _stored(stored, name)
-            now = now.segmented(before.segmentations)
+            now = dataclasses.replace(now, eras=before.eras)
             if name in counted:
                 is_kept = before.positive_class == now.positive_class
                 now = dataclasses.replace(now, scored_from_ms=before.scored_from_ms if is_kept else later_ms)
@@ -165,12 +148,22 @@ def agree(
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentChange:
-    """Other segments for a model, from a moment at which windows of this length begin, as those of all sizes do."""
+class Change:
+    """A new era of a model, from a moment at which windows of this length begin, as those of all sizes do."""
 
     segments: tuple[str, ...]
     cross: tuple[tuple[str, ...], ...]
+    label_horizon_ms: int
     step_ms: int
+
+    @classmethod
+    def to(cls, era: Era, *, step_ms: int) -> Change:
+        """Have models counted so."""
+        return cls(segments=era.segments, cross=era.cross, label_horizon_ms=era.label_horizon_ms, step_ms=step_ms)
+
+    def era(self, from_ms: int) -> Era:
+        """What holds from that event time on."""
+        return Era(self.segments, self.cross, self.label_horizon_ms, from_ms)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,25 +171,24 @@ class Proposal:
     """Changes by model that are not concluded yet; `edition` is the one that holds predictions back meanwhile."""
 
     edition: int
-    changes: Mapping[str, SegmentChange]
+    changes: Mapping[str, Change]
 
 
-def changed_segments(
+def changes_wanted(
     stored: Mapping[str, Agreement] | None, wanted: Mapping[str, MonitoredModel]
-) -> Mapping[str, SegmentChange]:
-    """The models whose segments are to be others than the newest that were agreed on."""
+) -> Mapping[str, Change]:
+    """The models that are to be counted in another way than the newest that was agreed on."""
     changes = {}
     for name in sorted({*stored, *wanted}) if stored is not None else ():
         model = wanted.get(name) or MonitoredModel(name=name)
-        now = Segmentation.of(model)
-        if not now.is_like(_stored(stored or {}, name).segmentations[-1]):
-            step_ms = math.lcm(model.base_window_ms, *model.report_windows_ms)
-            changes[name] = SegmentChange(segments=now.segments, cross=now.cross, step_ms=step_ms)
+        now = Era.of(model)
+        if not now.is_like(_stored(stored or {}, name).eras[-1]):
+            changes[name] = Change.to(now, step_ms=math.lcm(model.base_window_ms, *model.report_windows_ms))
     return changes
 
 
 def concluded(
-    stored: Mapping[str, Agreement], changes: Mapping[str, SegmentChange], *, counted: Collection[str], high_ms: int
+    stored: Mapping[str, Agreement], changes: Mapping[str, Change], *, counted: Collection[str], high_ms: int
 ) -> Mapping[str, Agreement]:
     """What is agreed once every shard holds predictions back.
 
@@ -208,26 +200,24 @@ def concluded(
     for name, change in changes.items():
         from_ms = (high_ms // change.step_ms + 1) * change.step_ms if name in counted else 0
         before = _stored(stored, name)
-        wanted = Segmentation(change.segments, change.cross, from_ms)
-        agreed[name] = before.segmented(followed_by(before.segmentations, wanted))
+        agreed[name] = dataclasses.replace(before, eras=followed_by(before.eras, change.era(from_ms)))
     return agreed
 
 
 def joined(
     stored: Mapping[str, Agreement], known: Mapping[str, Agreement]
-) -> tuple[Mapping[str, Agreement], Mapping[str, SegmentChange]]:
+) -> tuple[Mapping[str, Agreement], Mapping[str, Change]]:
     """What to make of a charter that has lost its tail, by a worker that still knows what stood there.
 
     Predictions may have been counted by either since. Returns: agreements that claim only what both have, and the
-    changes that lead to the known segments again.
+    changes that lead to the known eras again.
     """
     agreed, changes = dict(stored), {}
     for name, lost in known.items():
         before = _stored(stored, name)
-        newest = lost.segmentations[-1]
-        if before.segmentations != lost.segmentations:
-            agreed[name] = before.segmented(agreed_by_both(before.segmentations, lost.segmentations))
-            changes[name] = SegmentChange(segments=newest.segments, cross=newest.cross, step_ms=lost.base_window_ms)
+        if before.eras != lost.eras:
+            agreed[name] = dataclasses.replace(before, eras=agreed_by_both(before.eras, lost.eras))
+            changes[name] = Change.to(lost.eras[-1], step_ms=lost.base_window_ms)
     return agreed, changes
 
 

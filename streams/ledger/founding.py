@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from streams.errors import PermanentFailure
+from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.agreements import Agreement, Agreements, Proposal
-from streams.ledger.parts import Source
+from streams.ledger.parts import ShardState, Source
 
-__all__ = ["FORMAT", "Charter", "Start", "check_format", "decide_start"]
+__all__ = ["FORMAT", "Charter", "Start", "agreed_by", "check_format", "decide_start"]
 
-FORMAT = 3
+FORMAT = 4
 """Of what the shards hold. One more whenever a worker of the version before would misread it; then
 `agents.ledger_start.MIGRATIONS` says how an older ledger gets there."""
 
@@ -57,6 +57,24 @@ class Start(enum.Enum):
     FOUND = "no ledger and no history: found one from the earliest offsets"
     FINISH = "another start was cut: finish it"
     RESUME = "continue from the stored offsets"
+
+
+def agreed_by(charter: Charter | None, states: Iterable[ShardState]) -> Agreements:
+    """How all models are counted.
+
+    Args:
+        charter: read after the states.
+        states: of the shards.
+
+    Raises:
+        TemporaryFailure: the charter has lost its tail, and does not know what shards were counted by last.
+    """
+    if charter is None:
+        return Agreements()
+    newest = charter.edition if charter.proposal is None else charter.proposal.edition
+    if any(state.edition > newest for state in states):
+        raise TemporaryFailure("the ledger's charter has lost what was agreed on last, until a worker restores it")
+    return charter.agreed
 
 
 def check_format(charter: Charter | None) -> None:

@@ -45,12 +45,11 @@ async def test_counts_of_a_model_that_is_counted_are_never_mixed_by_a_changed_se
     installation.send(traffic)
     assert 0 == ended(installation, *CAUGHT_UP)[0]
 
-    installation.configure("{name: fraud, report_windows: [1m, 1h], label_horizon: 2h}")
+    installation.configure("{name: fraud, report_windows: [1m, 1h]}")
     code, log = ended(installation)
     assert 1 == code
     for told in (
         "fraud was counted with base_window 5m, the configuration says 1m. Windows would mix both: set base_window to",
-        "fraud was counted with label_horizon 1d, the configuration says 2h.",
         "latelabel init --rebuild",
     ):
         assert told in log
@@ -114,9 +113,9 @@ async def test_ledger_of_an_older_version_is_taken_over_while_its_worker_still_r
     with worker(installation) as old, Redis.from_url(installation.redis_url) as client:
         await waiting(lambda: client.exists(installation.charter) == 1, "the ledger")
         await waiting(lambda: asyncio.run(installation.records_read()) > 0, "the first counts")
-        client.hdel(installation.charter, "format", "models")
+        client.hdel(installation.charter, "format", "agreed")
         with worker(installation) as new:
-            await waiting(lambda: client.hexists(installation.charter, "models"), "the new worker")
+            await waiting(lambda: client.hexists(installation.charter, "agreed"), "the new worker")
             installation.send(second)
             sent = sum(len(drawn.predictions) + len(drawn.labels) for drawn in (first, second))
             await waiting(lambda: asyncio.run(installation.records_read()) == sent, "everything to be counted")
@@ -135,7 +134,7 @@ async def test_ledger_of_an_older_version_is_taken_over_while_its_worker_still_r
 async def test_ledger_of_a_newer_version_is_refused_and_workers_that_run_stop(installation: Configured) -> None:
     installation.configure("")
     with worker(installation) as running, Redis.from_url(installation.redis_url) as client:
-        await waiting(lambda: client.hexists(installation.charter, "models"), "the ledger")
+        await waiting(lambda: client.hexists(installation.charter, "agreed"), "the ledger")
         client.hset(installation.charter, "format", FORMAT + 1)
         stopped = await asyncio.to_thread(finish, running)
     for code, log in (stopped, ended(installation)):

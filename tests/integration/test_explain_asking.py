@@ -17,6 +17,7 @@ from schemas.explain_request import ExplainRequest, WhyAsked
 from streams.errors import TemporaryFailure
 from streams.explanation.terms import ExplainTerms
 from streams.identity import request_key
+from streams.ledger.agreements import Agreements
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 from tests.support.publishing import FakeClock
 from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
@@ -55,7 +56,7 @@ def asking_of(
 ) -> ExplainAsking:  # fmt: skip
     return ExplainAsking(
         sampler, redis, publisher, FakeClock(HOUR_MS),
-        address="redis", prefix=prefix, topic=topic, source="/latelabel/test", share=lambda: 1.0,
+        agreed=Agreements, address="redis", prefix=prefix, topic=topic, source="/latelabel/test", share=lambda: 1.0,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from streams.identity import (
     segment_hash,
     signal_hash,
 )
-from streams.ledger.agreements import Agreement, Proposal, SegmentChange
+from streams.ledger.agreements import Agreement, Change, Proposal
 from streams.ledger.founding import Charter
 from streams.ledger.parts import (
     Definitions,
@@ -659,7 +659,7 @@ async def test_a_charter_is_amended_without_losing_what_else_it_says(ledger: Led
     await ledger.finish_founding()
     agreements = {"fraud": Agreement.of(MonitoredModel(name="fraud", segments=("country",), cross=(("a", "b"),)))}
     before = await charter_of(ledger)
-    change = SegmentChange(segments=("country",), cross=(), step_ms=7)
+    change = Change(segments=("country",), cross=(), label_horizon_ms=5, step_ms=7)
     proposal = Proposal(edition=9, changes={"fraud": change})
     assert await ledger.amend_charter(
         before, dataclasses.replace(before, format=1, agreements=agreements, proposal=proposal)

@@ -169,7 +169,7 @@ def redis_that_evicts(user: NewUser) -> Iterator[None]:
 
 @contextlib.contextmanager
 def setting_of_a_counted_model(user: NewUser) -> Iterator[None]:
-    user.configuration["models"] = [{"name": "fraud", "label_horizon": "30m"}]
+    user.configuration["models"] = [{"name": "fraud", "base_window": "1m"}]
     user.write()
     yield
     del user.configuration["models"]
@@ -196,8 +196,8 @@ BROKEN: list[tuple[Callable[[NewUser], contextlib.AbstractContextManager[None]],
     (
         setting_of_a_counted_model,
         "counted models",
-        "fraud was counted with label_horizon 1d",
-        "set label_horizon to 1d",
+        "fraud was counted with base_window 5m",
+        "set base_window to 5m",
     ),
     (redis_that_is_away, "redis", "127.0.0.1:1", "redis.url"),
 ]

@@ -22,6 +22,7 @@ from schemas.explanation import Explanation
 from streams.explanation.attribution_reports import AttributionTerms
 from streams.explanation.attribution_sample import Cell
 from streams.explanation.terms import ExplainTerms
+from streams.ledger.agreements import Agreements
 from streams.monitored_model import DAY_MS, MINUTE_MS, MonitoredModel
 from streams.ports import ReportStore
 from tests.support.explanations import NOON_MS
@@ -107,6 +108,7 @@ class AttributionWorld:
         self.publisher = FakePublisher()
         self.offsets: collections.Counter[int] = collections.Counter()
         self.partitions = 4
+        self.agreed = Agreements()
 
     async def intake(self, *owned: int, most_versions: int = 10) -> AttributionIntake:
         """A worker that owns these partitions, or all."""
@@ -128,6 +130,7 @@ class AttributionWorld:
             ),
             PublishingSettings(
                 model=model,
+                agreed=lambda: self.agreed,
                 interval_ms=0,
                 lateness_ms=10 * MINUTE_MS,
                 keep_windows_ms=30 * DAY_MS,
@@ -136,7 +139,9 @@ class AttributionWorld:
                 ),
             ),
         )
-        settings = IntakeSettings(model=model, most_versions=most_versions, lateness_ms=10 * MINUTE_MS)
+        settings = IntakeSettings(
+            model=model, agreed=lambda: self.agreed, most_versions=most_versions, lateness_ms=10 * MINUTE_MS
+        )
         intake = AttributionIntake(self.store, publishing, self.clock, settings)
         await intake.assign(frozenset(owned or range(self.partitions)))
         return intake

@@ -2,8 +2,8 @@
 
 `earlier_builds.tar.xz` holds, in a folder named by the ledger's format, what the wheel of a commit installs:
 
-    2   ac7d05e, the first of format 2
     3   the first of format 3, with segments that change
+    4   the first of format 4, with label horizons that change
 
 Whoever raises the format packs the tree that does so, which is the first build of the new format for those that follow;
 of the older ones the newest stays:

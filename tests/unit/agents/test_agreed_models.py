@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 
 from agents.agreed_models import AgreedModels
-from agents.model_agreements import segment_notes, settle_agreements
+from agents.model_agreements import change_notes, settle_agreements
 from schemas.times import format_time
 from streams.errors import PermanentFailure
 from streams.ledger.founding import Charter
@@ -36,13 +36,13 @@ async def ledger() -> ReferenceLedger:
     return ledger
 
 
-async def settled(ledger: ReferenceLedger, model: MonitoredModel, *, may_change_segments: bool = True) -> Charter:
+async def settled(ledger: ReferenceLedger, model: MonitoredModel, *, may_change: bool = True) -> Charter:
     return await settle_agreements(
         ledger,
         {model.name: model},
         read_ahead_ms=0,
         now_ms=lambda: NOW_MS,
-        may_change_segments=may_change_segments,
+        may_change=may_change,
     )
 
 
@@ -66,7 +66,8 @@ async def test_worker_that_was_started_before_packs_again_by_what_was_agreed_mea
         await settled(ledger, BY_COUNTRY)
         world.logs[PREDICTIONS] = sent([*early, *late])
         await world.read_all(intake, batch_records=5)
-    told = f"fraud is counted by segments [country] in windows that start at {format_time(CHANGED_MS)} or later"
+    since = f"in windows that start at {format_time(CHANGED_MS)} or later"
+    told = f"fraud is counted by segments [country], label_horizon 1d {since}"
     assert 1 == sum(told in record.getMessage() for record in caplog.records)
     slices: Counter[str] = Counter()
     for (_, slice_, *_), count in (await world.cells()).items():
@@ -86,7 +87,7 @@ async def test_segments_of_a_model_without_counts_change_from_the_beginning(ledg
 
 async def test_sighup_changes_no_segments(ledger: ReferenceLedger) -> None:
     before = await settled(ledger, BY_COUNTRY)
-    assert before == await settled(ledger, PLAIN, may_change_segments=False)
+    assert before == await settled(ledger, PLAIN, may_change=False)
 
 
 async def test_shard_that_was_built_again_is_told_what_is_agreed(ledger: ReferenceLedger) -> None:
@@ -108,11 +109,11 @@ async def test_charter_that_lost_what_shards_were_counted_by_ends_the_worker(led
 
 
 async def test_doctor_tells_what_is_agreed_and_what_the_next_start_would_change(ledger: ReferenceLedger) -> None:
-    assert [] == [*segment_notes(None, {"fraud": PLAIN})]
+    assert [] == [*change_notes(None, {"fraud": PLAIN})]
     charter = await settled(ledger, PLAIN)
-    assert [] == [*segment_notes(charter, {"fraud": PLAIN})]
-    ((found, remedy),) = segment_notes(charter, {"fraud": BY_COUNTRY})
-    assert "fraud is counted by segments []; this configuration says otherwise" == found
+    assert [] == [*change_notes(charter, {"fraud": PLAIN})]
+    ((found, remedy),) = change_notes(charter, {"fraud": BY_COUNTRY})
+    assert "fraud is counted by segments [], label_horizon 1d; this configuration says otherwise" == found
     assert "windows that start later follow" in remedy
 
 
@@ -125,7 +126,7 @@ async def test_change_that_redis_lost_with_its_tail_is_agreed_on_anew_and_nothin
         await world.read_all(intake)
         tail = copy.deepcopy((ledger.parts, await ledger.charter()))
         known = await settled(ledger, BY_COUNTRY)
-        assert [0, CHANGED_MS] == [each.from_ms for each in known.agreed.segmentations(PLAIN)]
+        assert [0, CHANGED_MS] == [each.from_ms for each in known.agreed.eras(PLAIN)]
         agreed = AgreedModels(ledger, world.clock, known)
         ledger.parts, ledger._charter = tail
         # A worker that never heard of the change counts on by what was agreed before it.
@@ -133,5 +134,45 @@ async def test_change_that_redis_lost_with_its_tail_is_agreed_on_anew_and_nothin
         await world.read_all(intake)
     await agreed.renew()
     assert [((), 0), (("country",), CHANGED_MS + HOUR_MS + 5 * MINUTE_MS)] == [
-        (each.segments, each.from_ms) for each in agreed.now.segmentations(PLAIN)
+        (each.segments, each.from_ms) for each in agreed.now.eras(PLAIN)
+    ]
+
+
+@pytest.mark.parametrize(("before_ms", "after_ms"), [(DAY_MS, 10 * HOUR_MS), (10 * HOUR_MS, DAY_MS)])
+async def test_predictions_wait_as_long_as_what_is_agreed_for_their_time_says_whatever_the_worker_was_started_with(
+    ledger: ReferenceLedger, before_ms: int, after_ms: int
+) -> None:
+    old, new = (dataclasses.replace(PLAIN, label_horizon_ms=horizon_ms) for horizon_ms in (before_ms, after_ms))
+    charter = await settled(ledger, old)
+    early, late = times(HOUR_NOW_MS - 4 * HOUR_MS, CHANGED_MS), times(HOUR_NOW_MS - 3 * HOUR_MS + 1, NOW_MS)
+    world = IntakeWorld({PREDICTIONS: sent(early)}, models=[old], ledger=ledger, charter=charter)
+    async with world.running() as intake:
+        await world.read_all(intake, batch_records=5)
+        known = await settled(ledger, new)
+        world.logs[PREDICTIONS] = sent([*early, *late])
+        await world.read_all(intake, batch_records=5)
+    assert max(before_ms, after_ms) == known.agreed.longest_horizon_ms()
+    held = {
+        prediction.time_ms: prediction.terms.horizon_ms
+        for shard in ledger.parts
+        for entry in shard.entries.values()
+        for prediction in entry.predictions
+    }
+    assert {at_ms: before_ms if at_ms < CHANGED_MS else after_ms for at_ms in (*early, *late)} == held
+
+
+async def test_of_a_horizon_that_redis_lost_with_its_tail_windows_wait_for_the_longer(ledger: ReferenceLedger) -> None:
+    shorter = dataclasses.replace(PLAIN, label_horizon_ms=HOUR_MS)
+    first = await settled(ledger, PLAIN)
+    world = IntakeWorld({PREDICTIONS: sent([CHANGED_MS - 1])}, models=[PLAIN], ledger=ledger, charter=first)
+    async with world.running() as intake:
+        await world.read_all(intake)
+        tail = copy.deepcopy((ledger.parts, await ledger.charter()))
+        agreed = AgreedModels(ledger, world.clock, await settled(ledger, shorter))
+        ledger.parts, ledger._charter = tail
+        world.logs[PREDICTIONS] = sent([CHANGED_MS - 1, CHANGED_MS + HOUR_MS])
+        await world.read_all(intake)
+    await agreed.renew()
+    assert [(DAY_MS, 0), (HOUR_MS, CHANGED_MS + HOUR_MS + 5 * MINUTE_MS)] == [
+        (era.label_horizon_ms, era.from_ms) for era in agreed.now.eras(PLAIN)
     ]

@@ -14,6 +14,7 @@ from agents.doctor.traffic import recent_traffic
 from agents.evaluator import Evaluator
 from agents.name_registry import NameLimits
 from schemas.window_report import WindowReport
+from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Definitions, Part, Role, Source
 from streams.monitored_model import DAY_MS, MonitoredModel, Task
 from streams.publication import EvaluationSettings
@@ -188,7 +189,7 @@ async def test_vocabularies_that_do_not_overlap_are_counted_and_named_by_doctor(
         return ("fraud", "ok")[number % 2], (True, False)[number % 2] if number < 25 else None
 
     reports, world = await final_reports(MULTICLASS, *pairs(30, answer))
-    traffic = await recent_traffic(world.ledger, lambda _: MULTICLASS, watermark_ms=NOW_MS + 3 * DAY_MS)
+    traffic = await recent_traffic(world.ledger, lambda _: MULTICLASS, Agreements(), watermark_ms=NOW_MS + 3 * DAY_MS)
     (finding,) = check_classes(traffic)
     assert (Verdict.FAILED, "classes of fraud") == (finding.verdict, finding.check)
     assert finding.found == "predicted are 'fraud', 'ok', labelled 'false', 'true': no class in common in 25 pairs"

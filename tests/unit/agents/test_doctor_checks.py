@@ -18,6 +18,8 @@ from agents.partition_intake import LogBounds
 from agents.redis_facts import RedisFacts
 from agents.settings import Settings
 from streams.dead_letter_limits import Excess, Stop
+from streams.ledger.agreements import Agreement, Agreements
+from streams.ledger.eras import Era
 from streams.ledger.founding import Charter
 from streams.ledger.parts import Gap, Role, ShardState, Source, SourceState
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
@@ -41,6 +43,7 @@ MODEL = MonitoredModel(name="fraud", label_horizon_ms=DAY_MS)
 TRAFFIC = Traffic(
     model=MODEL,
     version="3",
+    horizon_ms=DAY_MS,
     per_second=100.0,
     predictions=frozenset({"fraud", "ok"}),
     labels=frozenset({"fraud"}),
@@ -188,16 +191,21 @@ async def test_traffic_is_the_rate_of_the_busiest_recent_window_and_the_classes_
         for number in range(30 if window == 5 else 3):
             await world.predict("ok", at_ms=NOON_MS + window * 5 * MINUTE_MS + number)
     await world.predict("fraud", at_ms=NOON_MS, failed=True)
-    (found,) = await recent_traffic(world.ledger, lambda _: FRAUD, watermark_ms=NOON_MS + HOUR_MS)
+    (found,) = await recent_traffic(world.ledger, lambda _: FRAUD, Agreements(), watermark_ms=NOON_MS + HOUR_MS)
     expected = Traffic(
         model=FRAUD,
         version="3",
+        horizon_ms=FRAUD.label_horizon_ms,
         per_second=0.1,
         predictions=frozenset({"ok"}),
         labels=frozenset({"fraud"}),
         labelled=1,
     )
     assert expected == found
+    lengthened = (Era.of(FRAUD), Era(label_horizon_ms=DAY_MS, from_ms=NOON_MS + DAY_MS))
+    agreed = Agreements(1, {"fraud": dataclasses.replace(Agreement.of(FRAUD), eras=lengthened)})
+    (found,) = await recent_traffic(world.ledger, lambda _: FRAUD, agreed, watermark_ms=NOON_MS + HOUR_MS)
+    assert DAY_MS == found.horizon_ms
 
 
 def test_every_codec_of_kafka_is_read() -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from streams.ledger.agreements import Agreement
+from streams.ledger.eras import Era
 from streams.ledger.founding import Charter
-from streams.ledger.segmentation import Segmentation
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.support.evaluation import FRAUD, NOON_MS, EvaluatedWorld
 
 ONE_MS = NOON_MS + HOUR_MS
-NOTHING, COUNTRY = Segmentation(), Segmentation(("country",))
+NOTHING, COUNTRY = Era(), Era(("country",))
 
 
-async def world_of(*segmentations: Segmentation) -> EvaluatedWorld:
+async def world_of(*eras: Era) -> EvaluatedWorld:
     """Its model is configured with a country, whatever was agreed."""
     world = await EvaluatedWorld().start()
-    agreement = Agreement.of(FRAUD).segmented(segmentations)
+    agreement = dataclasses.replace(Agreement.of(FRAUD), eras=eras)
     await world.ledger.found(
         Charter(ledger_id="ledger", shards=2, starts={}, agreements={"fraud": agreement}, edition=7)
     )

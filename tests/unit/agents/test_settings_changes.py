@@ -35,7 +35,7 @@ def test_what_may_change_at_once_is_taken_and_the_rest_is_named_with_what_it_nee
     assert ["evaluation_interval", "models[fraud].positive_class"] == [change.path for change in adoption.adopted]
     assert [
         f"kafka.group stays as it is: a change applies {Applies.RESTART}",
-        f"models[fraud].label_horizon stays as it is: a change applies {Applies.COUNTED_MODELS}",
+        f"models[fraud].label_horizon stays as it is: a change applies {Applies.LATER_WINDOWS}",
     ] == list(map(str, adoption.refused))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
@@ -26,6 +27,7 @@ from streams.explanation.attribution_progress import AttributionWindow, Progress
 from streams.explanation.attribution_reports import AttributionTerms, can_be_compared, report_on, revised
 from streams.explanation.attribution_sample import Cell, row_of
 from streams.explanation.terms import ExplainTerms
+from streams.ledger.eras import Era
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel, Task
 from streams.windows import WindowStatus
 from tests.support.explanations import NOON_MS, explanation, explanations
@@ -141,12 +143,19 @@ def test_the_same_explanations_in_another_order_make_no_news() -> None:
 def test_window_is_provisional_after_its_end_and_final_ten_minutes_after_its_hour_is_due() -> None:
     lateness = 10 * MINUTE_MS
 
-    def status(reached_ms: int, settled_ms: int = 0) -> WindowStatus:
-        return status_of(WINDOW, Progress(reached_ms, settled_ms), model=MODEL, lateness_ms=lateness)
+    def status(reached_ms: int, settled_ms: int = 0, *later: Era) -> WindowStatus:
+        eras = (Era(), *later)
+        return status_of(WINDOW, Progress(reached_ms, settled_ms), model=MODEL, eras=eras, lateness_ms=lateness)
 
     end, due = NOON_MS + 5 * MINUTE_MS + lateness, NOON_MS + HOUR_MS + DAY_MS + lateness
     assert [WindowStatus.OPEN, WindowStatus.PROVISIONAL] == [status(end - 1), status(end)]
     assert [WindowStatus.PROVISIONAL, WindowStatus.FINAL] == [status(due, due - 1), status(due, due)]
+    shorter = Era(label_horizon_ms=HOUR_MS, from_ms=NOON_MS)
+    assert WindowStatus.PROVISIONAL is status(due, due - 1, dataclasses.replace(shorter, from_ms=NOON_MS + HOUR_MS))
+    in_order = due - HOUR_MS
+    assert [WindowStatus.PROVISIONAL, WindowStatus.FINAL] == [
+        status(due, settled_ms, shorter) for settled_ms in (in_order - 1, in_order)
+    ]
     assert [WINDOW, AttributionWindow(NOON_MS, HOUR_MS)] == windows_of(NOON_MS, MODEL)
 
 

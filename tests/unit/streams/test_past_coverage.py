@@ -12,12 +12,14 @@ import pytest
 import streams.past_coverage
 from schemas.window_report import CoverageExpected
 from streams.evaluation import ReportWindow
+from streams.ledger.eras import Era
 from streams.monitored_model import HOUR_MS, MINUTE_MS, MonitoredModel
 from streams.pair_sums.delay import delay_bucket
 from streams.past_coverage import PAST_WINDOWS, PastCoverage, past_windows
 
 MODEL = MonitoredModel(name="m", label_horizon_ms=HOUR_MS)
 BASE_MS = MODEL.base_window_ms
+ERAS = (Era.of(MODEL),)
 WINDOW = ReportWindow(b"version!", HOUR_MS, 100 * HOUR_MS)
 
 
@@ -67,7 +69,7 @@ def test_past_adds_up() -> None:
 def test_past_are_the_newest_windows_that_are_final(after_ms: int) -> None:
     watermark_ms = 100 * HOUR_MS + after_ms
 
-    windows = list(past_windows(b"version!", MODEL, watermark_ms=watermark_ms))
+    windows = list(past_windows(b"version!", MODEL, ERAS, watermark_ms=watermark_ms))
 
     assert PAST_WINDOWS == len(set(windows))
     assert 99 * HOUR_MS == windows[0].end_ms
@@ -75,5 +77,26 @@ def test_past_are_the_newest_windows_that_are_final(after_ms: int) -> None:
     assert {"final"} == {each.status(watermark_ms, horizon_ms=HOUR_MS).value for each in windows}
 
 
+@pytest.mark.parametrize("horizon_ms", [10 * MINUTE_MS, 3 * HOUR_MS])
+def test_past_are_windows_that_are_final_by_the_horizons_of_their_time(horizon_ms: int) -> None:
+    changed_ms, watermark_ms = 98 * HOUR_MS, 100 * HOUR_MS
+    eras = (*ERAS, Era(label_horizon_ms=horizon_ms, from_ms=changed_ms))
+
+    windows = list(past_windows(b"version!", MODEL, eras, watermark_ms=watermark_ms))
+
+    assert PAST_WINDOWS == len(set(windows))
+    finals = [
+        start_ms
+        for start_ms in range(0, watermark_ms, BASE_MS)
+        if start_ms + BASE_MS + (HOUR_MS if start_ms < changed_ms else horizon_ms) <= watermark_ms
+    ]
+    assert finals[: -PAST_WINDOWS - 1 : -1] == [each.start_ms for each in windows]
+
+
+def test_labels_that_took_longer_than_a_window_waits_are_not_expected_of_it() -> None:
+    past = PastCoverage(4, {delay_bucket(HOUR_MS): 1, delay_bucket(2 * HOUR_MS): 2})
+    assert CoverageExpected(0.25, 0.25) == expected(past, age_ms=HOUR_MS)
+
+
 def test_at_the_beginning_there_is_no_past() -> None:
-    assert [] == list(past_windows(b"version!", MODEL, watermark_ms=0))
+    assert [] == list(past_windows(b"version!", MODEL, ERAS, watermark_ms=0))

@@ -1,8 +1,10 @@
-"""Workers with different segments, cut anywhere, on a store that may lose its tail: no slice is told of in part.
+"""Workers with different files, cut anywhere, on a store that may lose its tail: no slice is told of in part, and no
+window is final while its labels count.
 
 Each worker packs predictions by what it knows, and may hand them in much later; a start, a renewal or a commit may be
 cut before or after any of its calls, and others may do what they like between two of them. Whatever happens, the
-charter claims a slice of a window only if every prediction of the window that any shard has was counted in it.
+charter claims a slice of a window only if every prediction of the window that any shard has was counted in it, and its
+windows wait at least as long as each of their predictions does.
 """
 
 from __future__ import annotations
@@ -30,23 +32,28 @@ from streams.identity import (
     request_key,
     segment_hash,
 )
+from streams.ledger.eras import in_force, settled_ms, whole_slices
 from streams.ledger.founding import Charter
 from streams.ledger.parts import Definitions, NameList, Outcome, Part, PredictionRow, Role, Source, pack_predictions
 from streams.ledger.reference import ReferenceLedger
-from streams.ledger.segmentation import in_force, whole_slices
 from streams.ledger.terms import Terms
 from streams.monitored_model import MonitoredModel
 
 SHARDS, WORKERS, NAMES = 2, 3, ("a", "b", "c")
 MODEL = MonitoredModel(name="m", base_window_ms=10, report_windows_ms=(10, 30), label_horizon_ms=1_000_000)
-TERMS = Terms.of(MODEL, "1")
+HORIZONS_MS = (7, 20, 1_000_000)
+TERMS = {
+    horizon_ms: Terms.of(dataclasses.replace(MODEL, label_horizon_ms=horizon_ms), "1") for horizon_ms in HORIZONS_MS
+}
 DEFINITIONS = Definitions(
     {class_hash("ok"): "ok", model_version_hash("m", "1"): model_version_name("m", "1")},
-    {TERMS.hash: TERMS.pack()},
+    {terms.hash: terms.pack() for terms in TERMS.values()},
     {registry_group("classes", "m"): NameList((class_hash("ok"),))},
 )
 
 
+File = tuple[tuple[str, ...], int]
+"""Segments and label horizon."""
 Step = tuple[str, int, Any]
 """What happens, to which worker, and how."""
 
@@ -124,9 +131,10 @@ class World:
             sources = {worker.source: 0 for worker in self.workers}
             await self.ledger.create(shard, ledger_id="one", sources=sources)
 
-    async def start(self, worker: Worker, names: tuple[str, ...]) -> None:
+    async def start(self, worker: Worker, file: File) -> None:
         worker.agreed, worker.packed = None, []
-        model = dataclasses.replace(MODEL, segments=names)
+        names, horizon_ms = file
+        model = dataclasses.replace(MODEL, segments=names, label_horizon_ms=horizon_ms)
         charter = await settle_agreements(self.port, {"m": model}, read_ahead_ms=0, now_ms=self.time.now_ms)
         worker.agreed = AgreedModels(self.port, self.time, charter)
 
@@ -135,16 +143,16 @@ class World:
         if worker.agreed is None or worker.packed:
             return
         now = worker.agreed.now
-        segmentations = now.segmentations(MODEL)
+        eras = now.eras(MODEL)
         times_ms = [max(100, self.high_ms + offset) for offset in offsets_ms]
         for shard in range(SHARDS):
             rows = []
             for time_ms in times_ms:
-                slices = tuple(
-                    segment_hash({name: "x"}) for name in segmentations[in_force(segmentations, time_ms)].segments
-                )
+                era = eras[in_force(eras, time_ms)]
+                slices = tuple(segment_hash({name: "x"}) for name in era.segments)
+                terms = TERMS[era.label_horizon_ms].hash
                 key = request_key(str(next(self.ids)))
-                rows.append(PredictionRow(key, TERMS.hash, time_ms, time_ms, class_hash("ok"), False, slices))
+                rows.append(PredictionRow(key, terms, time_ms, time_ms, class_hash("ok"), False, slices))
             packed = pack_predictions(rows, words=len(NAMES))
             part = Part(
                 source=worker.source,
@@ -216,23 +224,25 @@ class World:
     async def check(self) -> None:
         charter = await self.ledger.charter()
         assert charter is not None
-        segmentations = charter.agreed.segmentations(dataclasses.replace(MODEL, segments=NAMES))
+        eras = charter.agreed.eras(dataclasses.replace(MODEL, segments=NAMES))
         for shard in self.ledger.parts:
+            for (_, start_ms), finality_ms in shard.window_finality_ms.items():
+                assert finality_ms <= settled_ms(eras, start_ms + 10), (start_ms, eras)
             for (_, start_ms), cells in shard.cells.items():
                 counted = dict.fromkeys(("", *NAMES), 0)
                 for (piece, label, _), count in cells.items():
                     for name in counted:
                         if label != SUM and piece == (segment_hash({name: "x"}) if name else EVERYTHING):
                             counted[name] += count
-                for slice_ in whole_slices(segmentations, start_ms, start_ms + 10):
-                    assert counted[""] == counted["".join(slice_)], (slice_, start_ms, segmentations)
+                for slice_ in whole_slices(eras, start_ms, start_ms + 10):
+                    assert counted[""] == counted["".join(slice_)], (slice_, start_ms, eras)
 
 
-SEGMENTS = st.sets(st.sampled_from(NAMES)).map(lambda names: tuple(sorted(names)))
+FILES = st.tuples(st.sets(st.sampled_from(NAMES)).map(lambda names: tuple(sorted(names))), st.sampled_from(HORIZONS_MS))
 NUMBERS = st.integers(0, WORKERS - 1)
 TIMES = st.lists(st.integers(-40, 60), min_size=1, max_size=3)
 DOINGS = st.one_of(
-    st.tuples(st.just("start"), NUMBERS, SEGMENTS),
+    st.tuples(st.just("start"), NUMBERS, FILES),
     st.tuples(st.just("pack"), NUMBERS, TIMES),
     st.tuples(st.just("hand in"), NUMBERS, st.none()),
     st.tuples(st.just("look"), NUMBERS, st.none()),
@@ -243,7 +253,9 @@ CUTS = st.tuples(st.integers(0, 15), st.none() | st.booleans() | st.lists(DOINGS
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(STEPS, CUTS), min_size=5, max_size=40))
-def test_no_slice_is_claimed_that_was_counted_in_part(steps: list[tuple[Step, Any]]) -> None:
+def test_no_slice_is_claimed_that_was_counted_in_part_and_no_window_is_final_too_soon(
+    steps: list[tuple[Step, Any]],
+) -> None:
     asyncio.run(_live(steps))
 
 
@@ -251,7 +263,7 @@ async def _live(steps: list[tuple[Step, Any]]) -> None:
     world = World()
     await world.found()
     for number, worker in enumerate(world.workers):
-        await world.start(worker, NAMES[:number])
+        await world.start(worker, (NAMES[:number], HORIZONS_MS[number]))
     for step, interruption in steps:
         try:
             await world.interrupted(step, *interruption)
