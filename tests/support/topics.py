@@ -9,28 +9,36 @@ from tests.support.waiting import wait_until
 
 __all__ = ["read_topic"]
 
+Messages = list[tuple[bytes | None, bytes | None]]
 
-def read_topic(brokers: str, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+
+def read_topic(brokers: str, topic: str) -> Messages:
     """Keys and values, as far as the topic is written now."""
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
-    start = TopicPartition(topic, 0, 0)
-    ends: list[int] = []
-    wait_until(lambda: _ask_for_end(consumer, start, ends), what=f"{topic} to have a leader")
+    found: list[Messages] = []
+
+    def has_leader() -> bool:
+        """A broker that has just begun, or had no processor for two seconds, leads nothing for a moment."""
+        # Each time with a client of its own: one that has heard of no leader may go on believing it.
+        consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
+        try:
+            found.append(_read(consumer, TopicPartition(topic, 0, 0)))
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+        finally:
+            consumer.close()
+        return bool(found)
+
+    wait_until(has_leader, what=f"{topic} to have a leader")
+    return found[0]
+
+
+def _read(consumer: Consumer, start: TopicPartition) -> Messages:
+    _, end = consumer.get_watermark_offsets(start, timeout=60)
     consumer.assign([start])
-    messages: list[tuple[bytes | None, bytes | None]] = []
-    while len(messages) < ends[0]:
+    messages: Messages = []
+    while len(messages) < end:
         message = consumer.poll(60)
         assert message is not None
         messages.append((message.key(), message.value()))
-    consumer.close()
     return messages
-
-
-def _ask_for_end(consumer: Consumer, place: TopicPartition, ends: list[int]) -> bool:
-    """Whether it was told: a broker that had no processor for two seconds leads nothing until it is back."""
-    try:
-        ends.append(consumer.get_watermark_offsets(place, timeout=60)[1])
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
-            raise
-    return bool(ends)
