@@ -18,6 +18,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from agents.durations import duration_text
 from agents.kafka_connection import connection_options, kafka_failures
 from agents.kafka_greeting import greet
+from agents.kafka_release import AskFeatures, release_of
 from agents.settings import KafkaSettings, Settings
 from schemas.topics import TOPICS
 from streams.errors import PermanentFailure, TemporaryFailure
@@ -233,6 +234,18 @@ class KafkaTopics:
                     raise for_code(error_code)(f"while looking at the settings of {name}")
                 configs[name] = {entry[0]: entry[1] for entry in entries}
         return configs
+
+    async def releases(self) -> list[str | None]:
+        """Of each broker, as far as it tells, as "4.3"."""
+        client = self._admin._client  # noqa: SLF001  (a request that the library does not have)
+        found = []
+        async with kafka_failures(self._address):
+            for broker in client.cluster.brokers():
+                try:
+                    found.append(release_of(await client.send(broker.nodeId, AskFeatures())))
+                except NotImplementedError:
+                    found.append(None)
+        return found
 
     async def create(self, topic: WantedTopic) -> bool:
         """Create a topic; False if somebody else was faster.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agents.doctor.codec_checks import check_codecs
 from agents.doctor.finding import Finding, Verdict
-from agents.doctor.kafka_checks import check_lag, check_topics, standings
+from agents.doctor.kafka_checks import check_brokers, check_lag, check_topics, standings
 from agents.doctor.ledger_checks import (
     check_agreements,
     check_classes,
@@ -29,7 +29,7 @@ from agents.doctor.redis_checks import check_clock, check_memory, check_servers
 from agents.doctor.traffic import recent_traffic
 from agents.kafka_connection import connection_options
 from agents.kafka_log import KafkaLog
-from agents.kafka_topics import ExistingTopic, KafkaTopics, wanted_topics
+from agents.kafka_topics import KafkaTopics, wanted_topics
 from agents.model_agreements import broken_agreements, change_notes
 from agents.partition_intake import LogBounds
 from agents.redis_connection import RedisClient, connect, redis_failures
@@ -102,10 +102,12 @@ async def _agreed_horizon_ms(settings: Settings, redis: RedisClient) -> int:
 async def _examine_kafka(settings: Settings, *, horizon_ms: int) -> tuple[list[Finding], _Group | None]:
     wanted = wanted_topics(settings, horizon_ms=horizon_ms)
     try:
-        existing = await _existing_topics(settings, [topic.name for topic in wanted])
+        async with KafkaTopics(settings.kafka) as kafka:
+            releases = await kafka.releases()
+            existing = await kafka.existing(*(topic.name for topic in wanted))
     except LatelabelError as failure:
         return [_silence("kafka", failure, "kafka.brokers and kafka.security")], None
-    findings = [Finding(check="kafka", verdict=Verdict.OK, found=f"{settings.kafka.address} answers")]
+    findings = [check_brokers(settings.kafka.address, releases)]
     findings += check_topics(wanted, existing, server=settings.kafka.brokers[0])
     if not all(settings.kafka.topic(role) in existing for role in Role):
         return findings, None
@@ -113,11 +115,6 @@ async def _examine_kafka(settings: Settings, *, horizon_ms: int) -> tuple[list[F
         return findings, await _ask_group(settings)
     except LatelabelError as failure:
         return [*findings, _silence("kafka group", failure, "the rights of the user on the group")], None
-
-
-async def _existing_topics(settings: Settings, names: Sequence[str]) -> Mapping[str, ExistingTopic]:
-    async with KafkaTopics(settings.kafka) as kafka:
-        return await kafka.existing(*names)
 
 
 async def _ask_group(settings: Settings) -> _Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -10,9 +11,17 @@ from agents.kafka_topics import ExistingTopic, WantedTopic, alteration, differen
 from agents.partition_intake import LogBounds
 from streams.ledger.parts import Role, ShardState, Source
 
-__all__ = ["LogStanding", "check_lag", "check_topics", "standings"]
+__all__ = ["LogStanding", "check_brokers", "check_lag", "check_topics", "standings"]
 
 NAMED_PARTITIONS = 5
+
+
+def check_brokers(address: str, releases: Sequence[str | None]) -> Finding:
+    """Tell what answers: the release of each broker, None where it tells none."""
+    told = collections.Counter("of a release that is not told" if each is None else each for each in releases)
+    text = ", ".join(f"Kafka {release}" if len(told) == 1 else f"{n} Kafka {release}" for release, n in told.items())
+    brokers = "1 broker" if len(releases) == 1 else f"{len(releases)} brokers"
+    return Finding(check="kafka", verdict=Verdict.OK, found=f"{address} answers: {brokers}, {text}")
 
 
 def check_topics(

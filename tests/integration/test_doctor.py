@@ -68,6 +68,7 @@ def test_sound_installation_has_nothing_but_advice_before_and_after_it_has_count
     assert 0 == latelabel(installation, "topics", "create")[0]
     code, findings = examined(installation)
     assert (0, {"redis memory": "warning"}) == (code, bad(findings)), findings
+    assert f"{installation.brokers} answers: 1 broker, Kafka 4.3" == findings["kafka"]["found"]
     assert "set maxmemory" in findings["redis memory"]["remedy"]
     assert "the first worker founds it" in findings["ledger"]["found"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from agents.doctor.codec_checks import check_codecs
 from agents.doctor.finding import Finding, Verdict
-from agents.doctor.kafka_checks import check_lag, standings
+from agents.doctor.kafka_checks import check_brokers, check_lag, standings
 from agents.doctor.ledger_checks import check_classes, check_dead_letters, check_gaps, check_ledger, check_stops
 from agents.doctor.redis_checks import check_clock, check_memory, check_servers
 from agents.doctor.traffic import Traffic, recent_traffic
@@ -57,6 +57,18 @@ def bad(findings: Iterable[Finding]) -> dict[str, str]:
 
 def states(*shards: Mapping[Source, int]) -> list[ShardState]:
     return [ShardState("one", {source: SourceState(at) for source, at in shard.items()}) for shard in shards]
+
+
+@pytest.mark.parametrize(
+    ("releases", "expected"),
+    [
+        (["4.3"], "k:9092 answers: 1 broker, Kafka 4.3"),
+        (["4.2", "4.3", "4.2"], "k:9092 answers: 3 brokers, 2 Kafka 4.2, 1 Kafka 4.3"),
+        ([None, None], "k:9092 answers: 2 brokers, Kafka of a release that is not told"),
+    ],
+)
+def test_release_of_each_broker_is_told(releases: list[str | None], expected: str) -> None:
+    assert expected == check_brokers("k:9092", releases).found
 
 
 def test_lag_is_counted_from_the_shard_that_is_furthest_behind() -> None:
