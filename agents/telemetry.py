@@ -44,6 +44,8 @@ MOST_KINDS = 256
 FORMING = "GroupCoordinatorNotAvailableError"
 """What a broker says to the first who asks for a group, while it makes the topic in which it keeps them."""
 FORMING_SECONDS = 10.0
+LEAVING = "closed] -- marking coordinator dead"
+"""What is said of a request that was under way when a consumer stopped; of a broker that goes away others tell."""
 
 _NUMBERS = re.compile(r"\d+")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -131,7 +133,8 @@ class _Repeats(logging.Filter):
 
 
 class _Seldom(logging.Filter):
-    """Lets a line through once in a while, whatever it says; that a new cluster makes ready, only if it takes long."""
+    """Lets a line through once in a while, whatever it says; that a new cluster makes ready, only if it takes long, and
+    what a consumer that leaves has not waited for, never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +144,10 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = self._clock.monotonic_seconds()
-        if FORMING in _message(record):
+        message = _message(record)
+        if LEAVING in message:
+            return False
+        if FORMING in message:
             self._forming_until_seconds = self._forming_until_seconds or now + FORMING_SECONDS
             if now < self._forming_until_seconds:
                 return False

@@ -120,6 +120,16 @@ def test_broker_that_makes_ready_for_its_first_group_is_no_error_unless_it_takes
     assert ["Heartbeat failed", forming] == [each["message"] for each in objects(capsys)]
 
 
+def test_request_that_was_under_way_when_a_consumer_left_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(as_json=True, is_member=True)
+    driver = logging.getLogger("aiokafka.consumer.group_coordinator")
+    said = "Error sending %s to node %s [%s] -- marking coordinator dead"
+    driver.error(said, "OffsetFetchRequest", 1, "KafkaConnectionError: Connection at 127.0.0.1:25378 closed")
+    assert [] == objects(capsys)
+    driver.error(said, "OffsetFetchRequest", 1, "RequestTimedOutError")
+    assert 1 == len(objects(capsys))
+
+
 def test_text_is_one_line_for_people_whatever_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(logging.WARNING)
     _log.warning("two\nlines", extra={"shard": 3})
