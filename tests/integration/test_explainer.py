@@ -51,7 +51,12 @@ class Explaining(Place):
         return [json.loads(value or b"") for _, value in read_topic(self.brokers, self.topics["explanations"])]
 
     def wait_for(self, count: int, *, seconds: float = 60.0) -> list[dict[str, Any]]:
-        wait_until(lambda: len(self.explanations()) >= count, what=f"{count} explanations", seconds=seconds)
+        """Explanations of so many requests, of which some may have been published twice."""
+
+        def asked() -> int:
+            return len({(each["request_id"], each["model"]) for each in self.explanations()})
+
+        wait_until(lambda: asked() >= count, what=f"{count} explanations", seconds=seconds)
         return self.explanations()
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from agents.alert_feed import AlertFeed
 from agents.alert_forwarder import AlertForwarder
 from agents.alert_forwarding import forwarder_metrics
 from agents.alert_metrics import alert_metrics
@@ -23,7 +24,7 @@ from agents.exposition import Metric, expose
 from agents.intake_tally import IntakeTally
 from agents.loop_watch import LoopLag
 from agents.process_metrics import process_metrics
-from agents.settings import Settings
+from agents.settings import KafkaSettings, Settings
 from agents.worker_metrics import worker_metrics
 from streams.alerting.firing import firing
 from streams.backlog_age import BacklogAges
@@ -106,7 +107,8 @@ def test_rules_are_valid_and_fire_when_they_should(rules: Path) -> None:
 
 
 def test_rules_on_forwarders_ask_for_what_they_export() -> None:
-    forwarder = AlertForwarder(cast("Any", None), cast("Any", None), notified=None, clock=SystemClock())
+    feed = AlertFeed(KafkaSettings(), group="forwarders", with_history=False)
+    forwarder = AlertForwarder(feed, cast("Any", None), notified=None, clock=SystemClock())
     metrics = list(forwarder_metrics(forwarder, "webhook"))
     promtool("check", "metrics", given=expose(metrics))
     assert named(FORWARDER_RULES.read_text()) <= {metric.name for metric in metrics}
