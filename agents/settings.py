@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from agents.durations import duration_text
 from agents.explain_settings import ExplainerSettings
 from agents.kafka_settings import KafkaSettings, SecuritySettings, TopicSettings
 from agents.log_settings import CONTAINER_VARIABLE, LogSettings
@@ -211,7 +212,9 @@ class Settings:
     )  # fmt: skip
     confidence_level: float = setting(0.95, number(0.5, 0.9999), "Of the intervals in reports.", Applies.AT_ONCE)
     keep_windows_ms: int = setting(
-        30 * DAY_MS, duration(0), "How long counts and last reports stay in Redis after a window is final."
+        30 * DAY_MS,
+        duration(0),
+        "How long counts and last reports stay in Redis after a window is final. At least the largest report window.",
     )
     dead_letters: DeadLetterSettings = section(DeadLetterSettings, "When a partition full of bad records is stopped.")
     limits: LimitSettings = section(LimitSettings, "Bounds of what is counted apart.")
@@ -268,6 +271,13 @@ class Settings:
             yield Conflict(
                 ("max_read_ahead", "allowed_lateness"),
                 "max_read_ahead to be longer than allowed_lateness, else no partition could ever be read on",
+            )
+        largest_ms = max(size_ms for model in self.every_model for size_ms in model.report_windows_ms)
+        if self.keep_windows_ms < largest_ms:
+            yield Conflict(
+                ("keep_windows",),
+                f"{duration_text(largest_ms)} or more, the largest report window, else its first counts would leave"
+                " before it is final",
             )
 
 

@@ -45,7 +45,7 @@ def w3(services: Services) -> Iterator[Figure]:
     delay = size // 30, size // 10
     shape = Shape(predictions=4 * size, bare=True, label_after_records=delay, microseconds_apart=apart)
     # Windows that are over leave soon: what stays is what waits.
-    steps = _steps(services, shape, [3 * size, 4 * size], horizon=f"{HORIZON_MINUTES}m", keep_windows="10m")
+    steps = _steps(services, shape, [3 * size, 4 * size], horizon=f"{HORIZON_MINUTES}m", keep_windows="1h")
     (*_, before, _), (*_, after, _) = steps
     growth = 100 * (after - before) / before
     yield Figure(f"W3, {size:,} within a horizon: growth of Redis after one more horizon", (growth,), "%", 1)
