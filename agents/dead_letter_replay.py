@@ -21,7 +21,7 @@ from schemas.errors import Reason, Rejected
 from streams.errors import PermanentFailure
 from streams.late_arrival import Prospect, label_prospect, prediction_prospect
 from streams.ledger.agreements import Agreements
-from streams.ledger.eras import in_force, longest_horizon_ms
+from streams.ledger.eras import era_at, longest_horizon_ms
 from streams.ledger.parts import NEVER_MS, Role, Source
 from streams.ledger.slicing import watermark_of
 from streams.ports import Clock, Ledger, OutgoingMessage, Publisher
@@ -174,7 +174,7 @@ class Replay:
         if role is Role.PREDICTIONS:
             prediction = read_prediction(value, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=skew_ms)
             eras = self._agreed.eras(self._settings.model(prediction.model))
-            horizon_ms = eras[in_force(eras, prediction.event_time_ms)].label_horizon_ms
+            horizon_ms = era_at(eras, prediction.event_time_ms).label_horizon_ms
             return prediction_prospect(prediction.event_time_ms, watermark_ms=watermark_ms, horizon_ms=horizon_ms)
         label = read_label(value, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=skew_ms)
         models = self._settings.every_model if label.model is None else (self._settings.model(label.model),)

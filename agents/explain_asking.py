@@ -30,7 +30,7 @@ from schemas.explain_request import ExplainRequest, WhyAsked, read_explain_reque
 from schemas.window_report import NAMESPACE
 from streams.errors import LatelabelError
 from streams.ledger.agreements import Agreements
-from streams.ledger.eras import in_force
+from streams.ledger.eras import era_at
 from streams.monitored_model import DAY_MS, HOUR_MS, MonitoredModel
 from streams.ports import Clock, OutgoingMessage
 
@@ -220,8 +220,7 @@ class ExplainAsking:
 
     def _horizon_ms(self, model: MonitoredModel, time_ms: int) -> int:
         """Of a prediction, by its event time."""
-        eras = self._agreed().eras(model)
-        return eras[in_force(eras, time_ms)].label_horizon_ms
+        return era_at(self._agreed().eras(model), time_ms).label_horizon_ms
 
     def _places(self, key: bytes, models: Iterable[str]) -> list[str]:
         of_request = f"{self._keys}:{key.hex()}:"

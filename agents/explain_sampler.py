@@ -249,7 +249,8 @@ class ExplainSampler:
             self._ticked_seconds = now
         elif now - self._ticked_seconds >= self._tick_seconds:
             # Of what is not among those that were counted there may be one for each of them, unless all were.
-            unseen = max(self._looked) if max(self._looked) > 1 else 0
+            widest = max(self._looked)
+            unseen = widest if widest > 1 else 0
             self._share_out()
             for subject in self._subjects.values():
                 subject.tick(share=self.share, seconds=now - self._ticked_seconds, unseen=unseen)

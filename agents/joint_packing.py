@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from agents.packing import PackedRun, Packer, Stretch
 from streams.ledger.parts import Role
 
-__all__ = ["GATHER_SECONDS", "JointPacker"]
+__all__ = ["LARGE_RECORDS", "JointPacker"]
 
 GATHER_SECONDS = 0.01
 """From the first of them on: what partitions get of one fetch comes within it."""

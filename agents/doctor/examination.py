@@ -11,7 +11,7 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agents.doctor.codec_checks import check_codecs
 from agents.doctor.finding import Finding, Verdict
@@ -95,8 +95,12 @@ async def _agreed_horizon_ms(settings: Settings, redis: RedisClient) -> int:
         states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
     except LatelabelError:
         return 0
-    watermark_ms = min((state.watermark_ms for state in states if state is not None), default=0)
-    return 0 if charter is None else charter.agreed.longest_horizon_ms(watermark_ms=watermark_ms)
+    return 0 if charter is None else charter.agreed.longest_horizon_ms(watermark_ms=_watermark_ms(states))
+
+
+def _watermark_ms(states: Iterable[ShardState | None]) -> int:
+    """Up to which all shards have counted; 0 while none has."""
+    return min((state.watermark_ms for state in states if state is not None), default=0)
 
 
 async def _examine_kafka(settings: Settings, *, horizon_ms: int) -> tuple[list[Finding], _Group | None]:
@@ -159,7 +163,7 @@ async def _examine_ledger(
         ledger,
         settings.model,
         Agreements() if books.charter is None else books.charter.agreed,
-        watermark_ms=min((state.watermark_ms for state in states), default=0),
+        watermark_ms=_watermark_ms(states),
     )
     topics = {role: settings.kafka.topic(role) for role in Role}
     models = {model.name: model for model in settings.models}

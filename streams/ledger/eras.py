@@ -24,6 +24,7 @@ __all__ = [
     "Era",
     "Eras",
     "agreed_by_both",
+    "era_at",
     "first_settled_ms",
     "followed_by",
     "in_force",
@@ -84,6 +85,11 @@ Eras: TypeAlias = Sequence[Era]
 def in_force(eras: Eras, time_ms: int) -> int:
     """The index of the one that holds at an event time."""
     return max(bisect.bisect_right([each.from_ms for each in eras], time_ms) - 1, 0)
+
+
+def era_at(eras: Eras, time_ms: int) -> Era:
+    """The one that holds at an event time."""
+    return eras[in_force(eras, time_ms)]
 
 
 def parts_of(eras: Eras, start_ms: int, end_ms: int) -> list[tuple[Era, int, int]]:
@@ -186,7 +192,7 @@ def agreed_by_both(some: Eras, others: Eras) -> tuple[Era, ...]:
     counted by."""
     both: list[Era] = []
     for from_ms in sorted({each.from_ms for each in (*some, *others)}):
-        one, other = some[in_force(some, from_ms)], others[in_force(others, from_ms)]
+        one, other = era_at(some, from_ms), era_at(others, from_ms)
         era = Era(
             segments=tuple(sorted({*one.segments} & {*other.segments})),
             cross=tuple(sorted({*one.cross} & {*other.cross})),

@@ -25,6 +25,7 @@ from tests.support.alert_histories import (
 )
 from tests.support.workers import Installation
 
+# It would double what fifty histories take, and others run the same lines.
 pytestmark = pytest.mark.no_cover
 
 HISTORIES = 50

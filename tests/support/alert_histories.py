@@ -64,8 +64,6 @@ LOSING_PORTIONS = 4
 """All but the first raise alerts."""
 LOST_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
-# It would double what fifty histories take, and others run the same lines.
-WITHOUT_COVERAGE = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 CONFIGURATION = """\
 allowed_lateness: 2m
 idle_after: {idle_after}
@@ -155,7 +153,6 @@ def live(installation: Installation, records: Sequence[Record]) -> list[Episode]
             program="tests.support.chaos.breaking_worker",
             CHAOS_FOLDER=str(installation.folder),
             CHAOS_SESSION_SECONDS=SESSION_SECONDS,
-            **WITHOUT_COVERAGE,
         ) as process:
             orders = installation.folder / str(process.pid)
             wait_until(orders.exists, what="a worker that takes orders", seconds=LONGEST_SECONDS)
@@ -177,7 +174,7 @@ def through_losses(
     """
     size = len(records) // LOSING_PORTIONS + 1
     begun = 0
-    with worker(installation, **WITHOUT_COVERAGE), _sizes_of_the_log(redis) as sizes:
+    with worker(installation), _sizes_of_the_log(redis) as sizes:
         for number in range(LOSING_PORTIONS):
             before = len(_told(installation))
             send(installation, records[number * size : (number + 1) * size])
@@ -247,7 +244,7 @@ def replayed(installation: Installation) -> list[Episode]:
 
 def catch_up(installation: Installation) -> list[Episode]:
     """What a worker has said that counts all there is and closes every window, and those before it."""
-    with worker(installation, "--until-caught-up", "--close", **WITHOUT_COVERAGE) as process:
+    with worker(installation, "--until-caught-up", "--close") as process:
         code, log = finish(process, seconds=LONGEST_SECONDS)
     assert 0 == code, log
     return _episodes(_told(installation))
@@ -271,7 +268,7 @@ def _latelabel(installation: Installation, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "agents", *arguments],
         cwd=installation.folder,
-        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), **WITHOUT_COVERAGE},
+        env={**installation.environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         capture_output=True,
         text=True,
         timeout=LONGEST_SECONDS,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from unittest.mock import patch
 
+from agents import alert_forwarder
 from agents.alert_feed import FeedRecord
 from agents.alert_forwarder import AlertForwarder
 from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Trouble
@@ -15,9 +17,7 @@ from schemas.codec import encode
 from streams.alerting.notification import Notified
 from tests.support.alerts import now_ms
 
-__all__ = ["HOUR_MS", "FakeFeed", "FakeReceiver", "ShiftedClock", "away", "running", "until"]
-
-HOUR_MS = 3_600_000
+__all__ = ["FakeFeed", "FakeReceiver", "ShiftedClock", "away", "running", "until"]
 
 
 class ShiftedClock(SystemClock):
@@ -110,14 +110,16 @@ class FakeReceiver:
 async def running(
     feed: FakeFeed, receiver: FakeReceiver, notified: Notified | None = None, clock: SystemClock | None = None
 ) -> AsyncIterator[AlertForwarder]:
+    """The forwarder at work, with pauses that nobody has to wait for."""
     forwarder = AlertForwarder(feed, receiver, notified=notified, clock=clock or SystemClock())
-    work = asyncio.create_task(forwarder.run())
-    try:
-        yield forwarder
-    finally:
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+    with patch.multiple(alert_forwarder, FIRST_PAUSE_SECONDS=0.01, LONGEST_PAUSE_SECONDS=0.05, LOOK_SECONDS=0.02):
+        work = asyncio.create_task(forwarder.run())
+        try:
+            yield forwarder
+        finally:
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -15,15 +15,9 @@ from agents.exposition import expose
 from schemas.times import parse_time_ms
 from streams.alerting.notification import Notified
 from streams.errors import PermanentFailure, TemporaryFailure
+from streams.monitored_model import HOUR_MS
 from tests.support.alerts import an_alert, now_ms
-from tests.support.forwarding import HOUR_MS, FakeFeed, FakeReceiver, ShiftedClock, away, running, until
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(alert_forwarder, "LOOK_SECONDS", 0.02)
+from tests.support.forwarding import FakeFeed, FakeReceiver, ShiftedClock, away, running, until
 
 
 async def test_offset_is_committed_only_when_everything_below_was_delivered() -> None:
@@ -212,9 +206,7 @@ async def test_kafka_that_is_away_delays_alerts_and_one_that_refuses_ends_it() -
         await AlertForwarder(feed, receiver, notified=None, clock=SystemClock()).run()
 
 
-def test_pauses_grow_to_a_minute_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.5)
-    monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 60.0)
+def test_pauses_grow_to_a_minute_and_differ() -> None:
     pauses = [[alert_forwarder._pause_seconds(failures) for _ in range(50)] for failures in range(1, 2000, 3)]
     assert all(0.25 <= pause <= 60 for each in pauses for pause in each)
     assert all(len(set(each)) > 1 for each in pauses)

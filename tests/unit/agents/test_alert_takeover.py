@@ -5,21 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import pytest
-
-from agents import alert_forwarder
 from agents.alert_receivers.receiver import NotTaken, PublishedAlert, Trouble
 from schemas.alert import Alert
 from streams.alerting.notification import Notified
+from streams.monitored_model import HOUR_MS
 from tests.support.alerts import an_alert, now_ms
-from tests.support.forwarding import HOUR_MS, FakeFeed, FakeReceiver, ShiftedClock, away, running, until
-
-
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alert_forwarder, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(alert_forwarder, "LONGEST_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(alert_forwarder, "LOOK_SECONDS", 0.02)
+from tests.support.forwarding import FakeFeed, FakeReceiver, ShiftedClock, away, running, until
 
 
 async def test_end_of_an_alert_that_may_have_been_told_is_told() -> None:
