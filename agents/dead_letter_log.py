@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from schemas.dead_letter import Header, Origin, read_origin
@@ -52,7 +53,7 @@ class DeadLetterLog:
         self.strangers = 0
         self._kafka = kafka
         self._address = kafka.address
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             **connection_options(kafka),
             isolation_level="read_committed",
             enable_auto_commit=False,

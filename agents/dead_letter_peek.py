@@ -11,10 +11,11 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from agents.dead_letter_log import Letter, letter_of
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from schemas.dead_letter import read_origin
@@ -77,7 +78,7 @@ class DeadLetterPeek:
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[_Log]:
         async with self._one_at_a_time:
-            consumer = AIOKafkaConsumer(
+            consumer = Consumer(
                 **connection_options(self._kafka),
                 isolation_level="read_committed",
                 enable_auto_commit=False,
@@ -104,7 +105,7 @@ class DeadLetterPeek:
 class _Log:
     """The topic as it was when it was looked at."""
 
-    consumer: AIOKafkaConsumer
+    consumer: Consumer
     first: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
 

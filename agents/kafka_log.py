@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from agents.kafka_connection import kafka_failure
+from agents.kafka_consumer import Consumer
 from agents.kafka_greeting import greet
 from agents.partition_intake import LogBounds
 from streams.errors import PermanentFailure
@@ -38,7 +39,7 @@ class KafkaLog:
         self.sources: tuple[Source, ...] = ()
         self._connection = dict(connection)
         self._group = group
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Connect, and find the partitions of both topics.
@@ -64,9 +65,7 @@ class KafkaLog:
             )
             self._check(counts)
             if self._consumer is None:
-                consumer = AIOKafkaConsumer(
-                    **self._connection, isolation_level="read_committed", enable_auto_commit=False
-                )
+                consumer = Consumer(**self._connection, isolation_level="read_committed", enable_auto_commit=False)
                 try:
                     await consumer.start()
                 except BaseException:
@@ -138,7 +137,7 @@ class KafkaLog:
 
     async def commit(self, offsets: Mapping[Source, int]) -> None:
         """Commit for the group, as long as it has no members; ignored otherwise, because they will."""
-        consumer = AIOKafkaConsumer(**self._connection, group_id=self._group, enable_auto_commit=False)
+        consumer = Consumer(**self._connection, group_id=self._group, enable_auto_commit=False)
         with self._failures():
             await consumer.start()
             try:
@@ -167,7 +166,7 @@ class KafkaLog:
         brokers: str | Sequence[str] = self._connection.get("bootstrap_servers", "")
         return brokers if isinstance(brokers, str) else ", ".join(brokers)
 
-    def _running(self) -> AIOKafkaConsumer:
+    def _running(self) -> Consumer:
         assert self._consumer is not None, "start() first"
         return self._consumer
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from agents.kafka_connection import connection_options, kafka_failure, kafka_failures
+from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 
@@ -42,7 +43,7 @@ class TopicTail:
         self._partitions = 0
         self._from_beginning = from_beginning
         self._newest = newest
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             **connection_options(kafka),
             isolation_level="read_committed",
             enable_auto_commit=False,

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
 
 from agents.demo.classifier import NEGATIVE
+from agents.kafka_consumer import Consumer
 from schemas.explain_request import WhyAsked
 from schemas.explanation import Explanation
 
@@ -37,9 +37,7 @@ def surest_miss(explanations: Sequence[Explanation]) -> Explained:
 async def read_explained(*, brokers: str, topic: str) -> Explained:
     """Read the topic as far as it is written now."""
     decode = msgspec.json.Decoder(Explanation).decode
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=brokers, auto_offset_reset="earliest", enable_auto_commit=False
-    )
+    consumer = Consumer(topic, bootstrap_servers=brokers, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
         found: list[Explanation] = []

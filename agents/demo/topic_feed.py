@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer
+from agents.kafka_consumer import Consumer
 
 __all__ = ["TopicFeed"]
 
@@ -16,7 +16,7 @@ class TopicFeed:
 
     def __init__(self, *, brokers: str, topic: str, receive: Callable[[bytes, bytes], None]) -> None:
         # Without a group it reads all partitions, and leaves no trace.
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             topic,
             bootstrap_servers=brokers,
             auto_offset_reset="earliest",

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_consumer import Consumer
 from agents.settings import KafkaSettings
 from schemas.codec import decode_predictions, read_features, read_prediction
 from schemas.errors import Rejected
@@ -55,7 +56,7 @@ class RecordLog:
     def __init__(self, kafka: KafkaSettings, *, fetch_bytes: int = FETCH_BYTES) -> None:
         self._address = kafka.address
         self._one_at_a_time = asyncio.Lock()
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             **connection_options(kafka),
             isolation_level="read_committed",
             enable_auto_commit=False,

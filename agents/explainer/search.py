@@ -6,11 +6,12 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from agents.explainer.record_log import ANY_SKEW_MS, prediction_in
 from agents.kafka_connection import connection_options, kafka_failures
+from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
 from schemas.codec import read_label
@@ -73,7 +74,7 @@ async def _with_id(kafka: KafkaSettings, topic: str, request_id: str, since_ms: 
     needle = request_id.encode() if request_id.isascii() and request_id.isprintable() and "/" not in request_id else b""
     async with KafkaTopics(kafka) as topics:
         partitions = [TopicPartition(topic, number) for number in range(await topics.partitions(topic))]
-    consumer = AIOKafkaConsumer(
+    consumer = Consumer(
         **connection_options(kafka),
         isolation_level="read_committed",
         enable_auto_commit=False,
