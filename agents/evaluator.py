@@ -93,6 +93,7 @@ class Evaluator:
         self._past = PastWindows(self._counts)
         self._references = SignalReferences(ledger, self._counts, store)
         self._publications: dict[bytes, dict[ReportWindow, Publication]] = collections.defaultdict(dict)
+        self._saves: dict[bytes, int] = {}
         self._told: dict[bytes, Losses] = {}
         self._offsets: dict[tuple[int, str], int] = {}
         self._waiting_for_service = False
@@ -181,7 +182,8 @@ class Evaluator:
         claimed = list(found.subjects)
         claims = await self._store.claim(claimed, evaluator=self._token, watermark_ms=found.watermark_ms)
         for model_version, claim in zip(claimed, claims, strict=True):
-            if not claim.undisturbed:
+            if not claim.undisturbed or claim.saves < self._saves.get(model_version, 0):
+                # Somebody else has published, or the store has lost what we have.
                 self._forget(model_version)
             if found.watermark_ms < claim.watermark_ms:
                 # A shard was rolled back: its counts are the past's until it has read on as far as before.
@@ -353,14 +355,16 @@ class Evaluator:
         )
 
     async def _save(self, found: EvaluationRound, model_version: bytes, reports: Sequence[LastReport]) -> None:
-        kept = await self._store.save(
+        saves = await self._store.save(
             model_version,
             found.subjects[model_version].text,
             reports,
             evaluator=self._token,
             watermark_ms=found.watermark_ms,
         )
-        if not kept:
+        if saves:
+            self._saves[model_version] = saves
+        else:
             found.disputed.add(model_version)
 
     async def _finish(self, found: EvaluationRound) -> None:
@@ -390,6 +394,7 @@ class Evaluator:
         self._counts.forget(model_version)
         self._past.forget(model_version)
         self._publications.pop(model_version, None)
+        self._saves.pop(model_version, None)
 
     def _forget_all(self) -> None:
         self._told.clear()
@@ -397,3 +402,4 @@ class Evaluator:
         self._past.forget_all()
         self._references.forget_all()
         self._publications.clear()
+        self._saves.clear()

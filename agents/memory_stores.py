@@ -38,6 +38,7 @@ class MemoryReports:
     names: dict[bytes, str] = dataclasses.field(default_factory=dict)
     evaluators: dict[bytes, bytes] = dataclasses.field(default_factory=dict)
     watermarks_ms: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    saves_of: dict[bytes, int] = dataclasses.field(default_factory=dict)
     reports: dict[bytes, dict[bytes, LastReport]] = dataclasses.field(default_factory=dict)
     news: dict[bytes, dict[bytes, int]] = dataclasses.field(default_factory=dict)
     references: dict[tuple[bytes, str], bytes] = dataclasses.field(default_factory=dict)
@@ -87,7 +88,12 @@ class MemoryReports:
             self._settled(model_version)
         for key, due_ms in due.items():  # until it is saved again
             heapq.heappush(heap, (due_ms, key))
-        return Claim(undisturbed=undisturbed, watermark_ms=self.watermarks_ms.get(model_version, 0), due=tuple(due))
+        return Claim(
+            undisturbed=undisturbed,
+            watermark_ms=self.watermarks_ms.get(model_version, 0),
+            due=tuple(due),
+            saves=self.saves_of.get(model_version, 0),
+        )
 
     def _settled(self, model_version: bytes) -> list[tuple[int, bytes]]:
         """The heap with an entry at its top that counts."""
@@ -113,12 +119,12 @@ class MemoryReports:
 
     async def save(
         self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
-    ) -> bool:
+    ) -> int:
         if reports:
             self.names[model_version] = name
             self.saves += 1
         mine = self.evaluators.get(model_version) == evaluator
-        kept = mine
+        kept, new = mine, mine and model_version not in self.saves_of
         stored = self.reports.setdefault(model_version, {})
         for report in reports:
             before = stored.get(report.key)
@@ -127,13 +133,16 @@ class MemoryReports:
                 self._put(model_version, report)
                 if newer:
                     self.news.setdefault(model_version, {})[report.key] = report.revision
+                    new = True
             else:
                 higher = report if newer or before is None else before
                 self._put(model_version, dataclasses.replace(higher, due_ms=0, contested=True))
                 kept = False
         if mine:
             self.watermarks_ms[model_version] = max(self.watermarks_ms.get(model_version, 0), watermark_ms)
-        return kept
+        if new:
+            self.saves_of[model_version] = self.saves_of.get(model_version, 0) + 1
+        return self.saves_of[model_version] if kept else 0
 
     async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:
         if name is not None:

@@ -6,6 +6,7 @@ Keys of a model version share a hash tag, `{<prefix>:reports:<hash in hex>}`, fo
     :due        sorted set   report key by the watermark at which it has to be looked at again
     :evaluator  string       who claimed last
     :watermark  string       the largest watermark a report was made at, milliseconds
+    :saves      string       how often evaluators have saved something new
     :news       sorted set   reports that no alert rule has looked at (`agents.redis_alerts`, which has more keys here)
     :references hash         what figures are compared with, by name
     :shapes     set          `<kind>:<window seconds>` of which there ever was a report
@@ -101,10 +102,13 @@ class RedisReports(RedisStore):
                 pipeline.set(f"{key}:evaluator", evaluator, get=True)
                 pipeline.get(f"{key}:watermark")
                 pipeline.zrangebyscore(f"{key}:due", "-inf", watermark_ms)
+                pipeline.get(f"{key}:saves")
             replies = await execute(pipeline)
         return [
-            Claim(undisturbed=before == evaluator, watermark_ms=int(reached or 0), due=tuple(due))
-            for before, reached, due in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+            Claim(
+                undisturbed=before == evaluator, watermark_ms=int(reached or 0), due=tuple(due), saves=int(saves or 0)
+            )
+            for before, reached, due, saves in zip(*(replies[at::4] for at in range(4)), strict=True)
         ]
 
     async def count_due(self, model_versions: Sequence[bytes], *, watermark_ms: int) -> int:
@@ -136,10 +140,10 @@ class RedisReports(RedisStore):
 
     async def save(
         self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
-    ) -> bool:
+    ) -> int:
         key = self._key(model_version)
-        keys = [f"{key}:{part}" for part in ("last", "due", "evaluator", "watermark", "news")]
-        kept = True
+        keys = [f"{key}:{part}" for part in ("last", "due", "evaluator", "watermark", "news", "saves")]
+        replies = []
         async with redis_failures(self._address):
             if reports:
                 await self._client.hset(self._reported, model_version, name)
@@ -148,10 +152,10 @@ class RedisReports(RedisStore):
                 arguments: list[Argument] = [evaluator, watermark_ms]
                 for report in reports[at : at + SAVE_REPORTS]:
                     arguments += (report.key, report.due_ms, _pack(report), *_place(report.key))
-                kept &= bool(await self._save.run(self._client, keys, *arguments))
+                replies.append(int(await self._save.run(self._client, keys, *arguments)))
             if reports:
                 await self._client.incr(self._changes)
-        return kept
+        return replies[-1] if all(replies) else 0
 
     async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:
         key = self._key(model_version)

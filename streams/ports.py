@@ -204,11 +204,13 @@ class LastReport:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """The answer to a claim: whether nobody else claimed since the same evaluator did, the largest
-    watermark a report was made at, and the keys of the reports that are due."""
+    watermark a report was made at, the keys of the reports that are due, and how often evaluators have saved something
+    new: less than the last one was told, if the store has gone back since."""
 
     undisturbed: bool
     watermark_ms: int
     due: tuple[bytes, ...] = ()
+    saves: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -274,11 +276,12 @@ class ReportStore(Protocol):
         *,
         evaluator: bytes,
         watermark_ms: int,
-    ) -> bool:
+    ) -> int:
         """Keep what was published, and the watermark if it is the largest so far.
 
-        False if another evaluator has claimed the model version since, or has published a higher revision:
-        those reports are then contested, and due at once. `name` is for `model_versions`.
+        Returns how often evaluators have saved something new by now, the first time anything; 0 if another evaluator
+        has claimed the model version since, or has published a higher revision: those reports are then contested, and
+        due at once. `name` is for `model_versions`.
         """
 
     async def keep(self, model_version: bytes, name: str | None, reports: Sequence[LastReport]) -> None:

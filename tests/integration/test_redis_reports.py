@@ -60,7 +60,7 @@ async def claim(store: ReportStore, evaluator: bytes, *, watermark_ms: int = 0) 
     return (await store.claim([FRAUD], evaluator=evaluator, watermark_ms=watermark_ms))[0]
 
 
-async def save(store: ReportStore, evaluator: bytes, *reports: LastReport, watermark_ms: int = 500) -> bool:
+async def save(store: ReportStore, evaluator: bytes, *reports: LastReport, watermark_ms: int = 500) -> int:
     return await store.save(FRAUD, FRAUD_NAME, reports, evaluator=evaluator, watermark_ms=watermark_ms)
 
 
@@ -119,6 +119,15 @@ async def test_keys_of_all_reports_of_a_model_version_are_known_whenever_they_ar
     assert ({key("soon"), key("never again")}, []) == (set(await store.keys(FRAUD)), list(await store.keys(CHURN)))
 
 
+async def test_saves_of_something_new_are_counted_whoever_claims(store: ReportStore) -> None:
+    await claim(store, FIRST)
+    revisions = [report(revision=revision) for revision in (7, 7, 9)]
+    assert [1, 2, 2, 3] == [await save(store, FIRST), *[await save(store, FIRST, each) for each in revisions]]
+    assert 3 == (await claim(store, SECOND)).saves
+    assert 0 == await save(store, FIRST)
+    assert [3, 4] == [await save(store, SECOND), await save(store, SECOND, report(key("another")))]
+
+
 async def test_watermark_of_the_reports_never_goes_back(store: ReportStore) -> None:
     await claim(store, FIRST)
     await save(store, FIRST, report(), watermark_ms=900)
@@ -135,7 +144,7 @@ async def test_evaluator_that_lost_its_claim_cannot_save_and_what_it_published_i
     stale = report(revision=9, value=b'{"stale":1}')
     assert not await save(store, FIRST, stale, watermark_ms=800)
     assert {KEY: dataclasses.replace(stale, contested=True, due_ms=0)} == await store.last({FRAUD: [KEY]})
-    assert Claim(undisturbed=True, watermark_ms=500, due=(KEY,)) == await claim(store, SECOND)
+    assert Claim(undisturbed=True, watermark_ms=500, due=(KEY,), saves=1) == await claim(store, SECOND)
 
 
 async def test_revision_below_the_one_a_stale_evaluator_published_is_contested_too(store: ReportStore) -> None:

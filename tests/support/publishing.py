@@ -50,7 +50,7 @@ class FakeReports(MemoryReports):
 
     async def save(
         self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
-    ) -> bool:
+    ) -> int:
         failure, self.failure = self.failure, None
         if failure is not None:
             raise failure

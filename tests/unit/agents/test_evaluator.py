@@ -142,7 +142,7 @@ async def test_changes_between_publication_and_clearing_stay_marked(world: Evalu
     class LabelledWhileSaving(FakeReports):
         async def save(
             self, model_version: bytes, name: str, reports: Sequence[LastReport], *, evaluator: bytes, watermark_ms: int
-        ) -> bool:
+        ) -> int:
             kept = await super().save(model_version, name, reports, evaluator=evaluator, watermark_ms=watermark_ms)
             await world.label(request_id, "ok", at_ms=NOON_MS)
             return kept
@@ -299,6 +299,22 @@ async def test_model_is_not_evaluated_while_a_shard_is_behind_its_last_report(
     await world.advance(NOON_MS + HOUR_MS)
     assert 0 == (await evaluator.evaluate(everything=True)).pending
     assert published == len(world.reports())
+
+
+async def test_reports_that_the_store_has_lost_are_kept_again_although_their_window_was_just_published(
+    world: EvaluatedWorld,
+) -> None:
+    evaluator = world.evaluator()
+    request_id = await world.predict("ok", at_ms=NOON_MS)
+    before = copy.deepcopy(vars(world.store))
+    await evaluator.evaluate()
+    kept = dict(world.store.reports)
+    # It goes back to the moment after the claim: so quickly that nobody has missed it.
+    vars(world.store).update(before, evaluators=world.store.evaluators)
+    await world.label(request_id, "ok", at_ms=NOON_MS)
+    await evaluator.evaluate()
+    assert kept.keys() == world.store.reports.keys()
+    assert [1, 1, 1] == [world.newest(size_ms=size_ms).labelled for size_ms in FRAUD.report_windows_ms]
 
 
 async def test_broker_that_is_away_is_logged_once_and_the_change_is_published_later(
