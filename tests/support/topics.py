@@ -7,9 +7,24 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from tests.support.services import unique_name
 from tests.support.waiting import wait_until
 
-__all__ = ["read_topic"]
+__all__ = ["has_no_leader", "read_topic"]
 
 Messages = list[tuple[bytes | None, bytes | None]]
+
+# What a broker and its clients say of a partition until they have agreed on who leads it.
+NO_LEADER = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+def has_no_leader(error: KafkaException) -> bool:
+    """Whether a partition is led by nobody for a moment: its broker has just begun, or had no processor for seconds."""
+    return error.args[0].code() in NO_LEADER
 
 
 def read_topic(brokers: str, topic: str) -> Messages:
@@ -17,13 +32,12 @@ def read_topic(brokers: str, topic: str) -> Messages:
     found: list[Messages] = []
 
     def has_leader() -> bool:
-        """A broker that has just begun, or had no processor for two seconds, leads nothing for a moment."""
         # Each time with a client of its own: one that has heard of no leader may go on believing it.
         consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
         try:
             found.append(_read(consumer, TopicPartition(topic, 0, 0)))
         except KafkaException as error:
-            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+            if not has_no_leader(error):
                 raise
         finally:
             consumer.close()
@@ -40,5 +54,7 @@ def _read(consumer: Consumer, start: TopicPartition) -> Messages:
     while len(messages) < end:
         message = consumer.poll(60)
         assert message is not None
+        if (error := message.error()) is not None:
+            raise KafkaException(error)
         messages.append((message.key(), message.value()))
     return messages

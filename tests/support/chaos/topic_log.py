@@ -7,7 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from tests.support.topics import has_no_leader
+from tests.support.waiting import wait_until
 
 __all__ = ["Entry", "read_topic"]
 
@@ -47,7 +50,7 @@ def _read(consumer: Consumer, topic: str) -> list[Entry]:
     wanted: dict[int, int] = {}
     starts = []
     for partition in partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_SECONDS)
+        low, high = _bounds(consumer, TopicPartition(topic, partition))
         if high > low:
             wanted[partition] = high
             starts.append(TopicPartition(topic, partition, low))
@@ -68,6 +71,21 @@ def _read(consumer: Consumer, topic: str) -> list[Entry]:
             if offset + 1 >= wanted.get(partition, 1 << 62):
                 del wanted[partition]
     return entries
+
+
+def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    bounds: list[tuple[int, int]] = []
+
+    def has_leader() -> bool:
+        try:
+            bounds.append(consumer.get_watermark_offsets(place, timeout=READ_SECONDS))
+        except KafkaException as error:
+            if not has_no_leader(error):
+                raise
+        return bool(bounds)
+
+    wait_until(has_leader, what=f"{place} to have a leader")
+    return bounds[0]
 
 
 def _raw(content: str | bytes | None) -> bytes | None:
