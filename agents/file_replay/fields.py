@@ -110,9 +110,15 @@ def convert(kind: Kind, value: Any, *, is_text: bool) -> Any:
     (['shoes', 17], '[shoes')
     >>> convert(Kind.TEXT, 4711, is_text=False), convert(Kind.INTEGER, "3.0", is_text=True)
     ('4711', 3)
+    >>> convert(Kind.TEXT, decimal.Decimal("4711"), is_text=False), convert(Kind.TEXT, b"r1", is_text=False)
+    ('4711', 'r1')
     """
     if isinstance(value, decimal.Decimal):
-        value = float(value)
+        is_integer = kind in (Kind.TEXT, Kind.INTEGER) and value == value.to_integral_value()
+        value = int(value) if is_integer else float(value)
+    if isinstance(value, bytes):
+        # Text of programs that do not tell it from bytes; what is no UTF-8 raises a ValueError.
+        value = value.decode()
     if kind in _ENTRIES:
         if not isinstance(value, dict):
             raise ValueError(f"{shown(value)} is no object; give its entries one by one, as --map FIELD.NAME=COLUMN")
@@ -152,7 +158,7 @@ def _text(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    raise ValueError(f"{shown(value)} is no text")
+    raise ValueError(f"{shown(value)} is no text, nor an integer")
 
 
 def _integer(value: object) -> int:

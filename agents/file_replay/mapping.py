@@ -69,6 +69,11 @@ class Mapper:
         """Mapped columns that no row has had so far."""
         return sorted(self._unseen)
 
+    def takes(self, column: str) -> bool:
+        """Whether a column gives something: itself, or what a dotted mapping finds in it."""
+        is_mapped = any(column in (name, name.partition(".")[0]) for name in self._columns.values())
+        return is_mapped or self._own_field(column) is not None
+
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of one row; those without a value are left out.
 

@@ -80,7 +80,7 @@ class RecordFile:
         """Read the whole file, and find its mistakes; `report` is called every thousand rows."""
         checked = Checked()
         try:
-            for rows in _portions(self.table.rows()):
+            for rows in _portions(self.table.rows(self._mapper.takes)):
                 mistakes = sorted(self._mistakes(rows, checked))
                 told = mistakes[: MISTAKES_TOLD - len(checked.mistakes)]
                 checked.mistakes += [f"{self.table.place(number)}: {mistake}" for number, mistake in told]
@@ -106,7 +106,7 @@ class RecordFile:
                 yield (Record(time_ms, self.role, key, value) for time_ms, key, value in records)
 
     def _records(self) -> Iterator[Record]:
-        for number, row in self.table.rows():
+        for number, row in self.table.rows(self._mapper.takes):
             try:
                 record = self._record(self._mapper.fields(row))
             except ValueError as error:

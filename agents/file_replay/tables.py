@@ -1,7 +1,7 @@
 """CSV, JSON Lines and Parquet as rows, with the place of each for whoever has to correct it.
 
 Read piece by piece, never as a whole. CSV is RFC 4180 in UTF-8 with one line of column names; an empty cell is an
-absent value. In Parquet an absent value is null or NaN.
+absent value. In Parquet an absent value is null or NaN, and a map is an object.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from streams.errors import PermanentFailure
 __all__ = ["ROWS_AT_ONCE", "Row", "Table", "UnreadableFile", "open_table"]
 
 Row: TypeAlias = Mapping[str, Any]
+Takes: TypeAlias = Callable[[str], bool]
+"""Whether a column is wanted. Where columns have types, one that is not is never converted."""
 
 FORMATS = ".csv, .jsonl, .ndjson and .parquet"
 ROWS_AT_ONCE = 1_000
@@ -45,15 +47,15 @@ class Table:
     columns: Sequence[str] | None
     is_text: bool
     unit: str
-    read: Callable[[Path], Iterator[tuple[int, Row]]]
+    read: Callable[[Path, Takes], Iterator[tuple[int, Row]]]
 
-    def rows(self) -> Iterator[tuple[int, Row]]:
-        """Number and values of every row.
+    def rows(self, takes: Takes) -> Iterator[tuple[int, Row]]:
+        """Number and values of every row; of columns that are not wanted there may be none.
 
         Raises: UnreadableFile that names the place.
         """
         try:
-            yield from self.read(self.path)
+            yield from self.read(self.path, takes)
         except OSError as error:
             raise UnreadableFile(f"{self.path}: {error.strerror or error}") from error
 
@@ -77,6 +79,7 @@ def open_table(path: Path) -> Table:
             return Table(path=path, columns=None, is_text=False, unit="line", read=_json_rows)
         if suffix == ".parquet":
             columns = _parquet_file(path).schema_arrow.names
+            _refuse_repeated(f"{path}", columns)
             return Table(path=path, columns=columns, is_text=False, unit="row", read=_parquet_rows)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error
@@ -117,13 +120,17 @@ def _csv_columns(path: Path) -> list[str]:
         raise UnreadableFile(f"{path}: empty; the first line has to name the columns")
     if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
         raise UnreadableFile(f"{path}:1: the only column is {shown(columns[0])}; cells have to be separated by commas")
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    if repeated:
-        raise UnreadableFile(f"{path}:1: several columns are called {', '.join(map(repr, repeated))}; rename them")
+    _refuse_repeated(f"{path}:1", columns)
     return columns
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _refuse_repeated(place: str, columns: Sequence[str]) -> None:
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise UnreadableFile(f"{place}: several columns are called {', '.join(map(repr, repeated))}; rename them")
+
+
+def _csv_rows(path: Path, _takes: Takes) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
         rows = _cells(path, file)
         _, columns = next(rows)
@@ -135,7 +142,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, {column: cell or None for column, cell in zip(columns, cells, strict=True)}
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, _takes: Takes) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
@@ -150,27 +157,34 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(path: Path, takes: Takes) -> Iterator[tuple[int, Row]]:
     arrow: Any = importlib.import_module("pyarrow")
     number = 0
     try:
         for batch in _parquet_file(path).iter_batches(batch_size=ROWS_AT_ONCE):
-            for row in _with_microseconds(arrow, batch).to_pylist():
+            columns: dict[str, list[Any]] = {}
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                if takes(name):
+                    try:
+                        columns[name] = _values(arrow, column)
+                    except (ValueError, OverflowError) as error:
+                        rows = f"rows {number + 1} to {number + batch.num_rows}"
+                        raise UnreadableFile(f"{path}, {rows}: a value of {name!r} cannot be read: {error}") from None
+            for at in range(batch.num_rows):
                 number += 1
-                yield number, {name: value for name, value in row.items() if not _is_nan(value)}
+                yield number, {name: values[at] for name, values in columns.items()}
     except arrow.ArrowException as error:
         raise UnreadableFile(f"{path}: not Parquet after row {number}: {error}") from error
 
 
-def _with_microseconds(arrow: Any, batch: Any) -> Any:
-    """Python's own times have no nanoseconds, and we cut at milliseconds."""
-    fields = [
-        arrow.field(field.name, arrow.timestamp("us", field.type.tz))
-        if arrow.types.is_timestamp(field.type) and field.type.unit == "ns"
-        else field
-        for field in batch.schema
-    ]
-    return arrow.Table.from_batches([batch]).cast(arrow.schema(fields), safe=False)
+def _values(arrow: Any, column: Any) -> list[Any]:
+    """A column as Python has it, whose own times have no nanoseconds; we cut at milliseconds."""
+    if arrow.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
+    values = column.to_pylist()
+    if arrow.types.is_map(column.type):
+        return [None if value is None else dict(value) for value in values]
+    return [None if _is_nan(value) else value for value in values]
 
 
 def _is_nan(value: object) -> bool:

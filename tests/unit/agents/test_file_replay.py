@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import decimal
 import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -332,6 +333,60 @@ def test_parquet_and_json_lines_keep_lists(tmp_path: Path) -> None:
         assert ([], 2) == (checked.mistakes, checked.records)
         with file.in_order(checked) as records:
             assert rows == [orjson.loads(record.value) for record in records]
+
+
+def test_parquet_as_other_programs_write_it_is_read(tmp_path: Path) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    table = arrow.table(
+        {
+            "request_id": arrow.array([decimal.Decimal(9007199254740993)], arrow.decimal128(18, 0)),
+            "model": arrow.array([b"m"], arrow.binary()),
+            "event_time": arrow.array([NOON_MS * 1_000_000 + 999], arrow.timestamp("ns", "UTC")).dictionary_encode(),
+            "prediction": arrow.array(["ok"]).dictionary_encode(),
+            "score": arrow.array([decimal.Decimal("0.25")]),
+            "latency_ms": arrow.array([float("nan")]),
+            "signals": arrow.array([[("margin", 1.5), ("norm", None)]], arrow.map_(arrow.string(), arrow.float64())),
+            # Nothing asks for these, of which Python has no value.
+            "left_at": arrow.array([2**62], arrow.timestamp("us")),
+            "took": arrow.array([1], arrow.duration("ns")),
+            "steps": arrow.array([[{"at": 1}]], arrow.list_(arrow.struct([("at", arrow.timestamp("ns"))]))),
+        }
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    file = record_file(tmp_path / "a.parquet", maps={"latency_ms": "latency_ms"})
+    checked = file.check(lambda _: None)
+    assert ([], 1) == (checked.mistakes, checked.records)
+    with file.in_order(checked) as records:
+        assert [
+            {
+                "request_id": "9007199254740993",
+                "model": "m",
+                "event_time": "2013-01-01T12:00:00Z",
+                "prediction": "ok",
+                "score": 0.25,
+                "signals": {"margin": 1.5},
+            }
+        ] == [orjson.loads(record.value) for record in records]
+
+
+def test_parquet_column_with_values_that_python_has_not_is_named(tmp_path: Path) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    times = arrow.array([2**62], arrow.timestamp("us", "UTC"))
+    parquet.write_table(arrow.table({"request_id": ["a"], "label": ["ok"], "known": times}), tmp_path / "a.parquet")
+    checked = record_file(tmp_path / "a.parquet", Role.LABELS, maps={"event_time": "known"}).check(lambda _: None)
+    assert [f"{tmp_path}/a.parquet, rows 1 to 1: a value of 'known' cannot be read: date value out of range"] == (
+        checked.mistakes
+    )
+
+
+def test_parquet_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    parquet.write_table(arrow.table([["a"], ["b"]], names=["model", "model"]), tmp_path / "a.parquet")
+    with pytest.raises(UnreadableFile, match=r"a\.parquet: several columns are called 'model'; rename them"):
+        open_table(tmp_path / "a.parquet")
 
 
 def test_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
