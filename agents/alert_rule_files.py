@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import glob
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,7 +205,7 @@ class GroupSettings:
     """One group, as it is written."""
 
     name: str = required(text("the name of the group", longest_bytes=200), "Name of the group.")
-    rules: tuple[RuleSettings, ...] = setting((), each(_rule, "a list of rules", name=id), "Its rules.")
+    rules: tuple[RuleSettings, ...] = setting((), each(_rule, "a list of rules", repeats=True), "Its rules.")
 
 
 @reads(section_schema(GroupSettings))
@@ -219,7 +218,7 @@ class FileSettings:
     """A whole file."""
 
     groups: tuple[GroupSettings, ...] = setting(
-        (), each(_group, "a list of groups", name=operator.attrgetter("name")), "Groups of rules, as in Prometheus."
+        (), each(_group, "a list of groups", name="name"), "Groups of rules, as in Prometheus."
     )
 
 

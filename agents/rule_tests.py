@@ -153,7 +153,7 @@ def _reader(kind: type[Any], expected: str) -> Any:
 
 
 def _each(kind: type[Any], expected: str) -> Any:
-    return each(_reader(kind, expected), f"a list: {expected}", name=id)
+    return each(_reader(kind, expected), f"a list: {expected}", repeats=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

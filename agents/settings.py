@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,6 +57,7 @@ __all__ = [
     "configuration_file",
     "environment",
     "load_settings",
+    "read_settings",
 ]
 
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
@@ -80,7 +80,7 @@ def _redis_url(found: Found) -> str:
     return url
 
 
-_models = each(model_section, "a list of models", most=MOST_MODELS, name=operator.attrgetter("name"))
+_models = each(model_section, "a list of models", most=MOST_MODELS, name="name")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,13 +296,26 @@ def configuration_file(given: Path | None, environ: Mapping[str, str]) -> Path |
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Read the configuration.
+    """Read the configuration; arguments as of `read_settings`.
+
+    Raises: ConfigurationError with every mistake of file and environment.
+    """
+    settings, error = read_settings(path, environ)
+    if error is not None:
+        raise error
+    return settings
+
+
+def read_settings(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, ConfigurationError | None]:
+    """Read as much of the configuration as can be read.
 
     Args:
         path: the file given on the command line; None to search as described above.
         environ: the environment, `environment()`.
 
-    Raises: ConfigurationError with every mistake of file and environment.
+    Returns: the settings, in which what cannot be read has its default, and every mistake of file and environment.
+
+    Raises: ConfigurationError if there is no such file, or it is not YAML.
     """
     file = configuration_file(path, environ)
     mistakes: list[Mistake] = []
@@ -310,9 +323,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     found = _read(file, mistakes) if file is not None else None
     settings = read_section(Settings, found, mistakes, overrides)
     overrides.complain_about_unused()
-    if mistakes:
-        raise ConfigurationError(mistakes, file=str(file))
-    return settings
+    return settings, ConfigurationError(mistakes, file=str(file)) if mistakes else None
 
 
 def _read(file: Path, mistakes: list[Mistake]) -> Found | None:

@@ -234,12 +234,17 @@ def _entries(kind: type, found: Found | None) -> dict[str, tuple[Found, Found]]:
 
 
 def _construct(kind: type[Instance], values: dict[str, Any], unreadable: set[str], found: Found | None) -> Instance:
-    for field in dataclasses.fields(cast("Any", kind)):
-        is_required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if is_required and field.name not in values:
-            if found is not None and key_of(field.name) not in unreadable and found.is_mapping:
-                found.complain(f"no {key_of(field.name)}", f"expected one: {field.metadata['setting'].help}")
-            raise Unreadable
+    missing = [
+        field
+        for field in dataclasses.fields(cast("Any", kind))
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if field.name not in values
+    ]
+    for field in missing:
+        if found is not None and key_of(field.name) not in unreadable and found.is_mapping:
+            found.complain(f"no {key_of(field.name)}", f"expected one: {field.metadata['setting'].help}")
+    if missing:
+        raise Unreadable
     return kind(**values)
 
 

@@ -224,6 +224,11 @@ class Found:
             raise Unreadable
         return _entries(self, {})
 
+    def text_at(self, name: str) -> str | None:
+        """The text at a key of a mapping, whatever is wrong with the rest of it; None if there is none."""
+        texts = (value.text for key, value in self.pairs() if key.text == name) if self.is_mapping else ()
+        return next(iter(texts), None)
+
     def pairs(self) -> Iterator[tuple[Found, Found]]:
         """Key and value of each entry of a mapping as they are written, merges and repetitions included."""
         for key, value in self.node.value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,20 @@ def optional(read: Reader) -> Reader:
 
 
 def each(
-    read: Reader, expected: str, *, least: int = 0, most: int = 10_000, name: Callable[[Any], Hashable] | None = None
+    read: Reader,
+    expected: str,
+    *,
+    least: int = 0,
+    most: int = 10_000,
+    name: str | None = None,
+    repeats: bool = False,
 ) -> Reader:
-    """A tuple of what `read` makes of each item; none may come twice, or have the `name` of another."""
+    """A tuple of what `read` makes of each item.
+
+    Args:
+        name: the attribute and key that no two items may have alike; None: no two items may be alike.
+        repeats: items may come twice.
+    """
 
     @reads({"type": "array", "items": read.schema, "minItems": least, "maxItems": most, "uniqueItems": True})
     def read_all(found: Found) -> tuple[Any, ...]:
@@ -161,22 +172,26 @@ def each(
             found.fail(expected)
         if not least <= len(items) <= most:
             found.fail(expected)
-        values: dict[Hashable, Any] = {}
+        values: list[Any] = []
+        seen: set[Hashable] = set()
         failed = False
         for item in items:
+            identity: Hashable = None
             try:
-                value = read(item)
+                values.append(read(item))
+                if not repeats:
+                    identity = values[-1] if name is None else getattr(values[-1], name)
             except Unreadable:
                 failed = True
-                continue
-            identity = value if name is None else name(value)
-            if identity in values:
+                # Another mistake in it must not hide that its name is taken.
+                identity = None if name is None else item.text_at(name)
+            if identity is not None and identity in seen:
                 item.complain(f"{json.dumps(identity) if name else item.shown} a second time", "expected each once")
                 failed = True
-            values[identity] = value
+            seen.add(identity)
         if failed:
             raise Unreadable
-        return tuple(values.values())
+        return tuple(values)
 
     return read_all
 

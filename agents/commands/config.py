@@ -8,8 +8,8 @@ import json
 import click
 
 from agents.alert_rule_files import load_rules, patterns_of_no_file, rules_about_no_model
-from agents.commands.command_line import Invocation
-from agents.settings import Settings
+from agents.commands.command_line import MISUSED, Invocation
+from agents.settings import ConfigurationError, Settings, environment, read_settings
 from agents.settings_fields import Applies
 from agents.settings_listing import resolved_yaml, settings_rows
 from agents.settings_schema import file_schema
@@ -24,14 +24,21 @@ def config() -> None:
 
 @config.command()
 @click.pass_obj
-def check(invocation: Invocation) -> None:
+def check(invocation: Invocation) -> int:
     """Tell every mistake with its line, rule files included, or what a change of each setting needs.
 
     Ends with exit code 2 if there is a mistake.
     """
-    settings = invocation.settings()
     file = invocation.configuration_file()
-    rules = load_rules(settings)
+    settings, error = read_settings(file, environment())
+    errors = [] if error is None else [error]
+    try:
+        rules = load_rules(settings)
+    except ConfigurationError as rule_error:
+        errors.append(rule_error)
+    if errors:
+        click.echo("\n".join(map(str, errors)), err=True)
+        return MISUSED
     models = "1 model" if len(settings.models) == 1 else f"{len(settings.models)} models"
     click.echo(f"{file or 'No file, all defaults'}: ok, {models} listed, {len(rules)} alert rules")
     for note in (*patterns_of_no_file(settings), *rules_about_no_model(rules, settings)):
@@ -39,9 +46,12 @@ def check(invocation: Invocation) -> None:
     paths: dict[Applies, list[str]] = collections.defaultdict(list)
     for row in settings_rows():
         paths[row.meaning.applies].append(row.path)
-    for applies in Applies:
+    # What most settings need comes last, and needs no list.
+    for applies in (each for each in Applies if each is not Applies.RESTART):
         click.echo(f"\nA change applies {applies}:")
         click.echo(click.wrap_text(", ".join(paths[applies]), width=100, initial_indent="  ", subsequent_indent="  "))
+    click.echo(f"\nA change of any other setting applies {Applies.RESTART}.")
+    return 0
 
 
 @config.command()

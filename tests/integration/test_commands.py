@@ -429,6 +429,7 @@ def test_check_tells_what_a_change_of_each_setting_needs(prompt: Prompt) -> None
     ledger = "never to an existing ledger: rebuild it, or count under another prefix:\n  kafka.topics.predictions,"
     assert ledger in done.stdout
     assert "at once: on SIGHUP, past windows as they are revised:\n  evaluation_interval, conf" in done.stdout
+    assert done.stdout.endswith("A change of any other setting applies with the next start of the workers.\n")
 
 
 def test_schema_for_editors_is_printed_without_reading_any_file(prompt: Prompt) -> None:

@@ -102,6 +102,17 @@ def test_mistakes_in_variables_are_told_beside_those_of_the_file(tmp_path: Path)
     assert f"{file}:1: idle_after: found 5, expected a duration such as 30s, 5m, 1h30m or 7d" in told
 
 
+def test_mistakes_in_rule_files_are_told_beside_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        "groups:\n  - {name: quality, rules: [{alert: Low, when: {metric: acuracy}}]}\n"
+    )
+    file = tmp_path / "latelabel.yaml"
+    file.write_text("idle_after: 5\nmodels: [{name: fraud}]\nrule_files: [rules.yaml, absent.yaml]\n")
+    places = [line.split(": found")[0] for line in check(["--config", str(file)])]
+    rule = f"{tmp_path}/rules.yaml:2: groups[0].rules[0].when"
+    assert [f"{file}:1: idle_after", f"{rule}.metric", rule, rule, f"{tmp_path}/absent.yaml"] == places
+
+
 @pytest.mark.parametrize("command", [("worker",), ("doctor",), ("topics", "create"), ("counts",)])
 def test_every_command_tells_them_alike_before_it_does_anything(command: tuple[str, ...], tmp_path: Path) -> None:
     file = next(file for file in CORPUS if file.stem == "mistakes-in-every-section")
