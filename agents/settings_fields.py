@@ -118,11 +118,13 @@ class Overrides:
         """Add variables that look like settings and are none.
 
         Others stay: Kubernetes gives every container `LATELABEL_SERVICE_HOST` and the like if a service is called
-        so, and their single underscores tell them apart.
+        so, and their single underscores tell them apart. `LATELABEL_WEB_PORT` can be both; then its value tells.
         """
         top_level = [name for name in self._known if "__" not in name]
-        for variable in sorted(self._unused):
-            hint = did_you_mean(variable, self._known if "__" in variable else top_level)
+        single = {name.replace("__", "_"): name for name in self._known if "__" in name}
+        for variable, value in sorted(self._unused.items()):
+            meant = single.get(variable) if "://" not in value or not variable.endswith("_PORT") else None
+            hint = did_you_mean(variable, [meant] if meant else self._known if "__" in variable else top_level)
             if hint or "__" in variable:
                 self._mistakes.append(Mistake(None, variable, "no setting of that name", f"expected another one{hint}"))
 

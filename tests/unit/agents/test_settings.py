@@ -181,6 +181,16 @@ def test_variables_that_an_orchestrator_sets_for_a_service_of_our_name_are_ignor
     assert Settings().web == load_settings(None, environ).web
 
 
+def test_variable_with_too_few_underscores_is_named_with_the_one_that_was_meant() -> None:
+    environ = {"LATELABEL_KAFKA_BROKERS": "a:9092", "LATELABEL_WEB_PORT": "6067"}
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None, environ)
+    assert [
+        ("LATELABEL_KAFKA_BROKERS", 'expected another one; did you mean "LATELABEL_KAFKA__BROKERS"?'),
+        ("LATELABEL_WEB_PORT", 'expected another one; did you mean "LATELABEL_WEB__PORT"?'),
+    ] == [(mistake.path, mistake.remedy) for mistake in caught.value.mistakes]
+
+
 def test_the_example_at_the_root_is_valid() -> None:
     settings = load_settings(ROOT / "latelabel.yaml", {})
     assert ["fraud"] == [model.name for model in settings.models]
