@@ -48,12 +48,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test marked `alone` wait until no other process runs one, before its time-out begins."""
+    """Let a test marked `alone` or `calm` wait until others have left, before its time-out begins."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
     # Each process has a folder of its own within the one of the run.
     folder = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
-    with turn(folder, alone=item.get_closest_marker("alone") is not None):
+    alone, calm = (item.get_closest_marker(name) is not None for name in ("alone", "calm"))
+    with turn(folder, "none" if alone else "calm" if calm else "any"):
         return (yield)
 
 

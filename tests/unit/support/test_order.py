@@ -26,11 +26,13 @@ class Collected:
         return next((mark for mark in self.marks if mark.name == name), None)
 
 
-def test_long_files_begin_and_those_that_must_be_alone_end() -> None:
-    alone, slow = (pytest.mark.alone.mark,), (pytest.mark.timeout(600).mark,)
+def test_long_files_begin_and_those_that_share_with_few_end() -> None:
+    alone, calm, slow = (pytest.mark.alone.mark,), (pytest.mark.calm.mark,), (pytest.mark.timeout(600).mark,)
     items = [
         Collected("agents/show.py::agents.show"),
-        Collected("tests/system/test_chaos.py::test_one", alone + slow),
+        Collected("tests/system/test_demo.py::test_one", alone + slow),
+        Collected("tests/system/test_chaos.py::test_one", calm),
+        Collected("tests/system/test_outages.py::test_one", calm + slow),
         Collected("tests/unit/agents/test_show.py::test_one"),
         Collected("tests/integration/test_worker.py::test_two"),
         Collected("tests/integration/test_worker.py::test_one"),
@@ -48,7 +50,9 @@ def test_long_files_begin_and_those_that_must_be_alone_end() -> None:
         "tests/property/test_codec.py::test_one",
         "agents/show.py::agents.show",
         "tests/unit/agents/test_show.py::test_one",
-        "tests/system/test_chaos.py::test_one",
+        "tests/system/test_demo.py::test_one",
         "tests/integration/test_page.py::test_one",
         "tests/integration/test_page.py::test_two",
+        "tests/system/test_outages.py::test_one",
+        "tests/system/test_chaos.py::test_one",
     ] == [item.nodeid for item in by_length(cast("Any", items), ordinary_seconds=180)]
