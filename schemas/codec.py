@@ -42,6 +42,7 @@ __all__ = [
     "class_name",
     "class_names",
     "cloud_event_headers",
+    "decode_features",
     "decode_labels",
     "decode_predictions",
     "decode_resource_samples",
@@ -57,7 +58,6 @@ __all__ = [
 _decode_prediction = msgspec.json.Decoder(SentPrediction).decode
 _decode_label = msgspec.json.Decoder(SentLabel).decode
 _decode_resource_sample = msgspec.json.Decoder(SentResourceSample).decode
-_decode_features = msgspec.json.Decoder(dict[str, Any]).decode
 
 MANY = 200
 """Event times, from which on reading them all at once is faster than one by one."""
@@ -161,14 +161,20 @@ def read_label(value: bytes | None, *, timestamp_ms: int, now_ms: int, max_futur
 def read_features(prediction: Prediction) -> dict[str, Any]:
     """The features of a prediction, empty if it came without.
 
+    Raises: as `decode_features`.
+    """
+    return {} if prediction.features is None else decode_features(prediction.features)
+
+
+def decode_features(features: msgspec.Raw) -> dict[str, Any]:
+    """What stands in an object of features; whole numbers beyond 64 bits become floats, since few can write them.
+
     Raises: Rejected with `out_of_bounds` if a number in them is too large to be read.
     """
-    if prediction.features is None:
-        return {}
     try:
-        return _decode_features(prediction.features)
-    except msgspec.DecodeError:
-        raise bad_field("features", bytes(prediction.features), Reason.OUT_OF_BOUNDS) from None
+        return cast("dict[str, Any]", orjson.loads(bytes(features)))
+    except orjson.JSONDecodeError:
+        raise bad_field("features", bytes(features), Reason.OUT_OF_BOUNDS) from None
 
 
 def encode(value: Any) -> bytes:

@@ -11,18 +11,19 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import msgspec
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from agents.kafka_connection import connection_options, kafka_failures
 from agents.kafka_consumer import Consumer
+from agents.kafka_topics import KafkaTopics
 from agents.settings import KafkaSettings
-from schemas.codec import decode_predictions, read_features, read_prediction
+from schemas.codec import decode_features, decode_predictions, read_features, read_prediction
 from schemas.errors import Rejected
 from schemas.explain_request import ExplainRequest
 from schemas.explanation import ExplainFailure
 from schemas.prediction import Prediction
+from streams.errors import TemporaryFailure
 from streams.explanation.refusal import Refused
 
 __all__ = ["RecordLog", "prediction_in"]
@@ -30,15 +31,14 @@ __all__ = ["RecordLog", "prediction_in"]
 FETCH_BYTES = 128 * 1024
 """Of one partition: most reads are of one record."""
 POLL_MS = 500
-SILENT_POLLS = 4
-"""So many without a record, although the log does not end there, and there is none: aborted, or compacted away."""
+SILENT_POLLS = 10
+"""So many without any progress, although the log does not end there, and the broker does not answer. What was aborted
+or compacted away is passed over, which is progress too."""
 CHUNK_RECORDS = 4000
 SEARCHED_FACTOR = 20
 """For each prediction of a model that is wanted, so many records are looked at: a topic has many models."""
 ANY_SKEW_MS = 1 << 52
 """Times were judged when the record was counted."""
-
-_decode_features = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ class RecordLog:
     """
 
     def __init__(self, kafka: KafkaSettings, *, fetch_bytes: int = FETCH_BYTES) -> None:
+        self._kafka = kafka
         self._address = kafka.address
+        self._partitions: dict[str, int] = {}
         self._one_at_a_time = asyncio.Lock()
         self._consumer = Consumer(
             **connection_options(kafka),
@@ -81,8 +83,7 @@ class RecordLog:
         """
         at = TopicPartition(request.topic, request.partition)
         async with self._one_at_a_time:
-            async with kafka_failures(self._address):
-                bounds = await self._bounds(at)
+            bounds = await self._bounds(at)
             if request.offset < bounds.first:
                 raise Refused(
                     ExplainFailure.RETENTION_PASSED,
@@ -111,8 +112,7 @@ class RecordLog:
         at = TopicPartition(request.topic, request.partition)
         found: list[Mapping[str, Any]] = []
         async with self._one_at_a_time:
-            async with kafka_failures(self._address):
-                bounds = await self._bounds(at)
+            bounds = await self._bounds(at)
             most = SEARCHED_FACTOR * wanted
             end, least = request.offset, max(bounds.first, request.offset - most)
             while len(found) < wanted and end > least:
@@ -138,15 +138,36 @@ class RecordLog:
                 max_future_skew_ms=ANY_SKEW_MS,
             )
             for sent in decoded.records:
-                if (sent.model, sent.model_version or "") == (request.model, request.model_version):
-                    with contextlib.suppress(msgspec.DecodeError):
-                        found.append(_decode_features(sent.features))
+                is_alike = (sent.model, sent.model_version or "") == (request.model, request.model_version)
+                if is_alike and bytes(sent.features)[:1] == b"{":
+                    with contextlib.suppress(Rejected):
+                        found.append(decode_features(sent.features))
         return found
 
     async def _bounds(self, at: TopicPartition) -> _Bounds:
-        first = await self._consumer.beginning_offsets([at])
-        end = await self._consumer.end_offsets([at])
+        await self._require(at)
+        try:
+            async with kafka_failures(self._address):
+                first = await self._consumer.beginning_offsets([at])
+                end = await self._consumer.end_offsets([at])
+        except TemporaryFailure:
+            # The topic may be gone, or a new one with fewer partitions.
+            self._partitions.pop(at.topic, None)
+            raise
         return _Bounds(first[at], end[at])
+
+    async def _require(self, at: TopicPartition) -> None:
+        """Raises: Refused if there is no such partition; the client would wait until there is one."""
+        if at.partition < self._partitions.get(at.topic, 0):
+            return
+        async with KafkaTopics(self._kafka) as topics:
+            self._partitions[at.topic] = count = await topics.partitions(at.topic) if await topics.has(at.topic) else 0
+        if at.partition >= count:
+            raise Refused(
+                ExplainFailure.OFFSET_BEYOND_LOG,
+                f"{at.topic} has {count} partitions that this user may see, the prediction should stand in partition"
+                f" {at.partition}; was the topic created anew?",
+            )
 
     async def _records(self, at: TopicPartition, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """Records of `[start, end)`, as far as there are any."""
@@ -154,17 +175,20 @@ class RecordLog:
             return
         self._consumer.assign([at])
         self._consumer.seek(at, start)
-        silent = 0
-        while silent < SILENT_POLLS:
+        position, silent = start, 0
+        while position < end:
             async with kafka_failures(self._address):
-                if await self._consumer.position(at) >= end:
-                    return
                 self._consumer.resume(at)
                 fetched = await self._consumer.getmany(at, timeout_ms=POLL_MS)
                 # At the log's end the broker would hold back the next answer for half a second, and whatever is
                 # asked next over the same connection with it.
                 self._consumer.pause(at)
-            silent = 0 if fetched else silent + 1
+                before, position = position, await self._consumer.position(at)
+            silent = silent + 1 if position == before else 0
+            if silent == SILENT_POLLS:
+                raise TemporaryFailure(
+                    f"Kafka at {self._address} sends nothing of {at.topic}/{at.partition} from offset {position} on"
+                )
             records = [record for record in fetched.get(at, ()) if record.offset < end]
             if records:
                 yield records

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,22 @@ class Explaining(Place):
         create_topic(brokers, self.topics["explain_requests"], partitions=2)
         create_topic(brokers, self.topics["explanations"])
         self.group = unique_name("group")
+
+    def publish_one(self, request_id: str, features: Mapping[str, Any]) -> int:
+        """Publish a prediction of another version; its offset in partition 0."""
+        offsets: list[int | None] = []
+        record = {"request_id": request_id, "model": "cards", "model_version": "4", "prediction": "ok"}
+        producer = Producer({"bootstrap.servers": self.brokers})
+        producer.produce(
+            self.topics["predictions"],
+            json.dumps({**record, "features": features}),
+            partition=0,
+            on_delivery=lambda _, message: offsets.append(message.offset()),
+        )
+        producer.flush()
+        (offset,) = offsets
+        assert offset is not None
+        return offset
 
     def ask(self, *offsets: int, request_id: str = "r{}", partition: int = 0, **fields: Any) -> None:
         producer = Producer({"bootstrap.servers": self.brokers})
@@ -91,7 +107,10 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         place.ask(100_000)
         place.ask(7, request_id="another")
         place.ask(8, model="nobody")
-        by_id = {(each["request_id"], each["model"]): each for each in place.wait_for(7)}
+        place.ask(9, partition=7)
+        place.ask(10, topic="no-such-topic")
+        place.ask(place.publish_one("large", {"amount": 10**29}), request_id="large", model_version="4")
+        by_id = {(each["request_id"], each["model"]): each for each in place.wait_for(10)}
         port = re.search(r"127\.0\.0\.1:(\d+)", log(process))
         assert port is not None
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=10).read().decode()
@@ -111,6 +130,9 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         "r100000": "offset_beyond_log",
         "another": "record_changed",
         "r8": "not_configured",
+        "r9": "offset_beyond_log",
+        "r10": "offset_beyond_log",
+        "large": "no_background",
     } == reasons
     assert 'latelabel_explanations_total{outcome="explained"} 2' in metrics
     assert 'latelabel_explanations_total{outcome="crashed"} 0' in metrics

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.codec import (
@@ -81,6 +83,14 @@ def test_features_are_read_on_request() -> None:
     read = prediction(f'{LEAST[:-1]},"features":{{"amount":1.5,"tags":["a"]}}}}')
     assert {"amount": 1.5, "tags": ["a"]} == read_features(read)
     assert {} == read_features(prediction(LEAST))
+
+
+def test_whole_numbers_beyond_64_bits_are_read_as_floats_which_can_be_written_again() -> None:
+    read = prediction(f'{LEAST[:-1]},"features":{{"id":{10**29},"ids":[{-(10**29)}],"small":{2**64 - 1}}}}}')
+    features = read_features(read)
+    assert {"id": 1e29, "ids": [-1e29], "small": 2**64 - 1} == features
+    assert features == msgspec.msgpack.decode(msgspec.msgpack.encode(features))
+    assert features == json.loads(encode(features))
 
 
 def test_features_with_a_number_that_python_cannot_hold_are_refused_when_read() -> None:
