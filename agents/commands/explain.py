@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -76,7 +77,7 @@ def explain(
         from agents.explainer.picture import page_of
 
         terms = settings.model(prediction.model).explanation
-        picture.write_text(page_of(explanation, image=_image(prediction, terms)))
+        picture.write_text(page_of(explanation, **_media(prediction, terms)), encoding="utf-8")
     return FAILED if explanation.failure else 0
 
 
@@ -100,18 +101,21 @@ async def _explain(
     return explanation, chosen.prediction
 
 
-def _image(prediction: Prediction, terms: ExplainTerms | None) -> bytes | None:
-    """The image that was explained, if it is one and may be told."""
-    if terms is None or terms.input is not InputKind.IMAGE:
-        return None
-    from agents.explainer.media_subject import png_of
-
+def _media(prediction: Prediction, terms: ExplainTerms | None) -> dict[str, Any]:
+    """The text or the image that was explained, as `page_of` takes it, if it is one and may be told."""
+    if terms is None or terms.input is InputKind.TABULAR:
+        return {}
     (name,) = terms.features
     if name in terms.hashed or (terms.shown is not None and name not in terms.shown):
-        return None
+        return {}
     with contextlib.suppress(Refused, Rejected):
-        return png_of(name, read_features(prediction).get(name))
-    return None
+        value = read_features(prediction).get(name)
+        if terms.input is InputKind.IMAGE:
+            from agents.explainer.media_subject import png_of
+
+            return {"image": png_of(name, value)}
+        return {"text": value}
+    return {}
 
 
 def _chosen(

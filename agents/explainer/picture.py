@@ -29,14 +29,15 @@ svg text{font:13px system-ui,sans-serif;fill:#1a202c}table{border-collapse:colla
 @media(prefers-color-scheme:dark){body{background:#1a202c;color:#e2e8f0}.dim{color:#a0aec0}svg text{fill:#e2e8f0}}"""
 
 
-def page_of(explanation: Explanation, *, image: bytes | None = None) -> str:
+def page_of(explanation: Explanation, *, text: str | None = None, image: bytes | None = None) -> str:
     """The page.
 
     Args:
+        text: what was explained, to have its words marked.
         image: what was explained, as a PNG file, to lie under its super-pixels.
     """
     title = html.escape(f"{explanation.model}: {explanation.request_id}")
-    body = "\n".join(_body(explanation, image))
+    body = "\n".join(_body(explanation, text, image))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline';"
@@ -44,7 +45,7 @@ def page_of(explanation: Explanation, *, image: bytes | None = None) -> str:
     )
 
 
-def _body(explanation: Explanation, image: bytes | None) -> Iterator[str]:
+def _body(explanation: Explanation, text: str | None, image: bytes | None) -> Iterator[str]:
     source = explanation.source
     version = f"version {explanation.model_version}, " if explanation.model_version else ""
     where = f"{version}{source.topic}/{source.partition}@{source.offset}, {explanation.produced_at}"
@@ -54,11 +55,9 @@ def _body(explanation: Explanation, image: bytes | None) -> Iterator[str]:
         yield f"<p><b>Not explained</b>, {explanation.failure.reason}: {html.escape(explanation.failure.message)}</p>"
         return
     attributions = explanation.attributions or ()
-    inputs = explanation.inputs or {}
     of = "" if explanation.explained_class is None else f" for <b>{_text(explanation.explained_class)}</b>"
     yield f"<p>Asked again, the model answers {explanation.answer:.4g}{of}. What speaks for and against it:</p>"
-    text = next(iter(inputs.values()), None)
-    if any(each.span is not UNSET for each in attributions) and isinstance(text, str):
+    if text is not None and attributions:
         yield f'<p style="white-space:pre-wrap">{_marked(text, attributions)}</p>'
     if any(each.box is not UNSET for each in attributions):
         yield _boxes(attributions, image)

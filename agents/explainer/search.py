@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator
 
 from aiokafka import TopicPartition
@@ -18,11 +19,15 @@ from schemas.codec import read_label
 from schemas.errors import Rejected
 from schemas.label import Label
 from schemas.prediction import Prediction
+from streams.errors import TemporaryFailure
 
 __all__ = ["FoundPrediction", "find_labels", "find_predictions"]
 
 POLL_MS = 500
-SILENT_POLLS = 4
+SILENT_POLLS = 10
+"""So many without any progress, although no log that is read has come to its end, and no broker answers."""
+NEVER_ESCAPED = re.compile(r"[\w.:@~ -]+", re.ASCII)
+"""In JSON, whoever writes it: some write `<`, `=` or `+` with escapes too."""
 FETCH_BYTES = 4 << 20
 
 
@@ -70,8 +75,8 @@ async def find_labels(kafka: KafkaSettings, topic: str, request_id: str, *, sinc
 
 async def _with_id(kafka: KafkaSettings, topic: str, request_id: str, since_ms: int) -> AsyncIterator[ConsumerRecord]:
     """Records in whose value the id may stand."""
-    # An id beyond ASCII may be written with escapes, so each record has to be read.
-    needle = request_id.encode() if request_id.isascii() and request_id.isprintable() and "/" not in request_id else b""
+    # Where the id may be written with escapes, each record has to be read.
+    needle = request_id.encode() if NEVER_ESCAPED.fullmatch(request_id) else b""
     async with KafkaTopics(kafka) as topics:
         partitions = [TopicPartition(topic, number) for number in range(await topics.partitions(topic))]
     consumer = Consumer(
@@ -89,15 +94,18 @@ async def _with_id(kafka: KafkaSettings, topic: str, request_id: str, since_ms: 
             consumer.assign(list(unread))
             for at in unread:
                 consumer.seek(at, starts[at].offset)
-        silent = 0
-        while unread and silent < SILENT_POLLS:
+        positions, silent = dict.fromkeys(unread, -1), 0
+        while unread:
             fetched = await consumer.getmany(*unread, timeout_ms=POLL_MS)
-            silent = 0 if fetched else silent + 1
             for records in fetched.values():
                 for record in records:
                     if record.value is not None and needle in record.value:
                         yield record
             await asyncio.sleep(0)
-            unread = {at for at in unread if await consumer.position(at) < ends[at]}
+            before, positions = positions, {at: await consumer.position(at) for at in unread}
+            silent = silent + 1 if positions == before else 0
+            unread = {at for at in unread if positions[at] < ends[at]}
+            if unread and silent == SILENT_POLLS:
+                raise TemporaryFailure(f"Kafka at {kafka.address} sends nothing more of topic {topic}")
     finally:
         await consumer.stop()

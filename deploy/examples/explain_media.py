@@ -54,8 +54,8 @@ def surest_mistake(kind: InputKind) -> tuple[Any, str, str]:
     return inputs[chosen], classes[shares[chosen].argmax()], truths[chosen]
 
 
-def explained(kind: InputKind) -> tuple[Explanation, bytes | None]:
-    """The explanation of that mistake, and the image if it is one."""
+def explained(kind: InputKind) -> tuple[Explanation, dict[str, Any]]:
+    """The explanation of that mistake, and the text or the image as `page_of` takes it."""
     value, answer, truth = surest_mistake(kind)
     name, function = ("text", "subject") if kind is InputKind.TEXT else ("image", "digit")
     features = {name: value if kind is InputKind.TEXT else value.tolist()}
@@ -90,7 +90,7 @@ def explained(kind: InputKind) -> tuple[Explanation, bytes | None]:
     explanation = explanation_of(
         request, outcome, features=features, prediction=None, segments=(), terms=terms, now_ms=0
     )
-    return explanation, png_of(name, features[name]) if kind is InputKind.IMAGE else None
+    return explanation, {name: value if kind is InputKind.TEXT else png_of(name, features[name])}
 
 
 def main() -> None:
@@ -99,10 +99,10 @@ def main() -> None:
     parser.add_argument("kind", choices=["text", "image"])
     parser.add_argument("--picture", type=Path, help="where to draw it, as an HTML page that needs nothing else")
     arguments = parser.parse_args()
-    explanation, image = explained(InputKind(arguments.kind))
+    explanation, media = explained(InputKind(arguments.kind))
     print(in_words(explanation))
     if arguments.picture is not None:
-        arguments.picture.write_text(page_of(explanation, image=image))
+        arguments.picture.write_text(page_of(explanation, **media), encoding="utf-8")
         print(f"Drawn to {arguments.picture}")
 
 

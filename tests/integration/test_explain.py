@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ def fraud(rows):
     amount = np.array([row[0] for row in rows], dtype=float)
     share = 1 / (1 + np.exp(-(amount - 50) / 10))
     return np.column_stack([share, 1 - share])
+
+def mood(texts):
+    good = np.array([0.9 if "splendid" in text else 0.2 for text in texts])
+    return np.column_stack([1 - good, good])
 
 def crash(rows):
     os.kill(os.getpid(), signal.SIGSEGV)
@@ -154,6 +159,28 @@ def test_people_read_it_in_words_and_see_it_as_a_picture(place: Place) -> None:
     assert "country = DE" in page
 
 
+def test_words_of_the_text_are_marked_in_the_picture_wherever_they_stand_and_whatever_else_was_sent(
+    place: Place,
+) -> None:
+    features = {"language": "a splendid one", "text": "word " * 60 + "splendid day"}
+    record = {"request_id": "written", "model": "cards", "prediction": "ok", "features": features}
+    producer = Producer({"bootstrap.servers": place.brokers})
+    producer.produce(place.topics["predictions"], json.dumps(record), partition=1)
+    producer.flush()
+    place.configure("served:mood", explain="input: text, features: [text]", explainer="timeout: 60s")
+    # Where the locale is another, the page says that it is UTF-8 all the same.
+    done = place.run("written", "--picture", "text.html", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
+    assert 0 == done.returncode, done.stderr
+    page = (place.folder / "text.html").read_text(encoding="utf-8")
+    assert re.search(r"word <mark [^>]*>splendid</mark> ", page)
+    assert "R²" in page
+    place.configure("served:mood", explain="input: text, features: [text], hashed: [text]", explainer="timeout: 60s")
+    place.run("written", "--picture", "hidden.html")
+    hidden = (place.folder / "hidden.html").read_text(encoding="utf-8")
+    assert "splendid" not in hidden
+    assert "<mark" not in hidden
+
+
 def test_served_model_is_asked_over_the_open_inference_protocol_and_its_version_compared(place: Place) -> None:
     inputs = [
         {"name": "amount", "datatype": "FP64", "shape": [-1, 1]},
@@ -228,6 +255,16 @@ def test_prediction_without_features_and_model_without_predictor_say_so(place: P
     reason, message = failure(place.explained(code=1))
     assert "not_configured" == reason
     assert "explain.predictor" in message
+
+
+@pytest.mark.parametrize("written", [r'"a\"b"', r'"a\u003db"'])
+def test_request_is_found_however_its_id_is_written(place: Place, written: str) -> None:
+    producer = Producer({"bootstrap.servers": place.brokers})
+    record = f'{{"request_id":{written},"model":"cards","model_version":"escaped","prediction":"ok"}}'
+    producer.produce(place.topics["predictions"], record, partition=1)
+    producer.flush()
+    place.configure("served:fraud")
+    assert "no_features" == failure(place.explained(json.loads(written), code=1))[0]
 
 
 def test_request_that_is_on_no_topic_is_an_error_with_the_remedy(place: Place) -> None:
