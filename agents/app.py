@@ -19,7 +19,7 @@ from agents.app_beside import Beside
 from agents.app_explaining import build_asking, build_sampler
 from agents.app_resources import build_resource_watch
 from agents.app_system import build_system_watch
-from agents.app_web import serve_page
+from agents.app_web import page_url, serve_page
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
 from agents.dead_letter_gate import GatePorts
@@ -111,6 +111,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
     )
 
     async with contextlib.AsyncExitStack() as stack:
+        port = settings.web.port
         if not until_caught_up:
             port = await stack.enter_async_context(serve_page(reloading, worker=lambda: worker, beside=beside))
         stack.push_async_callback(redis.aclose)
@@ -130,6 +131,7 @@ async def run_worker(reloading: Reloading, *, until_caught_up: bool = False, clo
             None if until_caught_up else sampler,
             is_catching_up=until_caught_up,
             is_closing=close,
+            page=page_url(settings.web, port),
         )
         worker.house.memory = StoreMemory(functools.partial(_redis_facts, redis, settings.redis.address), clock)
         ends = None
@@ -183,11 +185,11 @@ def _rules(settings: Settings) -> Sequence[AlertRule]:
     return rules
 
 
-def _alerting(settings: Settings) -> AlertSettings:
+def _alerting(settings: Settings, page: str) -> AlertSettings:
     return AlertSettings(
         topic=settings.kafka.topic("alerts"),
         source=f"/latelabel/{settings.kafka.group}",
-        address=f"http://{settings.web.host}:{settings.web.port}",
+        address=page,
         interval_ms=settings.evaluation_interval_ms,
     )
 
@@ -220,6 +222,7 @@ def _connect(
     *,
     is_catching_up: bool,
     is_closing: bool,
+    page: str,
 ) -> Worker:
     settings = reloading.settings
     outages = Outages(clock)
@@ -313,7 +316,7 @@ def _connect(
         reports,
         publisher,
         _rules(settings),
-        _alerting(settings),
+        _alerting(settings, page),
         _evaluation(settings, charter),
         clock,
         owns_alerts,
@@ -327,7 +330,7 @@ def _connect(
         def adopt() -> None:
             models.use(newer)
             evaluator.use(_evaluation(newer, settled))
-            alert_evaluator.use(rules, _alerting(newer), _evaluation(newer, settled))
+            alert_evaluator.use(rules, _alerting(newer, page), _evaluation(newer, settled))
             worker.evaluation_interval_ms = newer.evaluation_interval_ms
             logging.getLogger().setLevel(newer.log.level_number)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import AsyncIterator, Callable
+from socket import gethostname
 
 from agents.app_beside import Beside, all_metrics
 from agents.page_process import PageProcess
 from agents.reloading import Reloading
-from agents.settings import Settings, environment
+from agents.settings import Settings, WebSettings, environment
 from agents.web.access import read_token
 from agents.web.listening import listen
 from agents.worker import Worker
 from agents.worker_link import Told
 
-__all__ = ["serve_page"]
+__all__ = ["page_url", "serve_page"]
 
 
 @contextlib.asynccontextmanager
@@ -47,3 +49,18 @@ async def serve_page(
 
     async with PageProcess(listeners, environment(), told).running():
         yield listeners[0].getsockname()[1]
+
+
+def page_url(settings: WebSettings, port: int) -> str:
+    """Where people find the page that listens on this port; on all addresses, by the name of this machine.
+
+    >>> page_url(WebSettings(host="::1", port=0), 6067)
+    'http://[::1]:6067'
+    """
+    try:
+        address = ipaddress.ip_address(settings.host)
+    except ValueError:
+        return f"http://{settings.host}:{port}"
+    if address.is_unspecified:
+        return f"http://{gethostname()}:{port}"
+    return f"http://{settings.host}:{port}" if address.version == 4 else f"http://[{settings.host}]:{port}"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -89,6 +90,8 @@ def test_live_worker_fires_and_resolves_and_tells_that_it_is_alive(installation:
         send(installation, minute=20, right=50, wrong=0)
         wait_until(fires(installation, times=2), what="its end")
         records = read_topic(installation.brokers, installation.topics["alerts"])
+        with urlopen(said(installation)[0].generator_url, timeout=60) as page:
+            assert "text/html" == page.headers.get_content_type()
     firing, resolved, *_ = said(installation)
     assert ("firing", "resolved", "recovered") == (firing.status, resolved.status, resolved.reason)
     assert (firing.fingerprint, firing.starts_at) == (resolved.fingerprint, resolved.starts_at)
