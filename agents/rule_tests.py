@@ -17,6 +17,7 @@ Values are promtool's: `0.95x3` is 0.95 and three more of it, `1+2x3` is 1 3 5 7
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,11 +95,16 @@ def _series(found: Found) -> _Input:
 
 @reads({"type": ["string", "number"]})
 def _values(found: Found) -> tuple[float | None, ...]:
+    example = "values such as '0.95x3 _ 0.7+0.1x2'"
+    try:
+        words = str(found.text or found.scalar).split()
+    except Unreadable:
+        found.fail(example)
     values: list[float | None] = []
-    for word in str(found.text or found.scalar).split():
+    for word in words:
         parts = _VALUE.fullmatch(word)
         if parts is None:
-            found.fail(f"values such as '0.95x3 _ 0.7+0.1x2'; {word!r} is none")
+            found.fail(f"{example}; {word!r} is none")
         missing, first, sign, step, times = parts.groups()
         more = int(times or 0)
         if missing:
@@ -163,6 +169,15 @@ class Expectation:
     eval_time_ms: int = required(duration(), "Since the start of the first window.")
     alertname: str = required(text("the name of an alert"), "Whose alerts are compared.")
     exp_alerts: tuple[ExpectedAlert, ...] = setting((), _each(ExpectedAlert, "alerts"), "Those that fire.")
+    line: int = 0
+
+
+_EXPECTED = "expected alerts"
+
+
+@reads({"type": "object"})
+def _expectation(found: Found) -> Any:
+    return dataclasses.replace(_reader(Expectation, _EXPECTED)(found), line=found.line or 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +188,9 @@ class RuleTest:
     name: str = setting("", text("a name"), "For messages.")
     start: int = setting(DEFAULT_START_MS, _time, "Start of the first window.")
     input_series: tuple[InputSeries, ...] = setting((), _each(InputSeries, "series with values"), "The figures.")
-    alert_rule_test: tuple[Expectation, ...] = setting((), _each(Expectation, "expected alerts"), "The alerts.")
+    alert_rule_test: tuple[Expectation, ...] = setting(
+        (), each(_expectation, f"a list: {_EXPECTED}", repeats=True), "The alerts."
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +217,8 @@ def run_rule_tests(file: Path, settings: Settings) -> tuple[int, list[Difference
     if mistakes:
         raise ConfigurationError(mistakes, file=str(file))
     rules = load_rules(settings, read.rule_files)
+    if unknown := list(_unknown_alerts(read, rules)):
+        raise ConfigurationError(unknown, file=str(file))
     count = 0
     differences: list[Difference] = []
     for at, test in enumerate(read.tests, start=1):
@@ -209,6 +228,16 @@ def run_rule_tests(file: Path, settings: Settings) -> tuple[int, list[Difference
             count += 1
             differences += run.compare(expectation, test.name or f"test {at}")
     return count, differences
+
+
+def _unknown_alerts(read: TestFile, rules: Sequence[AlertRule]) -> Iterator[Mistake]:
+    """Names that are misspelt: nothing of such a name could ever fire, so that it does not is no news."""
+    names = {rule.alert for rule in rules}
+    for test in read.tests:
+        for expectation in test.alert_rule_test:
+            if (name := expectation.alertname) not in names:
+                remedy = f"expected a rule of that name in rule_files{did_you_mean(name, names)}"
+                yield Mistake(expectation.line, "alertname", json.dumps(name), remedy)
 
 
 class _Run:

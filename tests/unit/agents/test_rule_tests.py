@@ -124,6 +124,14 @@ tests:
             "tests[0].input_series[0].series: found",
         ),
         ("tests: [{interval: 5m, input_series: [{series: 'accuracy{model=\"m\"}', values: '1y'}]}]", "'1y' is none"),
+        (
+            "tests: [{interval: 5m, input_series: [{series: 'accuracy{model=\"m\"}', values: [0.9, 0.8]}]}]",
+            "tests.yaml:1: tests[0].input_series[0].values: found a list of 2, expected values such as '0.95x3",
+        ),
+        (
+            "rule_files: [rules.yaml]\ntests: [{interval: 5m, alert_rule_test: [{eval_time: 5m, alertname: Acuracy}]}]",
+            'tests.yaml:2: alertname: found "Acuracy", expected a rule of that name in rule_files; did you mean "A',
+        ),
         ("tests: [{alert_rule_test: []}]", "tests.yaml:1: tests[0]: found no interval"),
         ("rule_files: [none.yaml]", "none.yaml: found no file"),
     ],
