@@ -1,12 +1,14 @@
 """HTTP to model servers that the configuration names, and to nothing else.
 
-A name is resolved once and its address checked; redirects are refused; answers are bounded in size and time. Addresses
-of this machine, of link-local and of metadata services are refused unless `explainer.allowed_hosts` lists the host, so
-that a configuration that somebody else wrote cannot make the explainer ask around inside.
+A name is resolved for each connection, and only addresses that were checked are connected to; redirects are refused;
+answers are bounded in size and time. Addresses of this machine, of link-local and of metadata services are refused
+unless `explainer.allowed_hosts` lists the host, so that a configuration that somebody else wrote cannot make the
+explainer ask around inside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import json
@@ -37,8 +39,6 @@ class GuardedHttp:
         allowed_hosts: `host` or `host:port`; if not empty, no other is asked.
         answer_seconds: how long one answer may take to begin, and each part of it to come.
         answer_bytes: how large an answer may be.
-
-    Raises: Refused with `url_not_allowed` or `unreachable`.
     """
 
     def __init__(self, url: str, *, allowed_hosts: Collection[str], answer_seconds: float, answer_bytes: int) -> None:
@@ -52,7 +52,7 @@ class GuardedHttp:
         self._netloc = parts.netloc.rpartition("@")[2]
         self._answer_seconds = answer_seconds
         self._answer_bytes = answer_bytes
-        self._address = _checked_address(self._host, self._port, allowed_hosts)
+        self._allowed_hosts = allowed_hosts
 
     def __del__(self) -> None:
         self.close()
@@ -97,6 +97,7 @@ class GuardedHttp:
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
+            content = response.read(self._answer_bytes + 1)
         except (ConnectionError, http.client.BadStatusLine):
             self.close()
             if is_fresh:
@@ -106,7 +107,6 @@ class GuardedHttp:
         except BaseException:
             self.close()
             raise
-        content = response.read(self._answer_bytes + 1)
         if len(content) > self._answer_bytes:
             response.close()
             self.close()
@@ -120,12 +120,20 @@ class GuardedHttp:
         return response.status, content
 
     def _connect(self) -> http.client.HTTPConnection:
-        raw = socket.create_connection((self._address, self._port), timeout=self._answer_seconds)
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._answer_seconds)
         context = ssl.create_default_context() if self._is_tls else None
+        raw = self._connected()
         connection.sock = raw if context is None else context.wrap_socket(raw, server_hostname=self._host)
         connection.auto_open = 0  # it would resolve the name again
         return connection
+
+    def _connected(self) -> socket.socket:
+        """A connection to the first address that takes one: a server need not listen on all that its name has."""
+        *others, last = _checked_addresses(self._host, self._port, self._allowed_hosts)
+        for address in others:
+            with contextlib.suppress(OSError):
+                return socket.create_connection((address, self._port), timeout=self._answer_seconds)
+        return socket.create_connection((last, self._port), timeout=self._answer_seconds)
 
     def close(self) -> None:
         """Let go of the connection, if there is one."""
@@ -148,7 +156,11 @@ def with_version(template: str, version: str) -> str:
     return template.replace("{version}", urllib.parse.quote(version, safe=""))
 
 
-def _checked_address(host: str, port: int, allowed: Collection[str]) -> str:
+def _checked_addresses(host: str, port: int, allowed: Collection[str]) -> list[str]:
+    """At least one.
+
+    Raises: Refused with `url_not_allowed` or `unreachable`.
+    """
     is_listed = host in allowed or f"{host}:{port}" in allowed
     if allowed and not is_listed:
         raise Refused(
@@ -158,14 +170,15 @@ def _checked_address(host: str, port: int, allowed: Collection[str]) -> str:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Refused(ExplainFailure.UNREACHABLE, f"the host {host} has no address: {error}") from error
-    address = str(found[0][4][0])
-    if not is_listed and _is_internal(ipaddress.ip_address(address.partition("%")[0])):
-        raise Refused(
-            ExplainFailure.URL_NOT_ALLOWED,
-            f"{host}:{port} is {address}, an address of this machine, of its network's services or of none;"
-            " list it in explainer.allowed_hosts if it is meant",
-        )
-    return address
+    addresses = [str(each[4][0]) for each in found]
+    for address in addresses:
+        if not is_listed and _is_internal(ipaddress.ip_address(address.partition("%")[0])):
+            raise Refused(
+                ExplainFailure.URL_NOT_ALLOWED,
+                f"{host}:{port} is {address}, an address of this machine, of its network's services or of none;"
+                " list it in explainer.allowed_hosts if it is meant",
+            )
+    return addresses
 
 
 def _is_internal(address: Address) -> bool:

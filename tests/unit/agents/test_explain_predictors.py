@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -265,6 +266,56 @@ def _hang_up_once(server: InferenceServer) -> Callable[[BaseHTTPRequestHandler],
         return hang_up(handler)
 
     return misbehave
+
+
+def test_server_that_stops_in_the_middle_of_an_answer_is_asked_again_over_another_connection() -> None:
+    is_over = threading.Event()
+
+    def stop_halfway(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        is_over.wait(60)
+        return hang_up(handler)
+
+    with serving(model) as server:
+        predictor = predictor_of(subject(server.scoring_url, seconds=0.5))
+        server.misbehave = stop_halfway
+        with pytest.raises(Refused, match="too_slow"):
+            predictor.predict(NUMBERS)
+        server.misbehave = lambda _: False
+        assert EXPECTED == predictor.predict(NUMBERS).tolist()
+        is_over.set()
+
+
+def test_server_is_found_at_whichever_address_of_its_name_it_listens_and_where_it_moves_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = ["127.0.0.2", "127.0.0.1"]
+
+    def resolve(_: str, port: int, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    with serving(model) as server:
+        monkeypatch.setattr("agents.explainer.guarded_http.socket.getaddrinfo", _for("models.example", resolve))
+        port = server.host.rpartition(":")[2]
+        predictor = predictor_of(subject(f"http://models.example:{port}/invocations", hosts=("models.example",)))
+        assert EXPECTED == predictor.predict(NUMBERS).tolist()
+        addresses[:] = ["127.0.0.3"]
+        server.misbehave = _hang_up_once(server)
+        with pytest.raises(Refused, match="unreachable"):
+            predictor.predict(NUMBERS)
+        addresses[:] = ["127.0.0.1"]
+        assert EXPECTED == predictor.predict(NUMBERS).tolist()
+        addresses[:] = ["192.0.2.1", "169.254.169.254"]
+        assert ExplainFailure.URL_NOT_ALLOWED == refusal("http://models.example/invocations", hosts=()).reason
+
+
+def _for(name: str, resolve: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Only this name resolves otherwise than it does."""
+    usual = socket.getaddrinfo
+    return lambda host, *given, **named: (resolve if host == name else usual)(host, *given, **named)
 
 
 @pytest.mark.parametrize(
