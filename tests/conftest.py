@@ -29,8 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 UNMEASURED = ("tests/property/", "tests/system/")
-"""They run again and again, and in many processes, what tests of single parts have run: to note every line that they
-pass would take more than half of their time, and would tell nothing of what no other test has run."""
+"""They run again and again what tests of single parts have run: to note every line that they pass would take more than
+half of their time, and would tell nothing of what no other test has run."""
 
 # Programs for environments of their own.
 collect_ignore = ["bench/peers"]
@@ -62,12 +62,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("LATELABEL_")]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def _programs_are_measured_with_their_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("no_cover"):
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")

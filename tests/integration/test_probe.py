@@ -111,7 +111,6 @@ def test_a_process_is_watched_until_the_probe_is_stopped(
     assert 1 == len({each["process_start_time"] for each in found})
 
 
-@pytest.mark.no_cover  # what measures coverage takes memory of its own
 def test_the_probe_costs_little_memory_and_less_than_a_hundredth_of_a_core(kafka: KafkaServer, topic: str) -> None:
     with model() as process, probe(kafka, topic, "--pid", str(process.pid), "--interval", "1s") as running:
         wait_for_samples(kafka, topic, 3)
