@@ -21,7 +21,7 @@ from schemas.errors import Reason, Rejected
 from streams.errors import PermanentFailure
 from streams.late_arrival import Prospect, label_prospect, prediction_prospect
 from streams.ledger.agreements import Agreements
-from streams.ledger.eras import era_at, longest_horizon_ms
+from streams.ledger.eras import era_at, settled_ms
 from streams.ledger.parts import NEVER_MS, Role, Source
 from streams.ledger.slicing import watermark_of
 from streams.ports import Clock, Ledger, OutgoingMessage, Publisher
@@ -178,12 +178,15 @@ class Replay:
             return prediction_prospect(prediction.event_time_ms, watermark_ms=watermark_ms, horizon_ms=horizon_ms)
         label = read_label(value, timestamp_ms=timestamp_ms, now_ms=now_ms, max_future_skew_ms=skew_ms)
         models = self._settings.every_model if label.model is None else (self._settings.model(label.model),)
-        return label_prospect(
-            label.event_time_ms,
-            watermark_ms=watermark_ms,
-            horizon_ms=max(longest_horizon_ms(self._agreed.eras(model)) for model in models),
-            skew_ms=max(model.allowed_skew_ms for model in models),
-        )
+        prospects = {
+            label_prospect(
+                label.event_time_ms,
+                watermark_ms=watermark_ms,
+                settled_ms=settled_ms(self._agreed.eras(model), label.event_time_ms + model.allowed_skew_ms + 1),
+            )
+            for model in models
+        }
+        return Prospect.IN_TIME if Prospect.IN_TIME in prospects else Prospect.TOO_LATE
 
     async def _send(self, messages: list[OutgoingMessage]) -> None:
         if not self._is_dry:

@@ -6,7 +6,8 @@ inequalities as the join's follows what is certain in advance:
     prediction   arrives <= its time                        as if it had come in time
                  arrives <= its time + horizon              counts; labels forgotten before are not applied
                  later                                      `late_prediction`: enters no window
-    label        arrives <= its time + skew + horizon       counts if its prediction is still there
+    label        arrives before all that was made up to its time + skew is settled
+                                                            counts if its prediction is still there
                  later                                      no prediction that it could serve is remembered
 """
 
@@ -40,15 +41,15 @@ def prediction_prospect(time_ms: int, *, watermark_ms: int, horizon_ms: int) -> 
     return Prospect.MAY_MISS_LABELS if watermark_ms <= time_ms + horizon_ms else Prospect.TOO_LATE
 
 
-def label_prospect(time_ms: int, *, watermark_ms: int, horizon_ms: int, skew_ms: int) -> Prospect:
+def label_prospect(time_ms: int, *, watermark_ms: int, settled_ms: int) -> Prospect:
     """Judge a label.
 
     Args:
         watermark_ms: its partition's, just before it.
-        horizon_ms: the longest label horizon of the models it may serve.
-        skew_ms: their largest allowed skew.
+        settled_ms: the watermark from which no label counts any more for any prediction that it may serve, the last of
+            which are made `allowed_skew` after it.
 
-    >>> label_prospect(1_000, watermark_ms=1_500, horizon_ms=400, skew_ms=50)
+    >>> label_prospect(1_000, watermark_ms=1_500, settled_ms=1_451)
     <Prospect.TOO_LATE: 'too late'>
     """
-    return Prospect.IN_TIME if watermark_ms <= time_ms + skew_ms + horizon_ms else Prospect.TOO_LATE
+    return Prospect.TOO_LATE if max(time_ms, watermark_ms) >= settled_ms else Prospect.IN_TIME
