@@ -116,5 +116,5 @@ async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
         raise PermanentFailure(f"the ledger has no shard {shard}; its shards are 0 to {charter.shards - 1}")
     await ledger.drop(shard)
     await ledger.create(shard, ledger_id=charter.ledger_id, sources=charter.starts)
-    await ledger.hold_edition(shard, charter.edition if charter.proposal is None else charter.proposal.edition)
+    await ledger.hold_edition(shard, charter.newest_edition)
     return charter

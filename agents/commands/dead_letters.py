@@ -25,7 +25,7 @@ from agents.settings import Settings
 from schemas.errors import Reason
 from schemas.times import format_time
 from streams.errors import PermanentFailure
-from streams.ledger.agreements import Agreements
+from streams.ledger.founding import agreements_of
 from streams.ledger.parts import Role, Source
 
 __all__ = ["dead_letters"]
@@ -227,7 +227,7 @@ async def _replay(settings: Settings, *, reason: str | None, topic: str | None, 
             settings,
             ReplayPorts(log=log, publisher=publisher, clock=SystemClock()),
             highest_ms=highest_ms,
-            agreed=Agreements() if charter is None else charter.agreed,
+            agreed=agreements_of(charter),
             is_dry=is_dry,
         )
         result = await replay.run(lambda letter: _is_wanted(letter, reason=reason, topic=topic))

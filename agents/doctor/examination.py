@@ -39,9 +39,8 @@ from agents.redis_stops import RedisStops
 from agents.settings import Settings
 from streams.dead_letter_limits import Stop
 from streams.errors import LatelabelError, PermanentFailure
-from streams.ledger.agreements import Agreements
 from streams.ledger.conservation import Violation, broken_by_cells, broken_by_fates
-from streams.ledger.founding import Charter
+from streams.ledger.founding import Charter, agreements_of
 from streams.ledger.parts import Gap, Role, ShardState, Source
 from streams.ports import Clock, Ledger, WindowCells
 
@@ -95,7 +94,7 @@ async def _agreed_horizon_ms(settings: Settings, redis: RedisClient) -> int:
         states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
     except LatelabelError:
         return 0
-    return 0 if charter is None else charter.agreed.longest_horizon_ms(watermark_ms=_watermark_ms(states))
+    return agreements_of(charter).longest_horizon_ms(watermark_ms=_watermark_ms(states))
 
 
 def _watermark_ms(states: Iterable[ShardState | None]) -> int:
@@ -162,7 +161,7 @@ async def _examine_ledger(
     traffic = await recent_traffic(
         ledger,
         settings.model,
-        Agreements() if books.charter is None else books.charter.agreed,
+        agreements_of(books.charter),
         watermark_ms=_watermark_ms(states),
     )
     topics = {role: settings.kafka.topic(role) for role in Role}

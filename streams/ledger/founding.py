@@ -19,7 +19,7 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.agreements import Agreement, Agreements, Proposal
 from streams.ledger.parts import ShardState, Source
 
-__all__ = ["FORMAT", "Charter", "Start", "agreed_by", "check_format", "decide_start"]
+__all__ = ["FORMAT", "Charter", "Start", "agreed_by", "agreements_of", "check_format", "decide_start"]
 
 FORMAT = 4
 """Of what the shards hold. One more whenever a worker of the version before would misread it; then
@@ -50,6 +50,11 @@ class Charter:
         """How all models are counted."""
         return Agreements(self.edition, self.agreements)
 
+    @property
+    def newest_edition(self) -> int:
+        """The last edition that shards were told of: of the proposal, where there is one."""
+        return self.edition if self.proposal is None else self.proposal.edition
+
 
 class Start(enum.Enum):
     """What a worker does first."""
@@ -59,22 +64,27 @@ class Start(enum.Enum):
     RESUME = "continue from the stored offsets"
 
 
+def agreements_of(charter: Charter | None) -> Agreements:
+    """How all models are counted; nothing is agreed on where there is no ledger."""
+    return Agreements() if charter is None else charter.agreed
+
+
 def agreed_by(charter: Charter | None, states: Iterable[ShardState]) -> Agreements:
-    """How all models are counted.
+    """How all models are counted, if the charter still knows.
 
     Args:
         charter: read after the states.
         states: of the shards.
 
     Raises:
-        TemporaryFailure: the charter has lost its tail, and does not know what shards were counted by last.
+        TemporaryFailure: the charter is lost, or its tail, and does not know what shards were counted by last.
     """
-    if charter is None:
-        return Agreements()
-    newest = charter.edition if charter.proposal is None else charter.proposal.edition
+    newest = 0 if charter is None else charter.newest_edition
     if any(state.edition > newest for state in states):
+        if charter is None:
+            raise TemporaryFailure("the ledger's charter is lost; start a worker again, it says what to do")
         raise TemporaryFailure("the ledger's charter has lost what was agreed on last, until a worker restores it")
-    return charter.agreed
+    return agreements_of(charter)
 
 
 def check_format(charter: Charter | None) -> None:

@@ -161,3 +161,17 @@ async def test_nothing_is_reported_by_a_charter_that_shards_are_ahead_of() -> No
     assert charter is not None
     assert await world.ledger.amend_charter(charter, dataclasses.replace(charter, edition=8))
     assert 0 < (await evaluator.evaluate()).published
+
+
+async def test_nothing_is_reported_by_the_file_alone_once_the_charter_is_lost() -> None:
+    """A window that waits for five hours would be final after two: the file still has the horizon of before."""
+    world = await world_of(LONGER_MS)
+    for shard in range(world.shards):
+        await world.ledger.hold_edition(shard, 7)
+    evaluator = world.evaluator()
+    await evaluator.evaluate()
+    published = len(world.reports())
+    await world.ledger.drop_charter()
+    await world.advance(ONE_MS + 5 * MINUTE_MS + BEFORE_MS)
+    assert (0, 1) == dataclasses.astuple(await evaluator.evaluate(everything=True))
+    assert published == len(world.reports())

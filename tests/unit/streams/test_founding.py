@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
-from streams.errors import PermanentFailure
-from streams.ledger.founding import FORMAT, Charter, Start, decide_start
+from streams.errors import PermanentFailure, TemporaryFailure
+from streams.ledger.agreements import Agreements, Proposal
+from streams.ledger.founding import FORMAT, Charter, Start, agreed_by, decide_start
+from streams.ledger.parts import ShardState
 
 WHOLE = Charter(ledger_id="one", shards=2, starts={})
 
@@ -51,3 +53,23 @@ def test_a_ledger_of_a_newer_format_is_left_alone() -> None:
 def test_a_ledger_of_an_older_format_is_resumed() -> None:
     older = dataclasses.replace(WHOLE, format=0)
     assert Start.RESUME is decide_start(charter=older, ledger_ids=["one", "one"], group_has_committed=True)
+
+
+def states(*editions: int) -> list[ShardState]:
+    return [ShardState("one", {}, edition) for edition in editions]
+
+
+def test_what_the_charter_says_is_agreed_while_no_shard_knows_of_a_later_edition() -> None:
+    charter = dataclasses.replace(WHOLE, edition=7, agreements={})
+    proposing = dataclasses.replace(charter, proposal=Proposal(edition=8, changes={}))
+    assert Agreements(7, {}) == agreed_by(charter, states(0, 7)) == agreed_by(proposing, states(7, 8))
+    assert Agreements() == agreed_by(None, states(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("charter", "why"),
+    [(None, "charter is lost; start a worker again"), (dataclasses.replace(WHOLE, edition=6), "has lost what")],
+)
+def test_nothing_is_known_of_agreements_that_the_charter_has_lost(charter: Charter | None, why: str) -> None:
+    with pytest.raises(TemporaryFailure, match=why):
+        agreed_by(charter, states(0, 7))
