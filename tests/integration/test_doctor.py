@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,13 +15,23 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from agents.clock import SystemClock
+from agents.doctor.examination import examine
+from agents.doctor.finding import Verdict
 from agents.redis_ledger import shard_tag
+from agents.settings import load_settings
 from deploy.server_process import free_port
 from deploy.servers import KafkaServer, RedisServer
+from streams.ledger.agreements import Agreement
+from streams.ledger.eras import Era
+from streams.ledger.founding import Charter
+from streams.ledger.parts import Definitions, Part, Role, Source
+from streams.monitored_model import DAY_MS, MonitoredModel
 from tests.support.services import unique_name
 from tests.support.traffic import draw_traffic, produce
 from tests.support.workers import SHARDS, Installation, finish, worker
 
+CHANGED_MS = 1_795_438_800_000
 ROLES = ("predictions", "labels", "metrics", "dead_letters", "resource_samples", "alerts", "explain_requests")
 
 
@@ -107,6 +118,30 @@ def test_missing_topics_and_short_retention_fail(installation: Installation) -> 
     code, findings = examined(installation)
     inputs = {f"topic {installation.topics[role]}" for role in ("predictions", "labels")}
     assert (1, inputs) == (code, {check for check, verdict in bad(findings).items() if verdict == "failed"})
+
+
+async def test_retention_is_judged_by_horizons_that_are_agreed_on_until_they_are_over(
+    installation: Installation,
+) -> None:
+    installation.create_topics()
+    topics = {installation.topics[role] for role in Role}
+    partitions = {"LATELABEL_KAFKA__PARTITIONS": str(installation.partitions)}
+    settings = load_settings(None, {**installation.environment, **partitions})
+    eras = (Era(label_horizon_ms=30 * DAY_MS), Era(label_horizon_ms=DAY_MS, from_ms=CHANGED_MS))
+    sources = {Source(role, 0): 0 for role in Role}
+    async with installation.ledger() as ledger:
+        charter = await ledger.found(Charter(ledger_id="one", shards=SHARDS, starts=sources))
+        agreement = dataclasses.replace(Agreement.of(MonitoredModel(name="slow")), eras=eras)
+        await ledger.amend_charter(charter, dataclasses.replace(charter, agreements={"slow": agreement}))
+        told = {}
+        for watermark_ms in (CHANGED_MS + 30 * DAY_MS - 1, CHANGED_MS + 30 * DAY_MS):
+            parts = [Part(source=source, expected=0, next=0, raise_to_ms=watermark_ms) for source in sources]
+            for shard in range(SHARDS):
+                await ledger.create(shard, ledger_id="one", sources=sources)
+                await ledger.commit(shard, parts, Definitions(), forget_limit=0)
+            findings = {finding.check: finding for finding in await examine(settings, SystemClock())}
+            told[watermark_ms] = {findings[f"topic {topic}"].verdict for topic in topics}
+    assert [{Verdict.FAILED}, {Verdict.OK}] == [*told.values()]
 
 
 def test_services_that_are_away_fail_and_the_other_one_is_still_looked_at(installation: Installation) -> None:

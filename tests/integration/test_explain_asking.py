@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 
@@ -17,7 +18,8 @@ from schemas.explain_request import ExplainRequest, WhyAsked
 from streams.errors import TemporaryFailure
 from streams.explanation.terms import ExplainTerms
 from streams.identity import request_key
-from streams.ledger.agreements import Agreements
+from streams.ledger.agreements import Agreement, Agreements
+from streams.ledger.eras import Era
 from streams.monitored_model import DAY_MS, HOUR_MS, MINUTE_MS, MonitoredModel
 from tests.support.publishing import FakeClock
 from tests.support.redis_topologies import TOPOLOGIES, RedisTopology
@@ -27,6 +29,7 @@ from tests.support.topics import read_topic
 COUNT = 700
 """With two models more lookups than one call to Redis takes."""
 MODELS = ("cards", "loans")
+NOTHING_AGREED = Agreements()
 
 
 def pointer(number: int, model: str) -> Pointer:
@@ -52,11 +55,11 @@ def sampler_of(*, horizons_ms: Mapping[str, int]) -> ExplainSampler:
 
 def asking_of(
     sampler: ExplainSampler, redis: RedisClient, publisher: KafkaPublisher, *, prefix: str = "latelabel",
-    topic: str = "requests",
+    topic: str = "requests", agreed: Agreements = NOTHING_AGREED,
 ) -> ExplainAsking:  # fmt: skip
     return ExplainAsking(
         sampler, redis, publisher, FakeClock(HOUR_MS),
-        agreed=Agreements, address="redis", prefix=prefix, topic=topic, source="/latelabel/test", share=lambda: 1.0,
+        agreed=lambda: agreed, address="redis", prefix=prefix, topic=topic, source="/latelabel/test", share=lambda: 1.0,
     )  # fmt: skip
 
 
@@ -101,6 +104,37 @@ async def test_pointers_live_as_long_as_their_label_may_come(kafka: KafkaServer,
         await asking.flush()
         left = [await redis.pttl(f"{{{prefix}}}:explain:{request_key('r1').hex()}:{model}") for model in MODELS]
     assert [2 * HOUR_MS, 7 * DAY_MS] == pytest.approx(left, abs=MINUTE_MS)
+
+
+@pytest.mark.parametrize("after_ms", [2 * HOUR_MS, 6 * HOUR_MS])
+async def test_pointers_wait_by_the_horizon_of_their_own_time(
+    after_ms: int, kafka: KafkaServer, redis_server: RedisServer
+) -> None:
+    """From `DAY_MS` on the model has another horizon; the worker was started with the one of before."""
+    before_ms = 4 * HOUR_MS
+    sampler = sampler_of(horizons_ms={"cards": before_ms})
+    eras = [Era(label_horizon_ms=before_ms), Era(label_horizon_ms=after_ms, from_ms=DAY_MS)]
+    agreement = dataclasses.replace(Agreement.of(sampler.models["cards"]), eras=tuple(eras))
+    topic, prefix = create_topic(kafka.address, unique_name("requests")), unique_name("asking")
+    publisher = KafkaPublisher({"bootstrap_servers": kafka.address})
+    # Of each pair of predictions one has its label in time, and one a millisecond later.
+    horizons_ms = {DAY_MS - 2: before_ms, DAY_MS - 1: before_ms, DAY_MS: after_ms, DAY_MS + 1: after_ms}
+    async with connect(redis_server.unix_url) as redis:
+        agreed = Agreements(7, {"cards": agreement})
+        asking = asking_of(sampler, redis, publisher, prefix=prefix, topic=topic, agreed=agreed)
+        sampler.pointers += [pointer(at_ms, "cards") for at_ms in horizons_ms]
+        await asking.flush()
+        keys = {at_ms: request_key(f"r{at_ms}") for at_ms in horizons_ms}
+        left = [await redis.pttl(f"{{{prefix}}}:explain:{key.hex()}:cards") for key in keys.values()]
+        assert [*horizons_ms.values()] == pytest.approx(left, abs=MINUTE_MS)
+        sampler.lookups += [
+            Lookup(keys[at_ms], at_ms + horizon_ms + at_ms % 2, None, "fraud", 0.0)
+            for at_ms, horizon_ms in horizons_ms.items()
+        ]
+        await asking.flush()
+    await publisher.stop()
+    asked = [json.loads(value or b"")["offset"] for _, value in read_topic(kafka.address, topic)]
+    assert [DAY_MS - 2, DAY_MS] == sorted(asked)
 
 
 async def test_what_kafka_does_not_take_is_counted_as_dropped(redis_server: RedisServer) -> None:
