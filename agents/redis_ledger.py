@@ -1,7 +1,7 @@
 """The ledger in Redis: one layout for all shards, one script per commit.
 
 A shard's keys share a hash tag, so they live in one slot and one script changes them together. The scripts
-are the twin of `streams.ledger.reference`; `agents/lua/shard.lua` describes the keys.
+are the twin of `streams.ledger.reference_shard`; `agents/lua/shard.lua` describes the keys.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 -- One shard of the ledger: what its keys hold, entries, terms and name lists.
 -- Scripts that join or forget are this file, counting.lua, join.lua, writing.lua and their own, as one text. They are
--- the twin of streams/ledger/join.py and streams/ledger/reference.py, step by step; read them first.
+-- the twin of streams/ledger/join.py and streams/ledger/reference_shard.py, step by step; read them first.
 --
 -- All keys of a shard begin with KEYS[1], which holds the hash tag:
 --   <shard>:sources            hash   source -> next offset, largest event time, watermark (3 x 8 bytes)

@@ -133,50 +133,50 @@ IN_THE_REFERENCE = [
     ),
     Rule(
         "a part is applied at its own offset",
-        "reference",
+        "reference_shard",
         "if state.next != part.expected:",
         "if False:",
     ),
     Rule(
         "a part that leaves a gap is refused too",
-        "reference",
+        "reference_shard",
         "if state.next != part.expected:",
         "if state.next > part.expected:",
     ),
     Rule(
         "the slowest partition decides what is forgotten",
-        "reference",
+        "reference_shard",
         "return min((state.watermark_ms",
         "return max((state.watermark_ms",
     ),
     Rule(
         "a raised partition is trusted no further back than it was raised to",
-        "reference",
+        "reference_shard",
         "arrival_ms=max(row.arrival_ms, watermark_ms)",
         "arrival_ms=row.arrival_ms",
         times=2,
     ),
     Rule(
         "an added partition begins at the shard's watermark",
-        "reference",
+        "reference_shard",
         "SourceState(part.expected, NEVER_MS, self._watermark_ms)",
         "SourceState(part.expected, NEVER_MS, NEVER_MS)",
     ),
     Rule(
         "a raised watermark does not go back",
-        "reference",
+        "reference_shard",
         "max(state.watermark_ms, part.watermark_ms, part.raise_to_ms)",
         "max(part.watermark_ms, part.raise_to_ms)",
     ),
     Rule(
         "a class waits until it is decided whether it gets cells",
-        "reference",
+        "reference_shard",
         "if draft.unknown_terms or draft.undecided:",
         "if draft.unknown_terms:",
     ),
     Rule(
         "what is not overdue yet is looked at again",
-        "reference",
+        "reference_shard",
         "draft.remember(key, bucket_ms)",
         "pass",
     ),
@@ -217,7 +217,7 @@ IN_THE_REFERENCE = [
     ),
     Rule(
         "classes of a set beyond the limit share a name",
-        "reference",
+        "reference_shard",
         "[item if self._has_cells(terms.class_group, item) else OTHER for item in some]",
         "[item for item in some if self._has_cells(terms.class_group, item) or item]",
         of_lists=True,
@@ -338,7 +338,7 @@ IN_THE_SCRIPTS = [
 
 def reference_without(rule: Rule | None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Sequence[Restorable]]:
     """A maker of references that are read again from their source, without the rule."""
-    for name in ("join", "reference"):
+    for name in ("join", "reference_shard", "reference"):
         source = resources.files("streams.ledger").joinpath(f"{name}.py").read_text()
         if rule is not None and rule.module == name:
             source = rule.take_away(source)
