@@ -18,7 +18,7 @@ from streams.errors import PermanentFailure
 from streams.evaluation import RESERVED_NAMES
 from streams.identity import ABSENT, EVERYTHING, FAILED, SUM
 from streams.ledger.fates import LabelFate, PredictionFate
-from streams.ledger.founding import check_format
+from streams.ledger.founding import check_format, check_shards
 from streams.ledger.parts import Role
 from streams.ports import Cell, Ledger
 
@@ -65,7 +65,7 @@ async def list_totals(ledger: Ledger, topics: Mapping[str, str]) -> list[dict[st
         topics: name on the wire of each role.
 
     Raises:
-        PermanentFailure: Redis holds no such ledger.
+        PermanentFailure: Redis holds no such ledger, or one of another number of shards.
     """
     await _check_exists(ledger)
     totals: collections.Counter[str] = collections.Counter()
@@ -82,7 +82,10 @@ async def list_totals(ledger: Ledger, topics: Mapping[str, str]) -> list[dict[st
 
 
 async def _check_exists(ledger: Ledger) -> None:
-    check_format(await ledger.charter())
+    charter = await ledger.charter()
+    check_format(charter)
+    if charter is not None:
+        check_shards(charter, ledger.shards)
     states = await asyncio.gather(*map(ledger.state, range(ledger.shards)))
     if all(state is None for state in states):
         raise PermanentFailure(

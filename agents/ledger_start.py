@@ -19,7 +19,7 @@ from typing import Protocol
 
 from agents.partition_intake import LogBounds
 from streams.errors import PermanentFailure, TemporaryFailure
-from streams.ledger.founding import FORMAT, Charter, Start, check_format, decide_start
+from streams.ledger.founding import FORMAT, Charter, Start, check_format, check_shards, decide_start
 from streams.ledger.parts import Source
 from streams.ports import Ledger
 
@@ -106,12 +106,13 @@ async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
     """Drop one shard and count it again from where the ledger began.
 
     Raises:
-        PermanentFailure: there is no charter that says where that was.
+        PermanentFailure: there is no charter that says where that was, or no such shard.
     """
     charter = await ledger.charter()
     check_format(charter)
     if charter is None:
         raise PermanentFailure("there is no ledger that the shard could belong to; run `latelabel init --rebuild`")
+    check_shards(charter, ledger.shards)
     if not 0 <= shard < charter.shards:
         raise PermanentFailure(f"the ledger has no shard {shard}; its shards are 0 to {charter.shards - 1}")
     await ledger.drop(shard)

@@ -19,7 +19,16 @@ from streams.errors import PermanentFailure, TemporaryFailure
 from streams.ledger.agreements import Agreement, Agreements, Proposal
 from streams.ledger.parts import ShardState, Source
 
-__all__ = ["FORMAT", "Charter", "Start", "agreed_by", "agreements_of", "check_format", "decide_start"]
+__all__ = [
+    "FORMAT",
+    "Charter",
+    "Start",
+    "agreed_by",
+    "agreements_of",
+    "check_format",
+    "check_shards",
+    "decide_start",
+]
 
 FORMAT = 4
 """Of what the shards hold. One more whenever a worker of the version before would misread it; then
@@ -101,6 +110,19 @@ def check_format(charter: Charter | None) -> None:
         )
 
 
+def check_shards(charter: Charter, shards: int) -> None:
+    """Refuse a ledger of another number of shards, of which some may look as if they were ours.
+
+    Raises:
+        PermanentFailure: it is one; says both numbers, and what to do.
+    """
+    if charter.shards != shards:
+        raise PermanentFailure(
+            f"the ledger has {charter.shards} shards, the configuration says {shards}. The number is fixed when a "
+            f"ledger is created: set redis.shards to {charter.shards}, or count again under another redis.prefix."
+        )
+
+
 def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], group_has_committed: bool) -> Start:
     """Choose how to start from what Redis and the consumer group say.
 
@@ -126,11 +148,7 @@ def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], g
                 "Redis. Run `latelabel init --rebuild` to count again from what Kafka still has."
             )
         return Start.FOUND
-    if charter.shards != shards:
-        raise PermanentFailure(
-            f"the ledger has {charter.shards} shards, the configuration says {shards}. The number is fixed when a "
-            f"ledger is created: set redis.shards to {charter.shards}, or count again under another redis.prefix."
-        )
+    check_shards(charter, shards)
     if charter.is_creating:
         return Start.FINISH
     for shard, ledger_id in enumerate(ledger_ids):
