@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -57,13 +58,13 @@ class ChildFailed(Exception):
 class ChildProcess:
     """Runs jobs one after the other; starts a fresh process whenever the last one is gone.
 
-    `ready` are the names of the neighbourhoods that the process has.
+    `ready` has the name of the neighbourhood that the process has for a model and version.
     """
 
     def __init__(self, limits: ChildLimits) -> None:
         self._limits = limits
         self._process: Process | None = None
-        self.ready: set[str] = set()
+        self.ready: dict[tuple[str, str], str] = {}
 
     async def run(self, job: Job) -> list[Outcome]:
         """An outcome for each item; of a job without items, whether the model version is ready now, for which it may
@@ -71,8 +72,11 @@ class ChildProcess:
 
         Raises: ChildFailed if the process ended, took too long or needed too much memory.
         """
-        if not job.items and len(self.ready) >= MOST_READY:
-            await self.stop()
+        if not job.items:
+            # The process gives up the one that is replaced before it draws another.
+            self.ready.pop(job.subject.named, None)
+            if len(self.ready) >= MOST_READY:
+                await self.stop()
         process = self._process = self._process or await self._start()
         seconds = self._limits.seconds if job.items else self._limits.seconds * PREPARING_FACTOR
         answer = b""
@@ -92,16 +96,16 @@ class ChildProcess:
             await self.stop()
             raise
         if not job.items and outcomes[0].failure is None:
-            self.ready.add(job.pool)
+            self.ready[job.subject.named] = job.pool
         return outcomes
 
     async def stop(self) -> None:
-        """End the process at once."""
+        """End the process at once, and what the model has started in it."""
         process, self._process = self._process, None
-        self.ready = set()
+        self.ready = {}
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
     async def _start(self) -> Process:
@@ -117,6 +121,7 @@ class ChildProcess:
             stdout=PIPE,
             stderr=DEVNULL,
             env=_environment(),
+            start_new_session=True,
         )
 
     async def _post_mortem(self, process: Process, error: Exception) -> ChildFailed:

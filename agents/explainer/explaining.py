@@ -26,18 +26,16 @@ class ExplainedSubject(Protocol):
 
 
 class Explaining:
-    """All that this process knows."""
+    """All that this process knows: of each model version the last neighbourhood."""
 
     def __init__(self) -> None:
-        self._ready: dict[str, ExplainedSubject] = {}
+        self._ready: dict[tuple[str, str], tuple[str, ExplainedSubject]] = {}
 
     def explain(self, job: Job) -> list[Outcome]:
         """An outcome for each item of the job, one of a job without items; whatever fails, fails for a reason."""
         count = max(len(job.items), 1)
         try:
-            subject = self._ready.get(job.pool)
-            if subject is None:
-                subject = self._ready[job.pool] = _prepared(job.subject, job.background)
+            subject = self._subject(job)
             return subject.explain(job.items) if job.items else [Outcome(pool_ms=subject.pool_ms)]
         except Refused as refused:
             return [Outcome(failure=refused.reason, message=refused.message)] * count
@@ -47,6 +45,16 @@ class Explaining:
             where = traceback.extract_tb(error.__traceback__)[-1]
             message = f"explaining failed with {type(error).__name__}: {error} ({where.name}, line {where.lineno})"
             return [Outcome(failure=ExplainFailure.MODEL_FAILED, message=message[:500])] * count
+
+    def _subject(self, job: Job) -> ExplainedSubject:
+        pool, subject = self._ready.get(job.subject.named, ("", None))
+        if subject is None or pool != job.pool:
+            # Model and neighbourhood take megabytes, and what is replaced is not asked for again.
+            del subject
+            self._ready.pop(job.subject.named, None)
+            subject = _prepared(job.subject, job.background)
+            self._ready[job.subject.named] = job.pool, subject
+        return subject
 
 
 def _prepared(subject: Subject, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:

@@ -31,6 +31,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     answer_seconds: float
     answer_bytes: int
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """Model and version."""
+        return self.model, self.model_version
+
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One prediction: its features as in the record, its class, and what probability it gave that, if it said."""
@@ -43,8 +48,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Explain some predictions of one model version; without items, get ready for them.
 
-    `pool` names the neighbourhood. `background` are features of other predictions, to learn what is usual when it is
-    drawn.
+    `pool` names the neighbourhood; a model version has one at a time. `background` are features of other predictions,
+    to learn what is usual when it is drawn.
     """
 
     subject: Subject

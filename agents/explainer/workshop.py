@@ -47,6 +47,7 @@ class Workshop:
         self._log = log
         self._child = child
         self._clock = clock
+        self._background: tuple[str, Sequence[Mapping[str, Any]]] = ("", ())
 
     async def explain(self, requests: Sequence[ExplainRequest]) -> list[Explanation]:
         """Explain requests about one model version; every one gets an explanation, if only of why there is none.
@@ -126,7 +127,7 @@ class Workshop:
         generation = self._clock.now_ms() // self._settings.explainer.pool_lifetime_ms
         pool = f"{generation} {request.model} {request.model_version}"
         pool_ms = 0.0
-        if pool not in self._child.ready:
+        if self._child.ready.get(subject.named) != pool:
             try:
                 (prepared,) = await self._child.run(await self._preparing(request, subject, pool))
             except ChildFailed as failed:
@@ -138,10 +139,13 @@ class Workshop:
         return [msgspec.structs.replace(outcomes[0], pool_ms=pool_ms), *outcomes[1:]]
 
     async def _preparing(self, request: ExplainRequest, subject: Subject, pool: str) -> Job:
-        """The job that gets a child ready for a model version."""
-        background: Sequence[Mapping[str, Any]] = ()
-        if subject.terms.input is InputKind.TABULAR and subject.terms.statistics is None:
-            background = await self._log.background(request, wanted=self._settings.explainer.background)
+        """The job that gets a child ready for a model version, and again if it ends."""
+        known, background = self._background
+        if known != pool:
+            background = ()
+            if subject.terms.input is InputKind.TABULAR and subject.terms.statistics is None:
+                background = await self._log.background(request, wanted=self._settings.explainer.background)
+            self._background = pool, background
         return Job(subject=subject, pool=pool, background=background, items=())
 
     def _subject(self, request: ExplainRequest) -> Subject:
