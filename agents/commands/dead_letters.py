@@ -129,11 +129,13 @@ def accept_records(invocation: Invocation, place: tuple[str, int, int], count: i
 async def _list(settings: Settings, *, reason: str | None, topic: str | None, most: int | None, output: str) -> None:
     is_table = output == OutputFormat.TABLE
     counts: Counter[tuple[str, str]] = Counter()
+    others = 0
     async with DeadLetterLog(settings.kafka) as log:
         limit = most or (SHOWN_IN_TABLE if is_table else None)
         newest: list[tuple[tuple[int, int, int], dict[str, Any]]] = []
         async for letter in log.letters():
             if not _is_wanted(letter, reason=reason, topic=topic):
+                others += 1
                 continue
             counts[letter.origin.topic, letter.origin.reason] += 1
             entry = ((letter.timestamp_ms, letter.offset, letter.partition), _summary(letter))
@@ -146,7 +148,7 @@ async def _list(settings: Settings, *, reason: str | None, topic: str | None, mo
         print_records(listed, output, columns=())
         return
     if not listed:
-        print("No dead letters.")
+        print(f"None of {others} dead letters is of this topic and reason." if others else "No dead letters.")
         return
     totals = [{"topic": at, "reason": why, "letters": count} for (at, why), count in counts.most_common()]
     print_records(totals, output, columns=("topic", "reason", "letters"))

@@ -86,6 +86,10 @@ async def _run(
         await log.start()
         if accept is not None:
             source = _source(accept, topics)
+            if source not in log.sources:
+                raise PermanentFailure(
+                    f"{accept} does not exist: {source.role} has partitions 0 to {log.partitions(source.role) - 1}"
+                )
             lost = await accept_log(ledger, stops, source, await log.bounds(source), now_ms=SystemClock().now_ms())
             click.echo(f"{accept} continues from its start in {lost} of {ledger.shards} shards.")
         elif shard is not None:

@@ -179,6 +179,8 @@ async def test_letters_are_listed_newest_first_and_one_is_shown(installation: In
     assert 2 == len(letters_of(installation, "--max", "2"))
     table = latelabel(installation, "dead-letters", "list").stdout
     assert "The newest 5 of 5:" in table
+    misspelt = latelabel(installation, "dead-letters", "list", "--topic", "elsewhere").stdout
+    assert "None of 5 dead letters is of this topic and reason.\n" == misspelt
     [found] = [letter for letter in letters if letter["reason"] == "bad_utf8"]
     for place in (found["source"], found["letter"]):
         shown = latelabel(installation, "dead-letters", "show", place)
@@ -190,6 +192,12 @@ async def test_letters_are_listed_newest_first_and_one_is_shown(installation: In
     missing = latelabel(installation, "dead-letters", "show", f"{predictions}/0@99")
     assert (1, True) == (missing.returncode, "there is no dead letter" in missing.stderr)
     assert 2 == latelabel(installation, "dead-letters", "show", "nonsense").returncode
+
+
+def test_log_of_a_partition_that_there_is_not_is_not_accepted(installation: Installation) -> None:
+    refused = latelabel(installation, "init", "--accept", "predictions/99")
+    told = f"Error: predictions/99 does not exist: predictions has partitions 0 to {installation.partitions - 1}\n"
+    assert (1, told) == (refused.returncode, refused.stderr)
 
 
 def put_letters(installation: Installation, values: Sequence[bytes | None], **changes: Any) -> None:
