@@ -111,6 +111,8 @@ def _classes(
     refused: dict[int, Rejected] = {}
     has_lists = False
     # A text is its own name; what is left is rare, or a model of numbers or lists.
+    if not special and {*map(type, answers)} <= {str}:
+        return answers, has_lists, refused
     for at in [
         at
         for at, (answer, record) in enumerate(zip(answers, records, strict=True))

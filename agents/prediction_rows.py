@@ -6,7 +6,9 @@ records ──> kinds (model version, class, segment values, status) ──> one
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -218,21 +220,27 @@ def _kinds(
     found: GoodRecords, places: Sequence[_Place], subjects: Mapping[_Place, _Subject]
 ) -> tuple[Collection[_Kind], npt.NDArray[np.int64]]:
     """All kinds of rows in a batch, and which of them each record is."""
+    numbers: dict[_Kind, int] = collections.defaultdict(itertools.count().__next__)
+    statuses = [record.status for record in found.records]
+    of_records = zip(places, found.texts, _segment_values(found, places, subjects), statuses, strict=True)
+    # A look-up numbers what is new.
+    kind_of = np.fromiter(map(numbers.__getitem__, of_records), dtype=np.int64, count=len(statuses))
+    return numbers.keys(), kind_of
+
+
+def _segment_values(
+    found: GoodRecords, places: Sequence[_Place], subjects: Mapping[_Place, _Subject]
+) -> Sequence[tuple[str | None, ...]]:
+    """Those of the declared segments, of each record."""
     names_of = {place: _segment_names(subject) for place, subject in subjects.items()}
-    kinds: dict[_Kind, int] = {}
-    kind_of = []
-    for record, place, text in zip(found.records, places, found.texts, strict=True):
-        names, segment = names_of[place], record.segment
-        if not names:
-            values: tuple[str | None, ...] = ()
-        elif segment is None:
-            values = (None,) * len(names)
-        elif len(names) == 1:
-            values = (segment.get(names[0]),)
-        else:
-            values = tuple([segment.get(name) for name in names])
-        kind_of.append(kinds.setdefault((place, text, values, record.status), len(kinds)))
-    return kinds, np.array(kind_of, dtype=np.int64)
+    segments = [record.segment or {} for record in found.records]
+    names, *others = {*names_of.values()} or {()}
+    if others:
+        pairs = zip(segments, map(names_of.__getitem__, places), strict=True)
+        return [tuple([segment.get(name) for name in names]) for segment, names in pairs]
+    if len(names) == 1:
+        return [(segment.get(names[0]),) for segment in segments]
+    return [tuple([segment.get(name) for name in names]) for segment in segments] if names else [()] * len(segments)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,21 +276,20 @@ def _values(
     found: GoodRecords, places: Sequence[_Place], subjects: Mapping[_Place, _Subject]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The number of each row, and whether it has one."""
-    takes_score = {place: _takes_score(subject.model) for place, subject in subjects.items()}
-    scores = [
-        record.score if takes_score[place] and record.status in _SUCCEEDED else None
-        for record, place in zip(found.records, places, strict=True)
-    ]
-    for at in [
-        at
-        for at, record in enumerate(found.records)
-        if (record.probabilities or not takes_score[places[at]]) and scores[at] is None
-    ]:
+    records = found.records
+    scores = [record.score for record in records]
+    others: Sequence[int] = range(len(records))
+    if all(_takes_score(subject.model) for subject in subjects.values()):
+        others = [at for at in others if records[at].probabilities or records[at].status not in _SUCCEEDED]
+    for at in others:
         named = found.classes[at]
         text = None if isinstance(named, tuple) else named
-        scores[at] = _value(found.records[at], text, subjects[places[at]].model)
-    has_value = np.array([score is not None for score in scores], dtype=np.bool_)
-    return np.array([0.0 if score is None else score for score in scores], dtype=np.float64), has_value
+        scores[at] = _value(records[at], text, subjects[places[at]].model)
+    values = np.array(scores, dtype=np.float64)
+    has_value = ~np.isnan(values)
+    # Here NaN is a number: probabilities that do not add up.
+    has_value[list(others)] = [scores[at] is not None for at in others]
+    return values, has_value
 
 
 def _takes_score(model: MonitoredModel) -> bool:
@@ -290,14 +297,16 @@ def _takes_score(model: MonitoredModel) -> bool:
 
 
 def _value(prediction: SentPrediction, text: str | None, model: MonitoredModel) -> float | None:
-    """The number of a regression, or the probability of the positive class or else of the predicted one, where
-    probabilities are all there is; NaN for those that do not add up."""
+    """The number of a regression, or the score, or the probability of the positive class or else of the predicted one,
+    where probabilities are all there is; NaN for those that do not add up."""
     if prediction.status not in _SUCCEEDED:
         return None
     if model.task is Task.REGRESSION:
         return float(cast("float", prediction.prediction))
     if not _takes_score(model):
         return None
+    if prediction.score is not None:
+        return prediction.score
     probabilities = {name: share for name, share in (prediction.probabilities or {}).items() if share is not None}
     if not probabilities:
         return None

@@ -282,8 +282,9 @@ def _timed(
     outcomes: Sequence[_Sent | Rejected], timestamps_ms: Sequence[int], now_ms: int, max_future_skew_ms: int
 ) -> Decoded[_Sent]:
     """Add the event times, and refuse records whose time is none or cannot be true."""
-    rejected: list[tuple[int, Rejected]]
-    rejected = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
+    rejected: list[tuple[int, Rejected]] = []
+    if Rejected in {*map(type, outcomes)}:
+        rejected = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
     records: Sequence[Any] = outcomes
     indexes: Sequence[int] = range(len(outcomes))
     if rejected:

@@ -149,7 +149,9 @@ def request_keys(request_ids: Sequence[str], instances: Sequence[int | None]) ->
         digits = _HEX_DIGIT[texts[:, _UUID_DIGITS]]
         keys[:] = digits[:, ::2] << 4 | digits[:, 1::2]
         is_other = (digits > 15).any(axis=1) | (texts[:, _UUID_HYPHENS] != ord("-")).any(axis=1)
-        others = np.flatnonzero(is_other | [bool(instance) for instance in instances]).tolist()
+        if instances.count(None) < len(instances):
+            is_other |= [bool(instance) for instance in instances]
+        others = np.flatnonzero(is_other).tolist()
     for index in others:
         keys[index] = np.frombuffer(request_key(request_ids[index], instances[index] or 0), dtype=np.uint8)
     return keys.tobytes()

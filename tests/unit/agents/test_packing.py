@@ -109,6 +109,20 @@ def drawn(rng: random.Random, role: Role) -> bytes | None:
     return rng.choice([value] * 20 + [None, b"{", b"\xff"])
 
 
+def drawn_as_usual(rng: random.Random, role: Role, models: list[str]) -> bytes:
+    """As nearly all senders write: there are shorter ways for batches that hold nothing else."""
+    digits = f"{rng.getrandbits(128):032x}"
+    record: dict[str, Any] = {
+        "request_id": "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])),
+        "event_time": f"2026-11-22T{rng.randrange(24):02d}:{rng.randrange(60):02d}:59.{rng.randrange(1000):03d}Z",
+        "label" if role is Role.LABELS else "prediction": rng.choice(["fraud", "ok", "1"]),
+    }
+    if role is Role.PREDICTIONS:
+        record |= {"model": rng.choice(models), "segment": {"country": rng.choice(["DE", "FR"])}}
+        record |= rng.choice([{}, {"score": 0.25}, {"score": 1}, {"probabilities": {"ok": 0.5}}, {"status": "error"}])
+    return json.dumps(record).encode()
+
+
 def slices_of(model: MonitoredModel, segment: dict[str, str]) -> tuple[bytes, ...]:
     crosses = (*((name,) for name in model.segments), *model.cross)
     return tuple(segment_hash({name: segment.get(name, "__missing__") for name in cross}) for cross in crosses)
@@ -243,6 +257,17 @@ async def packed(
 async def test_batch_is_packed_as_its_records_are_one_by_one(role: Role, seed: int) -> None:
     rng = random.Random(seed)
     values = [drawn(rng, role) for _ in range(rng.choice([0, 1, 30, 200]))]
+    await compare_with_one_by_one(values, rng, role)
+
+
+@pytest.mark.parametrize("role", [Role.PREDICTIONS, Role.LABELS])
+@pytest.mark.parametrize("models", [["fraud"], ["topic"], ["plain"], ["fraud", "topic", "plain"]])
+async def test_batch_of_usual_records_is_packed_as_they_are_one_by_one(role: Role, models: list[str]) -> None:
+    rng = random.Random(0)
+    await compare_with_one_by_one([drawn_as_usual(rng, role, models) for _ in range(300)], rng, role)
+
+
+async def compare_with_one_by_one(values: list[bytes | None], rng: random.Random, role: Role) -> None:
     timestamps_ms = [NOW_MS - rng.randrange(DAY_MS) for _ in values]
     run = await packed(values, timestamps_ms, role)
     rows, refused = one_by_one(values, timestamps_ms, role)

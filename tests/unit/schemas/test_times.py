@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Reason, Rejected
-from schemas.times import event_time_ms, format_time, parse_time_ms
+from schemas.times import event_time_ms, format_time, parse_time_ms, parse_times_ms
 
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00:00Z
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 @pytest.mark.parametrize(
@@ -83,5 +85,23 @@ def test_any_zone_gives_the_milliseconds_that_the_standard_library_counts(
 ) -> None:
     zone = datetime.timezone(datetime.timedelta(minutes=offset_minutes))
     local = moment.replace(tzinfo=zone)
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    assert (local - epoch) // datetime.timedelta(milliseconds=1) == parse_time_ms(local.isoformat())
+    assert (local - EPOCH) // datetime.timedelta(milliseconds=1) == parse_time_ms(local.isoformat())
+
+
+@given(st.lists(st.integers(-62_135_596_800_000, 253_402_300_799_999), min_size=1))
+def test_many_times_are_read_as_each_of_them(times_ms: list[int]) -> None:
+    moments = [EPOCH + datetime.timedelta(milliseconds=time_ms) for time_ms in times_ms]
+    read = parse_times_ms([f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z" for moment in moments])
+    assert read is not None
+    assert times_ms == read.tolist()
+
+
+@given(st.integers(0, 23), st.characters(max_codepoint=0x2FF))
+def test_many_times_are_left_to_be_read_one_by_one_if_one_of_them_is_odd(at: int, character: str) -> None:
+    usual = "2026-11-23T12:00:00.120Z"
+    odd = usual[:at] + character + usual[at + 1 :]
+    read = parse_times_ms([usual, odd])
+    if read is not None:
+        assert [parse_time_ms(usual), parse_time_ms(odd)] == read.tolist()
+    else:
+        assert not re.fullmatch(r"20[0-9]{2}-1[0-2]-[0-2][0-9]T[01][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z", odd)
