@@ -95,10 +95,15 @@ async def rebuild_ledger(ledger: Ledger, log: GroupLog) -> Charter:
 
     What Kafka no longer has becomes a gap when the first worker reads on, and marks its windows `incomplete`.
     """
-    check_format(await ledger.charter())
+    charter = await ledger.charter()
+    check_format(charter)
+    if charter is not None and charter.shards != ledger.shards:
+        # While the charter still says how many there were; nobody would ever find them again.
+        for shard in range(charter.shards):
+            await ledger.drop(shard, shards=charter.shards)
     await ledger.drop_charter()
     for shard in range(ledger.shards):
-        await ledger.drop(shard)
+        await ledger.drop(shard, shards=ledger.shards)
     return await found_ledger(ledger, log, starts=dict.fromkeys(await log.all_bounds(), 0))
 
 
@@ -115,7 +120,7 @@ async def rebuild_shard(ledger: Ledger, shard: int) -> Charter:
     check_shards(charter, ledger.shards)
     if not 0 <= shard < charter.shards:
         raise PermanentFailure(f"the ledger has no shard {shard}; its shards are 0 to {charter.shards - 1}")
-    await ledger.drop(shard)
+    await ledger.drop(shard, shards=charter.shards)
     await ledger.create(shard, ledger_id=charter.ledger_id, sources=charter.starts)
     await ledger.hold_edition(shard, charter.newest_edition)
     return charter

@@ -89,6 +89,7 @@ class RedisLedger:
         self._client = client
         self._address = address
         self._root = "{" + prefix + "}"
+        self._prefix = prefix
         self._keys = [shard_tag(prefix, shard, shards=shards) for shard in range(shards)]
         self._settings: tuple[Argument, ...] = (label_hold_ms, keep_windows_ms)
         self._max_labels = max_labels
@@ -176,9 +177,9 @@ class RedisLedger:
             stored_id = await self._create.run(self._client, [key], *arguments)
         self._ledger_id = self._ledger_id or stored_id.decode().partition("/")[0]
 
-    async def drop(self, shard: int) -> None:
+    async def drop(self, shard: int, *, shards: int) -> None:
         """All keys of a shard are found by its indexes, so nothing is scanned."""
-        key = self._keys[shard]
+        key = shard_tag(self._prefix, shard, shards=shards)
         async with redis_failures(self._address):
             minutes = await self._client.zrange(f"{key}:overdue", 0, -1)
             windows = await self._client.zrange(f"{key}:windows", 0, -1)

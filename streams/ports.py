@@ -96,8 +96,8 @@ class Ledger(Protocol):
     async def create(self, shard: int, *, ledger_id: str, sources: Mapping[Source, int]) -> None:
         """Register the shard with its start offsets, if it belongs to no ledger yet. Idempotent."""
 
-    async def drop(self, shard: int) -> None:
-        """Remove the shard and everything in it."""
+    async def drop(self, shard: int, *, shards: int) -> None:
+        """Remove the shard and everything in it, of a ledger of so many `shards`: perhaps another number than ours."""
 
     async def drop_charter(self) -> None:
         """Remove the charter and the registry of names."""

@@ -75,8 +75,9 @@ class ReferenceLedger:
             here.sources = {source: SourceState(offset) for source, offset in sources.items()}
         self._ledger_id = self._ledger_id or here.ledger_id
 
-    async def drop(self, shard: int) -> None:
-        self.parts[shard] = ReferenceShard(*self._settings)
+    async def drop(self, shard: int, *, shards: int) -> None:
+        if shards == self.shards:
+            self.parts[shard] = ReferenceShard(*self._settings)
 
     async def drop_charter(self) -> None:
         self._charter = None
