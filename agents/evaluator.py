@@ -21,9 +21,10 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from agents.evaluation_round import EvaluationRound
+from agents.last_publications import LastPublications
 from agents.past_windows import PastWindows
 from agents.signal_references import SignalReferences
 from agents.window_counts import WindowCounts
@@ -92,7 +93,7 @@ class Evaluator:
         self._counts = WindowCounts(ledger)
         self._past = PastWindows(self._counts)
         self._references = SignalReferences(ledger, self._counts, store)
-        self._publications: dict[bytes, dict[ReportWindow, Publication]] = collections.defaultdict(dict)
+        self._publications = LastPublications(store)
         self._saves: dict[bytes, int] = {}
         self._told: dict[bytes, Losses] = {}
         self._offsets: dict[tuple[int, str], int] = {}
@@ -225,10 +226,10 @@ class Evaluator:
         for base in found.marks:
             windows.update(found.touched(base))
         old = {window for window in windows if found.watermark_ms >= self._forgotten_ms(found, window)}
-        await self._recall(found, (windows - found.due.keys()) | old)
+        await self._publications.recall(found.subjects, (windows - found.due.keys()) | old)
         for window in sorted(windows):
             model = found.model(window)
-            last = self._publications[window.model_version].get(window)
+            last = self._publications.get(window)
             is_done = window in old and is_final_published(window, last, horizon_ms=model.label_horizon_ms)
             if is_done or window.size_ms not in model.report_windows_ms:
                 found.outdated[window.model_version] += found.due.get(window, ())
@@ -259,25 +260,12 @@ class Evaluator:
     def _may_revise(self, found: EvaluationRound, window: ReportWindow) -> bool:
         return may_revise(
             window,
-            self._publications[window.model_version].get(window),
+            self._publications.get(window),
             now_ms=found.began_ms,
             watermark_ms=found.watermark_ms,
             horizon_ms=found.model(window).label_horizon_ms,
             interval_ms=self._settings.interval_ms,
         )
-
-    async def _recall(self, found: EvaluationRound, windows: Iterable[ReportWindow]) -> None:
-        """Learn when the windows were last published, as far as it is not remembered."""
-        places: dict[bytes, ReportWindow] = {}
-        wanted: dict[bytes, list[bytes]] = collections.defaultdict(list)
-        for window in windows:
-            if window not in self._publications[window.model_version]:
-                key = found.subjects[window.model_version].key(window, {}).encode()
-                places[key] = window
-                wanted[window.model_version].append(key)
-        for key, last in (await self._store.last(wanted)).items():
-            publication = Publication(last.published_ms, last.watermark_ms)
-            self._publications[places[key].model_version][places[key]] = publication
 
     def _chunks(self, found: EvaluationRound) -> Iterator[list[ReportWindow]]:
         chunk: list[ReportWindow] = []
@@ -318,7 +306,7 @@ class Evaluator:
                 saved[window.model_version].append(revision.kept)
                 if revision.message is not None:
                     messages.append(revision.message)
-                    self._publications[window.model_version][window] = Publication(found.began_ms, found.watermark_ms)
+                    self._publications.put(window, Publication(found.began_ms, found.watermark_ms))
         await self._publisher.send(messages)
         found.published += len(messages)
         for model_version in {window.model_version: None for window in chunk}:
@@ -379,7 +367,7 @@ class Evaluator:
         await self._note_reported(found)
         for changed in found.due:
             # What changed status is not likely to be revised soon again; it is read again when it is.
-            self._publications[changed.model_version].pop(changed, None)
+            self._publications.drop(changed)
         self._told.update(dict.fromkeys(found.subjects, found.losses))
         for model_version in found.disputed:
             self._forget(model_version)
@@ -393,7 +381,7 @@ class Evaluator:
         self._told.pop(model_version, None)
         self._counts.forget(model_version)
         self._past.forget(model_version)
-        self._publications.pop(model_version, None)
+        self._publications.forget(model_version)
         self._saves.pop(model_version, None)
 
     def _forget_all(self) -> None:
@@ -401,5 +389,5 @@ class Evaluator:
         self._counts.forget_all()
         self._past.forget_all()
         self._references.forget_all()
-        self._publications.clear()
+        self._publications.forget_all()
         self._saves.clear()
