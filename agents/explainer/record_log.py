@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from agents.explainer.headway import POLL_MS, Headway
 from agents.kafka_connection import connection_options, kafka_failures
 from agents.kafka_consumer import Consumer
 from agents.kafka_topics import KafkaTopics
@@ -30,10 +31,6 @@ __all__ = ["RecordLog", "prediction_in"]
 
 FETCH_BYTES = 128 * 1024
 """Of one partition: most reads are of one record."""
-POLL_MS = 500
-SILENT_POLLS = 10
-"""So many without any progress, although the log does not end there, and the broker does not answer. What was aborted
-or compacted away is passed over, which is progress too."""
 CHUNK_RECORDS = 4000
 SEARCHED_FACTOR = 20
 """For each prediction of a model that is wanted, so many records are looked at: a topic has many models."""
@@ -175,7 +172,7 @@ class RecordLog:
             return
         self._consumer.assign([at])
         self._consumer.seek(at, start)
-        position, silent = start, 0
+        position, headway = start, Headway(start)
         while position < end:
             async with kafka_failures(self._address):
                 self._consumer.resume(at)
@@ -183,12 +180,9 @@ class RecordLog:
                 # At the log's end the broker would hold back the next answer for half a second, and whatever is
                 # asked next over the same connection with it.
                 self._consumer.pause(at)
-                before, position = position, await self._consumer.position(at)
-            silent = silent + 1 if position == before else 0
-            if silent == SILENT_POLLS:
-                raise TemporaryFailure(
-                    f"Kafka at {self._address} sends nothing of {at.topic}/{at.partition} from offset {position} on"
-                )
+                position = await self._consumer.position(at)
+            place = f"{at.topic}/{at.partition} from offset {position} on"
+            headway.check(position, silence=f"Kafka at {self._address} sends nothing of {place}")
             records = [record for record in fetched.get(at, ()) if record.offset < end]
             if records:
                 yield records

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from agents.explainer.headway import POLL_MS, Headway
 from agents.explainer.record_log import ANY_SKEW_MS, prediction_in
 from agents.kafka_connection import connection_options, kafka_failures
 from agents.kafka_consumer import Consumer
@@ -19,13 +20,9 @@ from schemas.codec import read_label
 from schemas.errors import Rejected
 from schemas.label import Label
 from schemas.prediction import Prediction
-from streams.errors import TemporaryFailure
 
 __all__ = ["FoundPrediction", "find_labels", "find_predictions"]
 
-POLL_MS = 500
-SILENT_POLLS = 10
-"""So many without any progress, although no log that is read has come to its end, and no broker answers."""
 NEVER_ESCAPED = re.compile(r"[\w.:@~ -]+", re.ASCII)
 """In JSON, whoever writes it: some write `<`, `=` or `+` with escapes too."""
 FETCH_BYTES = 4 << 20
@@ -94,7 +91,7 @@ async def _with_id(kafka: KafkaSettings, topic: str, request_id: str, since_ms: 
             consumer.assign(list(unread))
             for at in unread:
                 consumer.seek(at, starts[at].offset)
-        positions, silent = dict.fromkeys(unread, -1), 0
+        headway = Headway(dict.fromkeys(unread, -1))
         while unread:
             fetched = await consumer.getmany(*unread, timeout_ms=POLL_MS)
             for records in fetched.values():
@@ -102,10 +99,8 @@ async def _with_id(kafka: KafkaSettings, topic: str, request_id: str, since_ms: 
                     if record.value is not None and needle in record.value:
                         yield record
             await asyncio.sleep(0)
-            before, positions = positions, {at: await consumer.position(at) for at in unread}
-            silent = silent + 1 if positions == before else 0
+            positions = {at: await consumer.position(at) for at in unread}
+            headway.check(positions, silence=f"Kafka at {kafka.address} sends nothing more of topic {topic}")
             unread = {at for at in unread if positions[at] < ends[at]}
-            if unread and silent == SILENT_POLLS:
-                raise TemporaryFailure(f"Kafka at {kafka.address} sends nothing more of topic {topic}")
     finally:
         await consumer.stop()

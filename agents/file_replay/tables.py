@@ -79,7 +79,7 @@ def open_table(path: Path) -> Table:
             return Table(path=path, columns=None, is_text=False, unit="line", read=_json_rows)
         if suffix == ".parquet":
             columns = _parquet_file(path).schema_arrow.names
-            _refuse_repeated(f"{path}", columns)
+            _refuse_repeated(str(path), columns)
             return Table(path=path, columns=columns, is_text=False, unit="row", read=_parquet_rows)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error

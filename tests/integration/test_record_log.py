@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from confluent_kafka import Producer
 
-from agents.explainer import record_log
+from agents.explainer import headway, record_log
 from agents.explainer.record_log import RecordLog
 from agents.settings import KafkaSettings
 from deploy.servers import KafkaServer
@@ -62,7 +62,7 @@ async def test_no_prediction_at_the_end_of_the_log_waits_for_what_comes_after_it
 async def test_broker_that_falls_silent_is_an_outage_and_no_missing_record(
     kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_log, "SILENT_POLLS", 1)
+    monkeypatch.setattr(headway, "SILENT_POLLS", 1)
     topic = create_topic(kafka.address, unique_name("predictions"))
     publish(kafka, topic, 1)
     (request,) = requests_about(topic, 1)
