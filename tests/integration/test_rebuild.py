@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Mapping
 
 import pytest
 
@@ -12,26 +10,10 @@ from agents.ledger_start import found_ledger, rebuild_ledger
 from agents.partition_intake import LogBounds
 from agents.redis_ledger import shard_tag
 from deploy.servers import RedisServer
-from streams.ledger.parts import Source
+from tests.support.group_logs import StillLog
 from tests.support.redis_ledgers import PREFIX, LogReader, connected, draw_packer, redis_ledger
 
 BEFORE = 4
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Log:
-    """A history, of a group that has committed nothing."""
-
-    bounds: Mapping[Source, LogBounds]
-
-    async def all_bounds(self) -> Mapping[Source, LogBounds]:
-        return self.bounds
-
-    async def has_committed(self) -> bool:
-        return False
-
-    async def commit(self, offsets: Mapping[Source, int]) -> None:
-        """Nobody asks for it."""
 
 
 @pytest.mark.parametrize("shards", [2, 4, 6])
@@ -39,7 +21,8 @@ async def test_nothing_is_left_of_a_ledger_that_is_rebuilt_in_any_number_of_shar
     fresh_redis: RedisServer, shards: int
 ) -> None:
     packer = draw_packer(1, shards=BEFORE, ids=20)
-    log = Log({source: LogBounds(0, len(records)) for source, records in packer.log.items()})
+    bounds = {source: LogBounds(0, len(records)) for source, records in packer.log.items()}
+    log = StillLog(bounds, is_committed=False)
     async with connected(fresh_redis.unix_url) as client:
         ledger = redis_ledger(client, address="the test's Redis", shards=BEFORE)
         await found_ledger(ledger, log, starts=dict.fromkeys(packer.log, 0))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.support.services import unique_name
 from tests.support.waiting import wait_until
 
-__all__ = ["has_no_leader", "read_topic"]
+__all__ = ["read_topic", "when_led"]
 
 Messages = list[tuple[bytes | None, bytes | None]]
+Answer = TypeVar("Answer")
 
 # What a broker and its clients say of a partition until they have agreed on who leads it.
 NO_LEADER = frozenset(
@@ -22,29 +26,41 @@ NO_LEADER = frozenset(
 )
 
 
-def has_no_leader(error: KafkaException) -> bool:
-    """Whether a partition is led by nobody for a moment: its broker has just begun, or had no processor for seconds."""
-    return error.args[0].code() in NO_LEADER
+def when_led(ask: Callable[[], Answer], *, what: str) -> Answer:
+    """The answer to a question about a topic, asked until every partition that it is about has a leader.
+
+    A broker that has just begun, or had no processor for two seconds, leads nothing for a moment.
+
+    Args:
+        ask: may raise a KafkaException that says so.
+        what: completes the sentence "waited ... s for ... to have a leader".
+    """
+    answers: list[Answer] = []
+
+    def is_led() -> bool:
+        try:
+            answers.append(ask())
+        except KafkaException as error:
+            if error.args[0].code() not in NO_LEADER:
+                raise
+        return bool(answers)
+
+    wait_until(is_led, what=f"{what} to have a leader")
+    return answers[0]
 
 
 def read_topic(brokers: str, topic: str) -> Messages:
     """Keys and values, as far as the topic is written now."""
-    found: list[Messages] = []
 
-    def has_leader() -> bool:
+    def read() -> Messages:
         # Each time with a client of its own: one that has heard of no leader may go on believing it.
         consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
         try:
-            found.append(_read(consumer, TopicPartition(topic, 0, 0)))
-        except KafkaException as error:
-            if not has_no_leader(error):
-                raise
+            return _read(consumer, TopicPartition(topic, 0, 0))
         finally:
             consumer.close()
-        return bool(found)
 
-    wait_until(has_leader, what=f"{topic} to have a leader")
-    return found[0]
+    return when_led(read, what=topic)
 
 
 def _read(consumer: Consumer, start: TopicPartition) -> Messages:

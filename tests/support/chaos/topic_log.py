@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from tests.support.topics import has_no_leader
-from tests.support.waiting import wait_until
+from tests.support.topics import when_led
 
 __all__ = ["Entry", "read_topic"]
 
@@ -50,7 +50,9 @@ def _read(consumer: Consumer, topic: str) -> list[Entry]:
     wanted: dict[int, int] = {}
     starts = []
     for partition in partitions:
-        low, high = _bounds(consumer, TopicPartition(topic, partition))
+        place = TopicPartition(topic, partition)
+        ask = functools.partial(consumer.get_watermark_offsets, place, timeout=READ_SECONDS)
+        low, high = when_led(ask, what=f"{topic}/{partition}")
         if high > low:
             wanted[partition] = high
             starts.append(TopicPartition(topic, partition, low))
@@ -71,21 +73,6 @@ def _read(consumer: Consumer, topic: str) -> list[Entry]:
             if offset + 1 >= wanted.get(partition, 1 << 62):
                 del wanted[partition]
     return entries
-
-
-def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
-    bounds: list[tuple[int, int]] = []
-
-    def has_leader() -> bool:
-        try:
-            bounds.append(consumer.get_watermark_offsets(place, timeout=READ_SECONDS))
-        except KafkaException as error:
-            if not has_no_leader(error):
-                raise
-        return bool(bounds)
-
-    wait_until(has_leader, what=f"{place} to have a leader")
-    return bounds[0]
 
 
 def _raw(content: str | bytes | None) -> bytes | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import pytest
 
@@ -14,27 +13,18 @@ from streams.ledger.founding import FORMAT
 from streams.ledger.parts import Role, Source
 from streams.ledger.reference import ReferenceLedger
 from streams.ports import Ledger
+from tests.support.group_logs import StillLog
 
 PARTITION = Source(Role.PREDICTIONS, 0)
 
 
-class Log:
-    """One empty partition, of a group that has committed."""
-
-    async def all_bounds(self) -> Mapping[Source, LogBounds]:
-        return {PARTITION: LogBounds(0, 0)}
-
-    async def has_committed(self) -> bool:
-        return True
-
-    async def commit(self, offsets: Mapping[Source, int]) -> None:
-        """Nobody asks for it."""
+LOG = StillLog({PARTITION: LogBounds(0, 0)}, is_committed=True)
 
 
 @pytest.fixture
 async def ledger() -> Ledger:
     ledger = ReferenceLedger(shards=2, label_hold_ms=0, keep_windows_ms=0)
-    await rebuild_ledger(ledger, Log())
+    await rebuild_ledger(ledger, LOG)
     return ledger
 
 
@@ -71,7 +61,7 @@ async def test_every_step_from_an_older_format_is_taken_in_order_and_once(
     monkeypatch.setitem(MIGRATIONS, 1, second)
     await write_format(ledger, 0)
     for _ in range(2):
-        await open_ledger(ledger, Log())
+        await open_ledger(ledger, LOG)
     assert [0, 1] == steps
     assert 2 == await written_format(ledger)
 
@@ -84,15 +74,15 @@ async def test_a_migration_that_was_cut_is_done_again(ledger: Ledger, monkeypatc
     with monkeypatch.context() as patched:
         patched.setitem(MIGRATIONS, 0, cut)
         with pytest.raises(ConnectionError):
-            await open_ledger(ledger, Log())
+            await open_ledger(ledger, LOG)
     assert 0 == await written_format(ledger)
-    await open_ledger(ledger, Log())
+    await open_ledger(ledger, LOG)
     assert await written_format(ledger) == FORMAT
 
 
 async def test_a_newer_format_is_neither_opened_nor_rebuilt(ledger: Ledger) -> None:
     await write_format(ledger, FORMAT + 1)
-    for touch in (open_ledger(ledger, Log()), rebuild_ledger(ledger, Log()), rebuild_shard(ledger, 0)):
+    for touch in (open_ledger(ledger, LOG), rebuild_ledger(ledger, LOG), rebuild_shard(ledger, 0)):
         with pytest.raises(PermanentFailure, match=f"format {FORMAT + 1}"):
             await touch
     assert await ledger.state(0) is not None

@@ -2,67 +2,85 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import fcntl
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from tests.support.turns import turn
+from tests.support.turns import Company, turn
 from tests.support.waiting import wait_until
 
 
-def test_who_is_alone_runs_beside_nobody_and_is_not_kept_out_by_those_who_come_later(tmp_path: Path) -> None:
-    began: list[str] = []
-    may_end = {name: threading.Event() for name in ("one", "two", "alone", "late")}
+class Visitors:
+    """Threads that take turns, each until it is told to end."""
 
-    def run(name: str) -> None:
-        with turn(tmp_path, "none" if name == "alone" else "any"):
-            began.append(name)
-            assert may_end[name].wait(60)
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self._folder = folder
+        self._pool = pool
+        self._running: dict[str, Future[None]] = {}
+        self._may_end: dict[str, threading.Event] = collections.defaultdict(threading.Event)
+        self.began: list[str] = []
 
+    def come(self, name: str, company: Company) -> None:
+        """Begin to wait for a turn."""
+        self._running[name] = self._pool.submit(self._run, name, company, self._may_end[name])
+
+    def _run(self, name: str, company: Company, may_end: threading.Event) -> None:
+        with turn(self._folder, company):
+            self.began.append(name)
+            assert may_end.wait(60)
+
+    def wait_until_at_the_door(self, *, who: str) -> None:
+        """Until somebody is there."""
+        wait_until(lambda: is_held(self._folder / "door"), what=f"{who} to be at the door")
+
+    def leave(self, name: str) -> None:
+        """End a turn that has begun, and wait for it."""
+        wait_until(lambda: name in self.began, what=f"the turn of {name}")
+        self._may_end[name].set()
+        self._running[name].result()
+
+
+@contextlib.contextmanager
+def visitors(folder: Path) -> Iterator[Visitors]:
     with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(run, name) for name in ("one", "two")]
-        wait_until(lambda: {"one", "two"} == set(began), what="two to share")
-        running.append(pool.submit(run, "alone"))
-        wait_until(lambda: is_held(tmp_path / "door"), what="the one who wants to be alone to be at the door")
-        may_end["one"].set()
-        running[0].result()
-        running.append(pool.submit(run, "late"))
-        may_end["two"].set()
-        wait_until(lambda: "alone" in began, what="the one who wants to be alone")
-        assert ["alone"] == began[2:]
-        may_end["alone"].set()
-        wait_until(lambda: "late" in began, what="the one who came later")
-        may_end["late"].set()
-        for each in running:
-            each.result()
+        yield Visitors(folder, pool)
+
+
+def test_who_is_alone_runs_beside_nobody_and_is_not_kept_out_by_those_who_come_later(tmp_path: Path) -> None:
+    with visitors(tmp_path) as here:
+        here.come("one", "any")
+        here.come("two", "any")
+        wait_until(lambda: {"one", "two"} == set(here.began), what="two to share")
+        here.come("alone", "none")
+        here.wait_until_at_the_door(who="the one who wants to be alone")
+        here.leave("one")
+        here.come("late", "any")
+        here.leave("two")
+        wait_until(lambda: "alone" in here.began, what="the one who wants to be alone")
+        assert ["alone"] == here.began[2:]
+        here.leave("alone")
+        here.leave("late")
 
 
 def test_who_is_calm_runs_beside_the_calm_only(tmp_path: Path) -> None:
-    began: list[str] = []
-    may_end = {name: threading.Event() for name in ("calm one", "calm two", "any", "calm three")}
-
-    def run(name: str) -> None:
-        with turn(tmp_path, "calm" if name.startswith("calm") else "any"):
-            began.append(name)
-            assert may_end[name].wait(60)
-
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(run, name) for name in ("calm one", "calm two")]
-        wait_until(lambda: {"calm one", "calm two"} == set(began), what="two to share")
-        running.append(pool.submit(run, "any"))
-        wait_until(lambda: is_held(tmp_path / "door"), what="one that is not calm to be at the door")
-        may_end["calm one"].set()
-        may_end["calm two"].set()
-        wait_until(lambda: "any" in began, what="the one that is not calm")
-        running.append(pool.submit(run, "calm three"))
-        wait_until(lambda: is_held(tmp_path / "door"), what="one that is calm to be at the door")
-        assert ["any"] == began[2:]
-        may_end["any"].set()
-        wait_until(lambda: "calm three" in began, what="the one that is calm")
-        may_end["calm three"].set()
-        for each in running:
-            each.result()
+    with visitors(tmp_path) as here:
+        here.come("calm one", "calm")
+        here.come("calm two", "calm")
+        wait_until(lambda: {"calm one", "calm two"} == set(here.began), what="two to share")
+        here.come("any", "any")
+        here.wait_until_at_the_door(who="one that is not calm")
+        here.leave("calm one")
+        here.leave("calm two")
+        wait_until(lambda: "any" in here.began, what="the one that is not calm")
+        here.come("calm three", "calm")
+        here.wait_until_at_the_door(who="one that is calm")
+        assert ["any"] == here.began[2:]
+        here.leave("any")
+        here.leave("calm three")
 
 
 def is_held(lock: Path) -> bool:
