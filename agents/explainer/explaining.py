@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from agents.explainer.jobs import Item, Job, Subject
-from agents.explainer.predictors import Predictor, predictor_of
+from agents.explainer.jobs import Item, Job
+from agents.explainer.predictors import predictor_of
 from schemas.explanation import ExplainFailure
 from streams.explanation.outcome import Outcome
 from streams.explanation.refusal import Refused
@@ -52,17 +52,14 @@ class Explaining:
             # Model and neighbourhood take megabytes, and what is replaced is not asked for again.
             del subject
             self._ready.pop(job.subject.named, None)
-            subject = _prepared(job.subject, job.background)
+            subject = _prepared(job)
             self._ready[job.subject.named] = job.pool, subject
         return subject
 
 
-def _prepared(subject: Subject, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:
+def _prepared(job: Job) -> ExplainedSubject:
+    subject = job.subject
     predictor = predictor_of(subject)
-    return _chosen(subject, predictor, background)
-
-
-def _chosen(subject: Subject, predictor: Predictor, background: Sequence[Mapping[str, Any]]) -> ExplainedSubject:
     if subject.terms.input is not InputKind.TABULAR:
         from agents.explainer.media_subject import ImageSubject, TextSubject
 
@@ -70,7 +67,7 @@ def _chosen(subject: Subject, predictor: Predictor, background: Sequence[Mapping
     if subject.terms.method is Method.SHAP:
         from agents.explainer.shap_subject import ShapSubject
 
-        return ShapSubject(subject, predictor, background)
+        return ShapSubject(subject, predictor, job.background)
     from agents.explainer.tabular_subject import TabularSubject
 
-    return TabularSubject(subject, predictor, background)
+    return TabularSubject(subject, predictor, job.background, pool=job.pool)

@@ -30,22 +30,24 @@ class TabularSubject:
 
     Args:
         background: features of other predictions, to learn from unless a file of statistics is named.
+        pool: the neighbourhood's name; another name draws other neighbours, also from the same statistics.
 
     Raises: Refused if too little is known of the features, or the model cannot answer.
     """
 
-    def __init__(self, subject: Subject, predictor: Predictor, background: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, subject: Subject, predictor: Predictor, background: Sequence[Mapping[str, Any]], *, pool: str
+    ) -> None:
         started = now_seconds()
         terms = subject.terms
         self._subject = subject
         self._predictor = TimedPredictor(predictor)
         self._features = learnt_features(subject, background)
         self._names = tuple(feature.name for feature in self._features)
-        seed = seed_of(model=subject.model, model_version=subject.model_version, features=self._features)
         draws = draw(
             self._features,
             samples=-(-terms.samples // BLOCKS) * BLOCKS,
-            seed=seed,
+            seed=seed_of(pool=pool, features=self._features),
             with_missing=terms.missing is MissingValues.KEEP,
         )
         self._table = Table(self._names, draws.columns)

@@ -48,9 +48,9 @@ class Draws:
         return list(zip(*lists, strict=True))
 
 
-def seed_of(*, model: str, model_version: str, features: Sequence[Feature]) -> int:
-    """The seed of a model version's neighbourhood: whoever knows the same draws the same."""
-    content = msgspec.json.encode([model, model_version, features])
+def seed_of(*, pool: str, features: Sequence[Feature]) -> int:
+    """The seed of a neighbourhood by its name: whoever knows the same draws the same."""
+    content = msgspec.json.encode([pool, features])
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest())
 
 

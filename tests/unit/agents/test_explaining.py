@@ -62,6 +62,7 @@ def explain(
     background: list[dict[str, Any]] | None = None,
     task: Task = Task.MULTICLASS,
     positive_class: str | None = None,
+    pool: str = "p",
     **terms: Any,
 ) -> Outcome:
     subject = Subject(
@@ -75,7 +76,8 @@ def explain(
         answer_seconds=5,
         answer_bytes=1 << 20,
     )
-    job = Job(subject=subject, pool="p", background=background or [], items=[Item(features=given, predicted=predicted)])
+    items = [Item(features=given, predicted=predicted)]
+    job = Job(subject=subject, pool=pool, background=background or [], items=items)
     # As it would go to another process and come back.
     (outcome,) = Explaining().explain(msgspec.msgpack.decode(msgspec.msgpack.encode(job), type=Job))
     return msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Outcome)
@@ -256,6 +258,21 @@ def test_outputs_that_are_no_known_classes_are_refused_with_the_setting() -> Non
     assert "explain.classes" in outcome.message
     outcome = explain(ROWS[0], predictor="asked_here:same", background=ROWS, predicted="perhaps")
     assert ExplainFailure.UNKNOWN_CLASS == outcome.failure
+
+
+def test_neighbours_of_another_pool_are_others_also_where_the_statistics_are_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "statistics.json"
+    file.write_bytes(msgspec.json.encode(learn(ROWS, names=("a", "b", "c"))))
+    fits = [
+        explain(ROWS[0], predictor="asked_here:loose", statistics=str(file), pool=pool).fit
+        for pool in ("1 m 1", "1 m 1", "2 m 1")
+    ]
+    one, same, other = [None if fit is None else (fit.pool_id, fit.seed) for fit in fits]
+    assert one == same
+    assert one is not None
+    assert other is not None
+    assert one[0] != other[0]
+    assert one[1] != other[1]
 
 
 def test_statistics_from_a_file_need_no_background(tmp_path: Path) -> None:

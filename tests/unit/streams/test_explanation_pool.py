@@ -157,7 +157,7 @@ def test_same_seed_gives_the_same_bytes_in_whatever_order_instances_come() -> No
     features = features_of(values)
     pools = []
     for _ in range(2):
-        draws = draw(features, samples=500, seed=seed_of(model="m", model_version="1", features=features))
+        draws = draw(features, samples=500, seed=seed_of(pool="1 m 1", features=features))
         pools.append(Pool.built(draws, matrix(draws)[:, :2] ** 2))
     assert pools[0].pool_id == pools[1].pool_id
     one_way = [pools[0].explain(values[at].tolist(), 0.5, output=1, most_features=2) for at in (0, 1, 2)]
@@ -168,14 +168,14 @@ def test_same_seed_gives_the_same_bytes_in_whatever_order_instances_come() -> No
         assert (one.chosen, one.stability, one.r2) == (other.chosen, other.stability, other.r2)
 
 
-def test_seed_depends_on_the_model_version_and_on_what_is_known_of_its_features() -> None:
+def test_seed_depends_on_the_name_of_the_pool_and_on_what_is_known_of_its_features() -> None:
     values = np.random.default_rng(2).normal(size=(100, 4))
     features = features_of(values)
     seeds = {
-        seed_of(model="m", model_version="1", features=features),
-        seed_of(model="m", model_version="2", features=features),
-        seed_of(model="n", model_version="1", features=features),
-        seed_of(model="m", model_version="1", features=features_of(values[:50])),
+        seed_of(pool="1 m 1", features=features),
+        seed_of(pool="1 m 2", features=features),
+        seed_of(pool="2 m 1", features=features),
+        seed_of(pool="1 m 1", features=features_of(values[:50])),
     }
     assert 4 == len(seeds)
 
