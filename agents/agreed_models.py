@@ -19,7 +19,7 @@ from streams.errors import PermanentFailure
 from streams.identity import model_version_hash
 from streams.ledger.agreements import Agreement, Proposal, concluded, joined
 from streams.ledger.eras import Era
-from streams.ledger.founding import Charter
+from streams.ledger.founding import Charter, charter_lost
 from streams.ledger.parts import Role, ShardState
 from streams.ports import Clock, Ledger
 
@@ -47,11 +47,11 @@ class AgreedModels:
 
         Raises:
             TemporaryFailure: the ledger does not answer.
-            PermanentFailure: the charter lost what the shards were counted by.
+            PermanentFailure: the charter is lost, or what the shards were counted by is lost from it.
         """
-        if charter is not None and (
-            charter.proposal is not None or {self.now.edition} != {charter.edition, *(each.edition for each in states)}
-        ):
+        if charter is None:
+            raise charter_lost()
+        if charter.proposal is not None or {self.now.edition} != {charter.edition, *(each.edition for each in states)}:
             await self.renew()
 
     async def renew(self) -> None:

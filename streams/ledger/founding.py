@@ -25,6 +25,7 @@ __all__ = [
     "Start",
     "agreed_by",
     "agreements_of",
+    "charter_lost",
     "check_format",
     "check_shards",
     "decide_start",
@@ -96,6 +97,14 @@ def agreed_by(charter: Charter | None, states: Iterable[ShardState]) -> Agreemen
     return agreements_of(charter)
 
 
+def charter_lost() -> PermanentFailure:
+    """What to say of shards that are there while their charter is not."""
+    return PermanentFailure(
+        "Redis has shards of a ledger but not its charter: part of Redis was lost. "
+        "Run `latelabel init --rebuild` to count again from what Kafka still has."
+    )
+
+
 def check_format(charter: Charter | None) -> None:
     """Refuse a ledger that only a newer version can read.
 
@@ -138,10 +147,7 @@ def decide_start(*, charter: Charter | None, ledger_ids: Sequence[str | None], g
     check_format(charter)
     if charter is None:
         if any(ledger_ids):
-            raise PermanentFailure(
-                "Redis has shards of a ledger but not its charter: part of Redis was lost. "
-                "Run `latelabel init --rebuild` to count again from what Kafka still has."
-            )
+            raise charter_lost()
         if group_has_committed:
             raise PermanentFailure(
                 "Redis has no ledger, but the consumer group has read before: Redis was emptied, or this is another "

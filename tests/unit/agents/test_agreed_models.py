@@ -101,6 +101,13 @@ async def test_shard_that_was_built_again_is_told_what_is_agreed(ledger: Referen
     assert 0 < charter.edition
 
 
+async def test_charter_that_is_lost_ends_the_worker_as_a_shard_that_is_lost_does(ledger: ReferenceLedger) -> None:
+    agreed = AgreedModels(ledger, IntakeWorld({}).clock, await settled(ledger, PLAIN))
+    states = [state for shard in range(4) if (state := await ledger.state(shard)) is not None]
+    with pytest.raises(PermanentFailure, match=r"not its charter.*--rebuild"):
+        await agreed.look(None, states)
+
+
 async def test_charter_that_lost_what_shards_were_counted_by_ends_the_worker(ledger: ReferenceLedger) -> None:
     before = await settled(ledger, PLAIN)
     await ledger.hold_edition(1, before.edition + 5)
