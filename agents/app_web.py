@@ -56,7 +56,11 @@ def page_url(settings: WebSettings, port: int) -> str:
 
     >>> page_url(WebSettings(host="::1", port=0), 6067)
     'http://[::1]:6067'
+    >>> page_url(WebSettings(external_url="https://latelabel.example/"), 6066)
+    'https://latelabel.example'
     """
+    if settings.external_url is not None:
+        return settings.external_url.rstrip("/")
     try:
         address = ipaddress.ip_address(settings.host)
     except ValueError:

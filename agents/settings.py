@@ -64,6 +64,7 @@ CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 DEFAULT_FILE = Path("latelabel.yaml")
 SECOND_MS = 1000
 MOST_MODELS = 100_000
+PAGE_URL = r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?"
 
 
 @reads({"type": "string", "minLength": 1})
@@ -161,6 +162,14 @@ class WebSettings:
                         "since without `token_file` whoever reaches it may read.")  # fmt: skip
     port: int = setting(6066, whole_number(0, 65535), "Port to listen on. 0, or 6066 where it is in use: any that"
                         " is free; the log says which.")  # fmt: skip
+    external_url: str | None = setting(
+        None,
+        optional(
+            text("http:// or https:// with a host, without a path, such as https://latelabel.example", pattern=PAGE_URL)
+        ),
+        "Where people find the page if a proxy or an ingress stands before it: alerts link there (`generatorURL`). No"
+        " path, as the page is served at the root. None: `host`, or this machine's name, and `port`.",
+    )
     token_file: Path | None = setting(
         None,
         optional(file_name),

@@ -75,7 +75,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (0.95, 30 * DAY_MS) == (settings.confidence_level, settings.keep_windows_ms)
     assert (0.5, 100) == (settings.dead_letters.max_invalid_ratio, settings.dead_letters.max_consecutive)
     assert (1000, 200, 200, 20) == dataclasses.astuple(settings.limits)
-    assert ("127.0.0.1", 6066, None, False, True) == dataclasses.astuple(settings.web)
+    assert ("127.0.0.1", 6066, None, None, False, True) == dataclasses.astuple(settings.web)
     assert MonitoredModel(name="unlisted") == settings.model("unlisted")
 
 

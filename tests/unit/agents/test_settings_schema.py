@@ -42,6 +42,7 @@ VALUES = (
         "x" * 300,
         "é",
         "a:1",
+        "https://page.example",
     ),
     *("[]", "[a:1]", "[a:1, a:1]", "[5m, 1h]", "[[a, b]]", "[fraud, 1, true]", "[rules/*.yaml]"),
     *(
