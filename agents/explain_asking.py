@@ -109,7 +109,7 @@ class ExplainAsking:
         yield Metric(
             "latelabel_explain_seen_total",
             Kind.COUNTER,
-            "Predictions of explained models that could have been asked about.",
+            "Predictions of explained models, estimated: of each batch some thirty are counted for all.",
             self._sampler.seen,
         )
         yield Metric(

@@ -201,7 +201,7 @@ class ExplainSampler:
 
     @property
     def seen(self) -> int:
-        """Predictions of models that are sampled."""
+        """Predictions of models that are sampled, as far as those that were counted stand for the others."""
         self._share_out()
         return self._seen
 
