@@ -148,9 +148,10 @@ class ExplainerSettings:
     )  # fmt: skip
     processes: int = setting(1, whole_number(1, 256), "Child processes, each a core.")
     timeout_ms: int = setting(
-        10 * SECOND_MS, duration(100, HOUR_MS), "How long one explanation may take, and three times as long what"
-        " comes before the first: loading the model and drawing neighbours. Past it the process is killed; after three"
-        " times the explanation says so.",
+        10 * SECOND_MS, duration(100, HOUR_MS), "How long one explanation may take, or up to 32 of a model version"
+        " that wait and are explained together; three times as long what comes before the first: loading the model and"
+        " drawing neighbours. Past it the process is killed, and those that were together are explained one by one;"
+        " after three times an explanation says so.",
     )  # fmt: skip
     memory_mib: int = setting(2048, whole_number(256, 1 << 20), "Address space of one process.")
     open_files: int = setting(64, whole_number(16, 65_536), "File descriptors of one process.")
