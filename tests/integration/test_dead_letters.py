@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from redis import Redis
 
 from deploy.servers import KafkaServer, RedisServer
@@ -19,7 +19,8 @@ from schemas.dead_letter import dead_letter
 from schemas.errors import Reason
 from schemas.times import format_time
 from streams.monitored_model import DAY_MS, MINUTE_MS
-from tests.support.services import create_topic, unique_name
+from tests.support.services import create_topic
+from tests.support.topics import read_records
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
@@ -70,25 +71,7 @@ def send(
 
 def records_of(installation: Installation, role: str, *, partition: int = 0) -> list[Any]:
     """What stands on a partition now."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": installation.brokers,
-            "group.id": unique_name("reader"),
-            "message.max.bytes": 20 * MEBIBYTE,
-            "fetch.message.max.bytes": 20 * MEBIBYTE,
-        }
-    )
-    start = TopicPartition(installation.topics[role], partition, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=60)
-    consumer.assign([start])
-    records: list[Any] = []
-    while len(records) < end:
-        record = consumer.poll(60)
-        assert record is not None
-        assert record.error() is None
-        records.append(record)
-    consumer.close()
-    return records
+    return read_records(installation.brokers, installation.topics[role], partition=partition)
 
 
 def latelabel(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:

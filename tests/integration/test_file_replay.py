@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from deploy.servers import KafkaServer, RedisServer
+from tests.support.topics import read_records
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
@@ -66,16 +66,9 @@ class Replays:
 
     def records(self, role: str) -> list[Any]:
         """All messages of a topic."""
-        consumer = Consumer({"bootstrap.servers": self.installation.brokers, "group.id": "none"})
-        found = []
-        for partition in range(self.installation.partitions):
-            place = TopicPartition(self.installation.topics[role], partition, 0)
-            _, end = consumer.get_watermark_offsets(place)
-            if end:
-                consumer.assign([place])
-                found += consumer.consume(end, timeout=60)
-        consumer.close()
-        return found
+        brokers, topic = self.installation.brokers, self.installation.topics[role]
+        partitions = range(self.installation.partitions)
+        return [record for partition in partitions for record in read_records(brokers, topic, partition=partition)]
 
 
 @pytest.fixture

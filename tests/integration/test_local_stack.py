@@ -13,13 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from redis import Redis
 
 from deploy import servers
 from deploy.server_process import StackError
 from deploy.servers import KafkaServer, RedisServer
 from tests.support.services import create_topic, unique_name
+from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,15 +30,6 @@ def publish(server: KafkaServer, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": server.address, "acks": "all"})
     producer.produce(topic, value)
     assert 0 == producer.flush(30)
-
-
-def read_all(server: KafkaServer, topic: str, *, count: int) -> list[bytes | None]:
-    consumer = Consumer({"bootstrap.servers": server.address, "group.id": unique_name("reader")})
-    try:
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        return [message.value() for message in consumer.consume(count, timeout=60)]
-    finally:
-        consumer.close()
 
 
 def write_together(server: RedisServer, *keys: str) -> None:
@@ -63,7 +55,7 @@ def test_killed_kafka_comes_back_at_its_address_with_its_records() -> None:
         server.start()
         assert address == server.address
         publish(server, topic, b"after")
-        assert [b"before", b"after"] == read_all(server, topic, count=2)
+        assert [b"before", b"after"] == [value for _, value in read_topic(address, topic)]
 
 
 def test_kafka_refuses_a_topic_that_nobody_created(kafka: KafkaServer) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
 from deploy.servers import KafkaServer, RedisServer
 from schemas.limits import DEAD_LETTER_EXCERPT_BYTES, RECORD_BYTES
 from schemas.times import format_time
-from tests.support.services import create_topic, unique_name
+from tests.support.services import create_topic
+from tests.support.topics import read_records
 from tests.support.waiting import wait_until
 from tests.support.workers import Installation, finish, worker
 
@@ -94,27 +95,12 @@ Letter = tuple[Mapping[str, str], "Message[bytes, bytes]"]
 
 def letters_of(installation: Installation) -> list[Letter]:
     """Our headers of every dead letter, and the letter."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": installation.brokers,
-            "group.id": unique_name("reader"),
-            "fetch.message.max.bytes": 20 * MEBIBYTE,
-            "receive.message.max.bytes": 100 * MEBIBYTE,
-        }
-    )
-    start = TopicPartition(installation.topics["dead_letters"], 0, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=60)
-    consumer.assign([start])
     letters: list[Letter] = []
-    for _ in range(end):
-        message = consumer.poll(60)
-        assert message is not None
-        assert message.error() is None
+    for message in read_records(installation.brokers, installation.topics["dead_letters"]):
         headers = dict(message.headers() or [])
         letters.append(
             ({str(name).removeprefix("latelabel-"): _text(value) for name, value in headers.items()}, message)
         )
-    consumer.close()
     return letters
 
 

@@ -1,20 +1,21 @@
-"""What stands on a topic of one partition."""
+"""What stands on a partition of a topic."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.support.services import unique_name
 from tests.support.waiting import wait_until
 
-__all__ = ["read_topic", "when_led"]
+__all__ = ["read_records", "read_topic", "when_led"]
 
 Messages = list[tuple[bytes | None, bytes | None]]
 Answer = TypeVar("Answer")
 
+LARGEST = {"fetch.message.max.bytes": 20 << 20, "receive.message.max.bytes": 100 << 20}
 # What a broker and its clients say of a partition until they have agreed on who leads it.
 NO_LEADER = frozenset(
     {
@@ -50,27 +51,32 @@ def when_led(ask: Callable[[], Answer], *, what: str) -> Answer:
 
 
 def read_topic(brokers: str, topic: str) -> Messages:
-    """Keys and values, as far as the topic is written now."""
+    """Keys and values of a topic of one partition, as far as it is written now."""
+    return [(record.key(), record.value()) for record in read_records(brokers, topic)]
 
-    def read() -> Messages:
+
+def read_records(brokers: str, topic: str, *, partition: int = 0) -> list[Message[bytes, bytes]]:
+    """Whole records of a partition, as far as it is written now, however large they are."""
+
+    def read() -> list[Message[bytes, bytes]]:
         # Each time with a client of its own: one that has heard of no leader may go on believing it.
-        consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader")})
+        consumer = Consumer({"bootstrap.servers": brokers, "group.id": unique_name("reader"), **LARGEST})
         try:
-            return _read(consumer, TopicPartition(topic, 0, 0))
+            return _read(consumer, TopicPartition(topic, partition, 0))
         finally:
             consumer.close()
 
-    return when_led(read, what=topic)
+    return when_led(read, what=f"{topic}/{partition}")
 
 
-def _read(consumer: Consumer, start: TopicPartition) -> Messages:
+def _read(consumer: Consumer, start: TopicPartition) -> list[Message[bytes, bytes]]:
     _, end = consumer.get_watermark_offsets(start, timeout=60)
     consumer.assign([start])
-    messages: Messages = []
+    messages: list[Message[bytes, bytes]] = []
     while len(messages) < end:
         message = consumer.poll(60)
         assert message is not None
         if (error := message.error()) is not None:
             raise KafkaException(error)
-        messages.append((message.key(), message.value()))
+        messages.append(message)
     return messages
