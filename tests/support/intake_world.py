@@ -169,8 +169,8 @@ class IntakeWorld:
         known = {model.name: model for model in models}
         ledger_port = wrap(self.ledger)
         outages = Outages(FakeClock())
-        known_charter = charter or Charter(ledger_id="one", shards=SHARDS, starts={})
-        self.agreed = AgreedModels(ledger_port, self.clock, known_charter)
+        self.charter = charter or Charter(ledger_id="one", shards=SHARDS, starts={})
+        self.agreed = AgreedModels(ledger_port, self.clock, self.charter)
         registry = NameRegistry(ledger_port, outages, limits=limits or NameLimits())
         settings = PackingSettings(
             shards=SHARDS,
@@ -213,6 +213,7 @@ class IntakeWorld:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Intake]:
         """An intake that owns every partition, on a ledger that exists."""
+        await self.ledger.found(self.charter)
         for shard in range(SHARDS):
             await self.ledger.create(shard, ledger_id="one", sources=dict.fromkeys(self.logs, 0))
         intake = Intake(self.ports, prediction_partitions=1)
