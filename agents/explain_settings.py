@@ -147,6 +147,10 @@ class ExplainerSettings:
         " which.",
     )  # fmt: skip
     processes: int = setting(1, whole_number(1, 256), "Child processes, each a core.")
+    reserved_cores: float = setting(
+        0.1, number(0.01, 256), "Processor cores that models may use even when other programs need all of them; what"
+        " those leave is used anyway.",
+    )  # fmt: skip
     timeout_ms: int = setting(
         10 * SECOND_MS, duration(100, HOUR_MS), "How long one explanation may take, or up to 32 of a model version"
         " that wait and are explained together; three times as long what comes before the first: loading the model and"

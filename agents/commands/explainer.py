@@ -16,6 +16,7 @@ from agents.explainer.child_process import ChildLimits, ChildProcess
 from agents.explainer.record_log import RecordLog
 from agents.explainer.request_feed import RequestFeed
 from agents.explainer.service import ExplainerService
+from agents.explainer.spare_time import SpareTime, seconds_left, seconds_used
 from agents.explainer.workshop import Workshop
 from agents.kafka_connection import connection_options
 from agents.outages import Outages
@@ -54,10 +55,18 @@ async def _explain(settings: Settings) -> None:
     feed = RequestFeed(settings.kafka, settings.kafka.topic("explain_requests"))
     log = RecordLog(settings.kafka)
     publisher = KafkaPublisher(connection_options(settings.kafka))
-    children = [ChildProcess(ChildLimits.of(settings.explainer)) for _ in range(settings.explainer.processes)]
+    spare_time = SpareTime(
+        settings.explainer.reserved_cores,
+        clock,
+        left=seconds_left,
+        used=lambda: seconds_used(pid for child in children for pid in child.pids),
+    )
+    limits = ChildLimits.of(settings.explainer)
+    children = [ChildProcess(limits, turn=spare_time.turn) for _ in range(settings.explainer.processes)]
     service = ExplainerService(
         feed=feed,
         workshops=[Workshop(settings, log, child, clock) for child in children],
+        spare_time=spare_time,
         publisher=publisher,
         outages=outages,
         clock=clock,

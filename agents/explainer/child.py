@@ -8,10 +8,12 @@ standard error.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -26,6 +28,7 @@ EXIT_OUT_OF_MEMORY = 70
 def main() -> None:
     """Set the limits, then answer jobs until there are no more."""
     memory_bytes, open_files, seconds = map(int, sys.argv[1:4])
+    _be_nice_as_a_session()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -34,6 +37,12 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     serve(jobs, outcomes, seconds=seconds)
+
+
+def _be_nice_as_a_session() -> None:
+    """Linux may share processors between sessions rather than processes; this one's session is of its own."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
 
 
 def serve(jobs: BinaryIO, outcomes: BinaryIO, *, seconds: int) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -59,12 +60,21 @@ class ChildProcess:
     """Runs jobs one after the other; starts a fresh process whenever the last one is gone.
 
     `ready` has the name of the neighbourhood that the process has for a model and version.
+
+    Args:
+        turn: waited for before each job, if jobs have to.
     """
 
-    def __init__(self, limits: ChildLimits) -> None:
+    def __init__(self, limits: ChildLimits, *, turn: Callable[[], Awaitable[None]] | None = None) -> None:
         self._limits = limits
+        self._turn = turn
         self._process: Process | None = None
         self.ready: dict[tuple[str, str], str] = {}
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process, while there is one."""
+        return () if self._process is None else (self._process.pid,)
 
     async def run(self, job: Job) -> list[Outcome]:
         """An outcome for each item; of a job without items, whether the model version is ready now, for which it may
@@ -72,6 +82,8 @@ class ChildProcess:
 
         Raises: ChildFailed if the process ended, took too long or needed too much memory.
         """
+        if self._turn is not None:
+            await self._turn()
         if not job.items:
             # The process gives up the one that is replaced before it draws another.
             self.ready.pop(job.subject.named, None)

@@ -1,10 +1,10 @@
 """The explainer: requests in, explanations out, at most so many waiting.
 
     feed ──> backlog ──> workshop, one per child process ──> publisher
-               │ full
+               │ full       │ when there is spare time
                └──> dropped and counted
 
-Counting is never slowed: nothing waits for an explanation.
+Counting is never slowed: nothing waits for an explanation, and models run while others leave them a processor.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from agents.explainer.request_feed import RequestFeed
+from agents.explainer.spare_time import SpareTime
 from agents.explainer.workshop import Workshop
 from agents.exposition import Kind, Metric
 from agents.outages import Outages
@@ -48,6 +49,7 @@ class ExplainerService:
         *,
         feed: RequestFeed,
         workshops: Sequence[Workshop],
+        spare_time: SpareTime,
         publisher: Publisher,
         outages: Outages,
         clock: Clock,
@@ -56,6 +58,7 @@ class ExplainerService:
     ) -> None:
         self._feed = feed
         self._workshops = workshops
+        self._spare_time = spare_time
         self._publisher = publisher
         self._outages = outages
         self._clock = clock
@@ -71,7 +74,8 @@ class ExplainerService:
 
         Raises: PermanentFailure for what an operator has to decide.
         """
-        tasks = [asyncio.create_task(each) for each in (self._take_in(), *map(self._work, self._workshops))]
+        parts = (self._take_in(), self._spare_time.keep(), *map(self._work, self._workshops))
+        tasks = [asyncio.create_task(each) for each in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -96,6 +100,12 @@ class ExplainerService:
             {(("reason", reason),): self._dropped[reason] for reason in (OVERLOAD, UNREADABLE)},
         )
         yield Metric("latelabel_explain_requests_waiting", Kind.GAUGE, "Requests taken in.", self._backlog.count)
+        yield Metric(
+            "latelabel_explainer_waiting",
+            Kind.GAUGE,
+            "1 while models wait for processors that other programs need; see explainer.reserved_cores.",
+            int(self._spare_time.is_short),
+        )
         yield Metric("latelabel_outage", Kind.GAUGE, "1 while Kafka does not answer.", int(self._outages.is_on))
 
     async def _take_in(self) -> None:

@@ -66,7 +66,11 @@ def explainer(installation: Installation) -> Iterator[None]:
     with subprocess.Popen(
         [sys.executable, "-m", "agents", "explainer"],
         cwd=installation.folder,
-        env={**installation.environment, "PYTHONPATH": f"{ROOT}:{installation.folder}"},
+        env={
+            **installation.environment,
+            "PYTHONPATH": f"{ROOT}:{installation.folder}",
+            "LATELABEL_EXPLAINER__RESERVED_CORES": "1",
+        },
         stderr=subprocess.DEVNULL,
     ) as process:
         try:

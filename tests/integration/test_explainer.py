@@ -83,6 +83,7 @@ class Explaining(Place):
             env={
                 "PYTHONPATH": f"{ROOT}:{self.folder}", "PATH": "/usr/bin:/bin", "LATELABEL_SECRET": "x",
                 "LATELABEL_KAFKA__GROUP": self.group, "LATELABEL_WEB__PORT": "0", "LATELABEL_LOG__FORMAT": "text",
+                "LATELABEL_EXPLAINER__RESERVED_CORES": "1",
             },
             stderr=subprocess.PIPE,
             text=True,
