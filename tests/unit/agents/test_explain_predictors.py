@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -95,6 +97,20 @@ def test_server_that_describes_nothing_gets_64_bit_floats() -> None:
             server.asked[0][1]["inputs"][0]["name"],
             server.asked[0][1]["inputs"][0]["datatype"],
         )
+
+
+def test_server_is_asked_and_read_as_the_guide_shows() -> None:
+    guide = Path(__file__).resolve().parents[3] / "deploy/guides/explanations.md"
+    asked, answered = map(json.loads, re.findall(r"^```json\n(.+?)^```", guide.read_text(), re.DOTALL | re.MULTILINE))
+    (tensor,), (output,) = asked["inputs"], answered["outputs"]
+    rows = np.reshape(tensor["data"], tensor["shape"])
+    probabilities = np.reshape(output["data"], output["shape"]).tolist()
+    with serving(lambda _: probabilities, version=answered["model_version"]) as server:
+        predictor = predictor_of(subject(server.url))
+        assert probabilities == predictor.predict(Table(("age", "amount", "hour"), list(rows.T))).tolist()
+        assert answered["model_version"] == predictor.version
+        ((_, body),) = server.asked
+    assert asked["inputs"] == body["inputs"]
 
 
 def test_many_rows_are_asked_about_in_several_questions() -> None:
