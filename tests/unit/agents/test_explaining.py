@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,19 @@ def test_outputs_that_are_no_known_classes_are_refused_with_the_setting() -> Non
     assert "explain.classes" in outcome.message
     outcome = explain(ROWS[0], predictor="asked_here:same", background=ROWS, predicted="perhaps")
     assert ExplainFailure.UNKNOWN_CLASS == outcome.failure
+
+
+def test_statistics_are_made_as_the_guide_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).resolve().parents[3] / "deploy/guides/explanations.md").read_text()
+    (code,) = re.findall(r"^```python\n(.+?)^```", guide, re.DOTALL | re.MULTILINE)
+    code, replaced = re.subn(r"^rows = \[(.+), \.\.\.\]", r"rows = [\1] * 20", code, flags=re.MULTILINE)
+    assert 1 == replaced
+    monkeypatch.chdir(tmp_path)
+    exec(code)
+    read = {"amount": 99.5, "country": "FR"}
+    outcome = explain(read, predictor="asked_here:same", statistics="statistics.json", features=("amount", "country"))
+    assert None is outcome.failure, outcome.message
+    assert {"amount", "country"} == {each.feature for each in outcome.attributions}
 
 
 def test_neighbours_of_another_pool_are_others_also_where_the_statistics_are_the_same(tmp_path: Path) -> None:
