@@ -292,8 +292,8 @@ class Evaluator:
         saved: dict[bytes, list[LastReport]] = collections.defaultdict(list)
         messages: list[OutgoingMessage] = []
         for window, by_key in reports.items():
+            due_ms = self._due_ms(found, window)
             for key, report in by_key.items():
-                due_ms = self._due_ms(found, window)
                 revision = revision_of(
                     report,
                     key=key,

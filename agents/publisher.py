@@ -138,7 +138,7 @@ class KafkaPublisher:
                     **self._connection,
                     enable_idempotence=True,
                     acks="all",
-                    compression_type="lz4",
+                    compression_type="zstd",
                     max_batch_size=BATCH_BYTES,
                     max_request_size=MAX_REQUEST_BYTES,
                 )

@@ -231,6 +231,7 @@ def revision_of(
     """
     revised = revise(
         report,
+        key=key,
         previous_revision=last.revision if last else None,
         # Of a contested report it is not known which content stands on the topic.
         previous_event_id=_read_identity(last.value).event_id if last and not last.contested else None,
@@ -240,11 +241,11 @@ def revision_of(
         assert last is not None, "only what was published before can be no news"
         return Revision(dataclasses.replace(last, due_ms=due_ms), None)
     value = encode(revised)
-    headers = cloud_event_headers("report", event_id=revised.event_id, source=settings.source, time_ms=now_ms)
+    headers = cloud_event_headers("report", event_id=revised["event_id"], source=settings.source, time_ms=now_ms)
     kept = LastReport(
         key=key,
         value=value,
-        revision=revised.revision,
+        revision=revised["revision"],
         published_ms=now_ms,
         watermark_ms=watermark_ms,
         due_ms=due_ms,

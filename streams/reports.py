@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from schemas.signals_report import SignalsReport
 from schemas.stability_report import StabilityReport
-from schemas.times import format_time, parse_time_ms
+from schemas.times import format_time
 from schemas.window_report import (
     ClassFigures,
     Confusion,
@@ -54,7 +54,6 @@ __all__ = [
 
 Report: TypeAlias = WindowReport | StabilityReport | SignalsReport
 """Of any kind that is made from the counts of a window."""
-_Revised = TypeVar("_Revised", bound=Report)
 
 SECOND_MS = 1000
 DELAY_QUANTILES = (0.5, 0.9, 0.99)
@@ -246,30 +245,21 @@ def _metric(figure: Figure) -> Metric:
 
 
 def revise(
-    report: _Revised, *, previous_revision: int | None, previous_event_id: str | None, now_ms: int
-) -> _Revised | None:
-    """Return `report` ready to publish, or None if what was published last says the same.
+    report: Report, *, key: bytes, previous_revision: int | None, previous_event_id: str | None, now_ms: int
+) -> dict[str, Any] | None:
+    """Return `report` ready to publish, as plain types, or None if what was published last says the same.
 
     Args:
         report: content, from `window_report`, `stability_report` or `signals_report`.
+        key: its Kafka key.
         previous_revision: of the last report under this key; None if there was none.
         previous_event_id: likewise.
         now_ms: wall clock. Revisions follow it, so that one which was published and then forgotten is
             still outranked, and stay above `previous_revision` when the clock steps back.
     """
-    identity = event_id(_key_of(report), msgspec.to_builtins(report))
+    content = msgspec.to_builtins(report)
+    identity = event_id(key, content)
     if identity == previous_event_id:
         return None
     revision = now_ms if previous_revision is None else max(previous_revision + 1, now_ms)
-    return msgspec.structs.replace(report, revision=revision, event_id=identity, produced_at=format_time(now_ms))
-
-
-def _key_of(report: Report) -> bytes:
-    return report_key(
-        kind=report.kind,
-        model=report.model,
-        model_version=report.model_version,
-        segment=report.segment,
-        window_seconds=report.window.size_seconds,
-        window_start_ms=parse_time_ms(report.window.start),
-    )
+    return {**content, "revision": revision, "event_id": identity, "produced_at": format_time(now_ms)}

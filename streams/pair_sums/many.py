@@ -15,12 +15,16 @@ from streams.pair_sums.contribution import SMALLEST_CERTAINTY
 from streams.pair_sums.delay import BUCKETS_PER_DOUBLING, DELAY_PREFIX
 from streams.pair_sums.exact_sum import DIGIT, DIGIT_BITS, PLACE_BITS, PLACES_PER_DIGIT, square
 from streams.pair_sums.logarithm import LARGEST_S, LN2_HIGH, LN2_LOW, SQRT_HALF, twice_artanh
-from streams.pair_sums.score_bins import deciles, score_bins
+from streams.pair_sums.score_bins import DECILES, deciles, score_bins
 
 __all__ = ["Sums", "delay_sums", "regression_sums", "score_sums"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+_FIXED = ("l", "lr", "b", *(f"c{tenth}" for tenth in range(DECILES)))
+"""Names of fixed sums: they are added to all at once, because most windows have few pairs of a group of slices."""
+_LOSSES, _SQUARED_LOSSES, _SQUARED_GAPS, _SCORES_OF_TENTHS = range(4)
 
 
 def delay_sums(delays_ms: Integers, signs: Integers) -> Mapping[str, int]:
@@ -45,13 +49,10 @@ def score_sums(scores: Doubles, happened: npt.NDArray[np.bool_], signs: Integers
     sums.count_each("n", bins[~happened], signs[~happened])
     probabilities = np.where(happened, scores, 1.0 - scores)
     losses = -_log(np.minimum(1.0 - SMALLEST_CERTAINTY, np.maximum(SMALLEST_CERTAINTY, probabilities)))
-    sums.add_fixed("l", losses, signs)
-    sums.add_fixed("lr", losses * losses, signs)
     gaps = scores - happened
-    sums.add_fixed("b", gaps * gaps, signs)
-    tenths = deciles(bins)
-    for tenth in np.unique(tenths).tolist():
-        sums.add_fixed(f"c{tenth}", scores[tenths == tenth], signs[tenths == tenth])
+    names = np.repeat([_LOSSES, _SQUARED_LOSSES, _SQUARED_GAPS, _SCORES_OF_TENTHS], len(scores))
+    names[-len(scores) :] += deciles(bins)
+    sums.add_fixed(names, np.concatenate([losses, losses * losses, gaps * gaps, scores]), np.tile(signs, 4))
     return sums.increments
 
 
@@ -105,18 +106,20 @@ class Sums:
         self.increase(name, int(signs.sum()))
 
     def count_each(self, prefix: str, numbers: Integers, signs: Integers) -> None:
-        found, which = np.unique(numbers, return_inverse=True)
-        counts = np.zeros(len(found), dtype=np.int64)
-        np.add.at(counts, which, signs)
-        for number, count in zip(found.tolist(), counts.tolist(), strict=True):
-            self.increase(f"{prefix}{number}", count)
+        counts = np.bincount(numbers, weights=signs)
+        for number in counts.nonzero()[0].tolist():
+            self.increase(f"{prefix}{number}", int(counts[number]))
 
-    def add_fixed(self, name: str, values: Doubles, signs: Integers) -> None:
+    def add_fixed(self, names: Integers, values: Doubles, signs: Integers) -> None:
+        """Add each value to one of the sums of `_FIXED`."""
         scaled = np.ldexp(values, (PLACES_PER_DIGIT - 1) * PLACE_BITS)
         digits = np.floor(scaled)
         rests = np.floor((scaled - digits) * DIGIT)
-        self.increase(f"{name}:{1 - PLACES_PER_DIGIT}", int(digits.astype(np.int64) @ signs))
-        self.increase(f"{name}:{1 - 2 * PLACES_PER_DIGIT}", int(rests.astype(np.int64) @ signs))
+        for place, units in ((1 - PLACES_PER_DIGIT, digits), (1 - 2 * PLACES_PER_DIGIT, rests)):
+            totals = np.zeros(len(_FIXED), dtype=np.int64)
+            np.add.at(totals, names, units.astype(np.int64) * signs)
+            for number in totals.nonzero()[0].tolist():
+                self.increase(f"{_FIXED[number]}:{place}", int(totals[number]))
 
     def add(self, name: str, values: Doubles, signs: Integers) -> None:
         digits, rests, places = _cut(values)

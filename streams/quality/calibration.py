@@ -74,14 +74,14 @@ def _inverted(value: float, gaps: _Reals, noise: _Reals, mixing: float, confiden
     shape = noise / noise.sum()
     if value:
         shape = HIDDEN * shape + (1.0 - HIDDEN) * gaps / value
-    spread = math.sqrt(float(noise @ noise) + mixing)
-    errors = _STEPS * (value + (z + 1.0) * spread)
+    variance = float(noise @ noise)
+    errors = _STEPS * (value + (z + 1.0) * math.sqrt(variance + mixing))
     means, variances, skews = _sizes_of_deviates(errors[:, np.newaxis] * shape, noise)
     # The further from even the measured distances are, the more depends on where scores fall; no error, no difference.
     deviations = np.sqrt(variances + mixing * (np.minimum(errors, value) / value if value else 0.0) ** 2)
     shifts = skews / deviations**3 * (z * z - 1.0) / 6.0
     # However good it looks, an error as small as the noise may hide.
-    hidden = z * math.sqrt(float(noise @ noise))
+    hidden = z * math.sqrt(variance)
     biases = np.where(errors < hidden, np.inf, (means - errors) / deviations + shifts)
     above = np.interp(biases, *_quantiles_above(confidence_level))
     usual_most = np.maximum.accumulate(means + (above + shifts) * deviations)

@@ -106,7 +106,7 @@ def _classes(matrix: ConfusionMatrix) -> list[_Class]:
     seen = [
         _Class(matrix.counts[index][index], labels, predicted, missing.pop(name, 0))
         for index, (name, labels, predicted) in enumerate(
-            zip(matrix.classes, matrix.supports(), matrix.predicted(), strict=True)
+            zip(matrix.classes, matrix.supports, matrix.predicted, strict=True)
         )
     ]
     return seen + [_Class(0, 0, 0, count) for count in missing.values()]

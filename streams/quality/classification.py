@@ -57,12 +57,15 @@ def binary_figures(
     Accuracy, balanced accuracy, MCC and kappa look at all classes that were seen, also when they are more
     than two. Without a positive class the others are undefined.
     """
-    figures = _agreement_figures(matrix, confidence_level, of_two_classes=_of_two_classes(matrix, positive_class))
+    seen = {*matrix.classes, *(predicted for predicted, _ in matrix.unlabelled)}
+    one = min(seen, default="") if positive_class is None else positive_class
+    counts = matrix.against_rest(one)
+    of_two_classes = counts if len(seen | {one}) <= 2 else None
+    figures = _agreement_figures(matrix, confidence_level, of_two_classes=of_two_classes)
     if positive_class is None:
         return figures | _all_undefined(POSITIVE_CLASS_METRICS, UndefinedReason.NO_POSITIVE_CLASS)
     if matrix.has_class_overflow:
         return figures | _all_undefined(POSITIVE_CLASS_METRICS, UndefinedReason.CLASS_OVERFLOW)
-    counts = matrix.against_rest(positive_class)
     positive = {
         "precision": _precision(counts, confidence_level),
         "recall": _recall(counts, confidence_level),
@@ -108,7 +111,7 @@ def per_class_figures(matrix: ConfusionMatrix) -> dict[str, ClassFigures]:
     Beyond the limit of classes a label may have lost its name, so supports are lower bounds and the rest
     is undefined.
     """
-    supports, predicted = matrix.supports(), matrix.predicted()
+    supports, predicted = matrix.supports, matrix.predicted
     if matrix.has_class_overflow:
         return {
             name: ClassFigures(precision=None, recall=None, f1=None, support=support)
@@ -147,13 +150,6 @@ def _agreement_figures(
     }
 
 
-def _of_two_classes(matrix: ConfusionMatrix, positive_class: str | None) -> BinaryCounts | None:
-    """The counts of one class against the other, unless more than two were seen."""
-    seen = {*matrix.classes, *(predicted for predicted, _ in matrix.unlabelled)}
-    one = min(seen, default=None) if positive_class is None else positive_class
-    return matrix.against_rest(one) if one is not None and len(seen | {one}) <= 2 else None
-
-
 def _accuracy(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
     n, correct = matrix.labelled, matrix.correct
     possible = bounds.share_bounds(correct=correct, n=n, unlabelled=matrix.unlabelled_total)
@@ -161,7 +157,7 @@ def _accuracy(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
 
 
 def _mcc(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
-    n, labels, predicted = matrix.labelled, matrix.supports(), matrix.predicted()
+    n, labels, predicted = matrix.labelled, matrix.supports, matrix.predicted
     spread = (n * n - _dot(labels, labels)) * (n * n - _dot(predicted, predicted))
     if not spread:
         return Figure.missing(UndefinedReason.SINGLE_CLASS, n=n)
@@ -172,7 +168,7 @@ def _mcc(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
 
 def _cohen_kappa(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
     n = matrix.labelled
-    chance = _dot(matrix.supports(), matrix.predicted())
+    chance = _dot(matrix.supports, matrix.predicted)
     if n * n == chance:
         return Figure.missing(UndefinedReason.SINGLE_CLASS, n=n)
     value = (matrix.correct * n - chance) / (n * n - chance)
@@ -278,11 +274,11 @@ def _per_class_average(
 
 
 def _recall_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
-    return _mean_of_proportions(matrix, matrix.supports(), confidence_level)
+    return _mean_of_proportions(matrix, matrix.supports, confidence_level)
 
 
 def _precision_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
-    return _mean_of_proportions(matrix, matrix.predicted(), confidence_level)
+    return _mean_of_proportions(matrix, matrix.predicted, confidence_level)
 
 
 def _mean_of_proportions(matrix: ConfusionMatrix, sizes: Sequence[int], confidence_level: float) -> Figure:
@@ -299,7 +295,7 @@ def _mean_of_proportions(matrix: ConfusionMatrix, sizes: Sequence[int], confiden
 
 def _f1_macro(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
     right = [row[index] for index, row in enumerate(matrix.counts)]
-    margins = [sum(pair) for pair in zip(matrix.supports(), matrix.predicted(), strict=True)]
+    margins = [sum(pair) for pair in zip(matrix.supports, matrix.predicted, strict=True)]
     errors = [margin - 2 * hits for margin, hits in zip(margins, right, strict=True)]
     values = [2 * hits / margin for hits, margin in zip(right, margins, strict=True)]
     parts = [
@@ -326,7 +322,7 @@ def _f1_correlations(matrix: ConfusionMatrix, right: Sequence[int], errors: Sequ
 
 
 def _precision_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
-    supports, predicted = matrix.supports(), matrix.predicted()
+    supports, predicted = matrix.supports, matrix.predicted
     terms = [
         support * matrix.counts[index][index] / size
         for index, (support, size) in enumerate(zip(supports, predicted, strict=True))
@@ -343,7 +339,7 @@ def _precision_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Fig
 def _f1_weighted(matrix: ConfusionMatrix, confidence_level: float) -> Figure:
     terms = [
         support * 2 * matrix.counts[index][index] / (support + size)
-        for index, (support, size) in enumerate(zip(matrix.supports(), matrix.predicted(), strict=True))
+        for index, (support, size) in enumerate(zip(matrix.supports, matrix.predicted, strict=True))
     ]
     value = _within(math.fsum(terms) / matrix.labelled)
     return _composite(matrix, value, delta.f1_weighted_terms, confidence_level)

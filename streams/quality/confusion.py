@@ -14,6 +14,7 @@ figures can still become. The matrices of the parts of a stream add up to the ma
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -44,7 +45,7 @@ class BinaryCounts:
     unlabelled_negative: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class ConfusionMatrix:
     """Counts of labelled pairs, and of unlabelled predictions by class.
 
@@ -105,7 +106,7 @@ class ConfusionMatrix:
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         return ConfusionMatrix.from_cells(Counter(self.cells()) + Counter(other.cells()))
 
-    @property
+    @functools.cached_property
     def labelled(self) -> int:
         """How many predictions have a label."""
         return sum(map(sum, self.counts))
@@ -125,12 +126,14 @@ class ConfusionMatrix:
         """Whether labelled pairs lost their classes to the limit, so that no figure per class is known."""
         return OTHER in self.classes
 
+    @functools.cached_property
     def supports(self) -> tuple[int, ...]:
-        """Return how many labels each class has."""
+        """How many labels each class has."""
         return tuple(map(sum, self.counts))
 
+    @functools.cached_property
     def predicted(self) -> tuple[int, ...]:
-        """Return how many labelled predictions each class has."""
+        """How many labelled predictions each class has."""
         return tuple(map(sum, zip(*self.counts, strict=True)))
 
     def against_rest(self, positive_class: str) -> BinaryCounts:
@@ -139,7 +142,7 @@ class ConfusionMatrix:
         labels = predictions = both = 0
         if positive_class in self.classes:
             index = self.classes.index(positive_class)
-            labels, predictions = self.supports()[index], self.predicted()[index]
+            labels, predictions = self.supports[index], self.predicted[index]
             both = self.counts[index][index]
         return BinaryCounts(
             true_positive=both,

@@ -60,14 +60,14 @@ def roc_auc(positives: _Counts, negatives: _Counts, *, confidence_level: float) 
         return Figure.missing(UndefinedReason.NO_POSITIVE_LABELS, n=n)
     if not few:
         return Figure.missing(UndefinedReason.NO_NEGATIVE_LABELS, n=n)
-    below = np.cumsum(negatives) - negatives
+    below = negatives.cumsum() - negatives
     pairs = 2 * many * few
     won, tied, unknown = (
         _dot(positives, row, most=pairs) for row in (below, negatives * _IS_NARROW, negatives * _IS_WIDE)
     )
     bracket = (2 * won + tied) / pairs, (2 * won + tied + 2 * unknown) / pairs
     value = (2 * won + tied + unknown) / pairs
-    above = many - np.cumsum(positives)
+    above = many - positives.cumsum()
     # Of each positive the share of negatives below it, and of each negative the share of positives above it.
     placed = (positives, (below + negatives / 2.0) / few, many), (negatives, (above + positives / 2.0) / many, few)
     unseen = ANYWHERE * ((value - 0.5) ** 2 + 1.0 / 12.0)
@@ -88,7 +88,7 @@ def average_precision(positives: _Counts, negatives: _Counts, *, confidence_leve
     n, many, _ = _sizes(positives, negatives)
     if not many:
         return Figure.missing(UndefinedReason.NO_POSITIVE_LABELS, n=n)
-    filled = np.flatnonzero(positives + negatives)[::-1]
+    filled = (positives + negatives).nonzero()[0][::-1]
     here, there = positives[filled], negatives[filled]
     bracket = average_precision_bracket(here.tolist(), there.tolist(), is_tie=_IS_NARROW[filled].tolist())
     like_all = LIKE_ALL * (here + there) / n
@@ -108,7 +108,7 @@ def _average_precision_variance(positives: _Reals, negatives: _Reals) -> tuple[f
     """
     total = positives.sum()
     both = positives + negatives
-    hits, seen = np.cumsum(positives) - positives / 2.0, np.cumsum(both) - both / 2.0
+    hits, seen = positives.cumsum() - positives / 2.0, both.cumsum() - both / 2.0
     precision = hits / seen
     value = float(positives @ precision / total)
     # What a further hit, or a further score, above them changes in the precision of all positives of a bin.
@@ -120,7 +120,7 @@ def _average_precision_variance(positives: _Reals, negatives: _Reals) -> tuple[f
 
 def _below(terms: _Reals) -> _Reals:
     """The sums over each bin and those with lower scores, the bin itself counting half."""
-    sums: _Reals = np.cumsum(terms[::-1])[::-1] - terms / 2.0
+    sums: _Reals = terms[::-1].cumsum()[::-1] - terms / 2.0
     return sums
 
 

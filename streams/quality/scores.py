@@ -16,6 +16,7 @@ Coverage of the nominal 95 % by simulation at n = 200, repeated by the tests: 93
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -38,7 +39,12 @@ _Counts = npt.NDArray[np.int64]
 
 _LOWEST, _HIGHEST = np.array(BIN_EDGES).T
 _MIDDLES = (_LOWEST + _HIGHEST) / 2.0
-_DECILE_OF_BIN = np.array([bin_decile(number) for number in range(BIN_COUNT)])
+_FOURTH_POWERS, _OF_OTHERS = (1.0 - _MIDDLES) ** 4, _MIDDLES**4
+"""Of how far the scores of a bin were off, if their event happened and if not."""
+_FIRST_BINS = np.searchsorted([bin_decile(number) for number in range(BIN_COUNT)], range(DECILES))
+"""Of the tenths of the range."""
+_PLACES = {f"{side}{number}": at for at, (side, number) in enumerate(itertools.product("pn", range(BIN_COUNT)))}
+"""By field, where the count of a bin stands when those of all scores whose event happened come first."""
 
 
 def binary_score_figures(
@@ -107,13 +113,10 @@ class _Scored:
 
     @classmethod
     def of(cls, sums: Mapping[str, int], confidence_level: float) -> _Scored:
-        happened, others = np.zeros((2, BIN_COUNT), dtype=np.int64)
-        n = 0
-        for field, count in sums.items():
-            if field[0] in "pn":
-                (happened if field[0] == "p" else others)[int(field[1:])] = count
-                n += count
-        return cls(happened, others, n, sums, confidence_level)
+        counts = {_PLACES[field]: count for field, count in sums.items() if field in _PLACES}
+        by_place = np.zeros(2 * BIN_COUNT, dtype=np.int64)
+        by_place[list(counts)] = list(counts.values())
+        return cls(by_place[:BIN_COUNT], by_place[BIN_COUNT:], sum(counts.values()), sums, confidence_level)
 
     def mean(self, name: str) -> float:
         return fixed_units(self.sums, name) / (self.n << FIXED_BITS)
@@ -130,7 +133,7 @@ def _log_loss(scored: _Scored) -> Figure:
 
 def _brier(scored: _Scored) -> Figure:
     value, n = scored.mean("b"), scored.n
-    squares = float(scored.happened @ (1.0 - _MIDDLES) ** 4 + scored.others @ _MIDDLES**4)
+    squares = float(scored.happened @ _FOURTH_POWERS + scored.others @ _OF_OTHERS)
     # The pseudo-observation is the score 1/2.
     variance = max(0.0, squares / n - value * value) + (0.25 - value) ** 2 / n
     effective_n = n * value * (1.0 - value) / variance if variance else math.inf
@@ -143,10 +146,7 @@ def _brier(scored: _Scored) -> Figure:
 
 
 def _expected_calibration_error(scored: _Scored) -> Figure:
-    happened, others = (
-        np.bincount(_DECILE_OF_BIN, weights=row, minlength=DECILES).astype(np.float64)
-        for row in (scored.happened, scored.others)
-    )
+    happened, others = (np.add.reduceat(row, _FIRST_BINS, dtype=np.float64) for row in (scored.happened, scored.others))
     unit = 1 << FIXED_BITS
     units = [fixed_units(scored.sums, f"c{tenth}") for tenth in range(DECILES)]
     # Integers up to the last step: the distance of two large sums keeps every digit.

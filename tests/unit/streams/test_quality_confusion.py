@@ -15,8 +15,8 @@ def test_rows_are_labels_and_columns_predictions() -> None:
 
     assert ("fraud", "ok") == matrix.classes
     assert ((40, 9), (6, 585)) == matrix.counts
-    assert (49, 591) == matrix.supports()
-    assert (46, 594) == matrix.predicted()
+    assert (49, 591) == matrix.supports
+    assert (46, 594) == matrix.predicted
 
 
 def test_classes_are_in_code_point_order() -> None:

@@ -50,11 +50,15 @@ def report_of(
 
 
 def published(
-    report: WindowReport, *, revision: int | None = None, event_id: str | None = None, now_ms: int = NOW_MS
+    report: WindowReport,
+    *,
+    key: ReportKey = KEY,
+    revision: int | None = None,
+    event_id: str | None = None,
+    now_ms: int = NOW_MS,
 ) -> WindowReport:
-    revised = revise(report, previous_revision=revision, previous_event_id=event_id, now_ms=now_ms)
-    assert revised is not None
-    return revised
+    revised = revise(report, key=key.encode(), previous_revision=revision, previous_event_id=event_id, now_ms=now_ms)
+    return msgspec.convert(revised, WindowReport)
 
 
 def test_report_has_the_documented_shape() -> None:
@@ -229,6 +233,7 @@ def test_same_content_is_not_published_again() -> None:
 
     again = revise(
         report_of(SliceCounts(dict(reversed(CELLS.items())))),
+        key=KEY.encode(),
         previous_revision=first.revision,
         previous_event_id=first.event_id,
         now_ms=NOW_MS + 60_000,
@@ -272,5 +277,5 @@ def test_equal_figures_of_two_windows_have_two_ids() -> None:
 
     assert (
         published(report_of(SliceCounts(CELLS))).event_id
-        != published(report_of(SliceCounts(CELLS), key=later)).event_id
+        != published(report_of(SliceCounts(CELLS), key=later), key=later).event_id
     )
