@@ -96,6 +96,7 @@ EXPORTED = {
     "agents/attribution_metrics.py": "worker",
     "agents/alert_forwarding.py": "alerts forward",
     "agents/explainer/service.py": "explainer",
+    "agents/explainer/outcome_tally.py": "explainer",
 }
 """Which command exports the metrics of a module."""
 

@@ -13,6 +13,7 @@ from agents.clock import SystemClock
 from agents.commands.command_line import Invocation
 from agents.commands.serving import serve
 from agents.explainer.child_process import ChildLimits, ChildProcess
+from agents.explainer.outcome_tally import OutcomeTally
 from agents.explainer.record_log import RecordLog
 from agents.explainer.request_feed import RequestFeed
 from agents.explainer.service import ExplainerService
@@ -63,12 +64,14 @@ async def _explain(settings: Settings) -> None:
     )
     limits = ChildLimits.of(settings.explainer)
     children = [ChildProcess(limits, turn=spare_time.turn) for _ in range(settings.explainer.processes)]
+    explained = [model.name for model in settings.models if model.explanation is not None]
     service = ExplainerService(
         feed=feed,
         workshops=[Workshop(settings, log, child, clock) for child in children],
         spare_time=spare_time,
         publisher=publisher,
         outages=outages,
+        tally=OutcomeTally(explained, clock),
         clock=clock,
         topic=settings.kafka.topic("explanations"),
         source=f"/latelabel/{settings.kafka.group}",

@@ -14,6 +14,7 @@ import collections
 import logging
 from collections.abc import Iterator, Sequence
 
+from agents.explainer.outcome_tally import OutcomeTally
 from agents.explainer.request_feed import RequestFeed
 from agents.explainer.spare_time import SpareTime
 from agents.explainer.workshop import Workshop
@@ -21,7 +22,7 @@ from agents.exposition import Kind, Metric
 from agents.outages import Outages
 from schemas.codec import cloud_event_headers, encode
 from schemas.explain_request import read_explain_request
-from schemas.explanation import ExplainFailure, Explanation
+from schemas.explanation import Explanation
 from streams.explanation.backlog import Backlog
 from streams.ports import Clock, OutgoingMessage, Publisher
 
@@ -31,7 +32,6 @@ _log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Requests of one job: the model is asked about all of them together."""
-EXPLAINED = "explained"
 OVERLOAD = "overload"
 UNREADABLE = "unreadable"
 
@@ -40,6 +40,7 @@ class ExplainerService:
     """A running explainer.
 
     Args:
+        tally: counts what was published.
         topic: of explanations, its name on the wire.
         source: who we are, for CloudEvents.
     """
@@ -52,6 +53,7 @@ class ExplainerService:
         spare_time: SpareTime,
         publisher: Publisher,
         outages: Outages,
+        tally: OutcomeTally,
         clock: Clock,
         topic: str,
         source: str,
@@ -61,12 +63,12 @@ class ExplainerService:
         self._spare_time = spare_time
         self._publisher = publisher
         self._outages = outages
+        self._tally = tally
         self._clock = clock
         self._topic = topic
         self._source = source
         self._backlog = Backlog()
         self._has_work = asyncio.Event()
-        self._outcomes: collections.Counter[str] = collections.Counter()
         self._dropped: collections.Counter[str] = collections.Counter()
 
     async def run(self) -> None:
@@ -87,12 +89,7 @@ class ExplainerService:
 
     def metrics(self) -> Iterator[Metric]:
         """What it counts, under Prometheus' names."""
-        yield Metric(
-            "latelabel_explanations_total",
-            Kind.COUNTER,
-            "Explanations published, by what became of them: explained, or the reason why not.",
-            {(("outcome", each),): self._outcomes[each] for each in (EXPLAINED, *ExplainFailure)},
-        )
+        yield from self._tally.metrics()
         yield Metric(
             "latelabel_explain_requests_dropped_total",
             Kind.COUNTER,
@@ -134,7 +131,7 @@ class ExplainerService:
             messages = [self._message(each) for each in explanations]
             await self._outages.ride_out(lambda ready=messages: self._publisher.send(ready))  # type: ignore[misc]
             for each in explanations:
-                self._outcomes[EXPLAINED if each.failure is None else each.failure.reason] += 1
+                self._tally.add(each)
 
     def _message(self, explanation: Explanation) -> OutgoingMessage:
         headers = cloud_event_headers(

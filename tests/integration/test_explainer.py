@@ -116,6 +116,8 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         assert port is not None
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=10).read().decode()
         process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        told = [line for line in process.stderr if "was not explained" in line]
         assert 0 == process.wait(60)
     good = by_id["r150", "cards"]
     assert ("wrong", 0.5, "fraud", None) == (good["reason"], good["rate"], good["label"], good["failure"])
@@ -135,8 +137,11 @@ def test_requests_are_explained_and_each_failure_has_its_reason(place: Explainin
         "r10": "offset_beyond_log",
         "large": "no_background",
     } == reasons
-    assert 'latelabel_explanations_total{outcome="explained"} 2' in metrics
-    assert 'latelabel_explanations_total{outcome="crashed"} 0' in metrics
+    assert 'latelabel_explanations_total{model="cards",outcome="explained"} 2' in metrics
+    assert 'latelabel_explanations_total{model="cards",outcome="crashed"} 0' in metrics
+    assert 'latelabel_explanations_total{model="__other__",outcome="not_configured"} 1' in metrics
+    assert 6 == len(told), told
+    assert any("of cards was not explained, no_features: the prediction came with" in line for line in told)
 
 
 def log(process: subprocess.Popen[str]) -> str:

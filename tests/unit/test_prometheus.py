@@ -20,6 +20,7 @@ from agents.alert_metrics import alert_metrics
 from agents.alert_rule_files import load_rules
 from agents.clock import SystemClock
 from agents.conservation_watch import ConservationWatch
+from agents.explainer.outcome_tally import OutcomeTally
 from agents.exposition import Metric, expose
 from agents.intake_tally import IntakeTally
 from agents.loop_watch import LoopLag
@@ -33,10 +34,12 @@ from streams.ledger.parts import Role, Source
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy/prometheus/latelabel.rules.yaml"
 FORWARDER_RULES = ROOT / "deploy/prometheus/forwarder.rules.yaml"
+EXPLAINER_RULES = ROOT / "deploy/prometheus/explainer.rules.yaml"
 DASHBOARD = ROOT / "deploy/grafana/workers.json"
 RUNBOOKS = {
     RULES: ROOT / "deploy/runbooks/workers.md",
     FORWARDER_RULES: ROOT / "deploy/runbooks/alert-forwarding.md",
+    EXPLAINER_RULES: ROOT / "deploy/runbooks/explainer.md",
 }
 RULES_IN_USE = load_rules(Settings(), [ROOT / "deploy/rules/models.yaml"])
 OWNED = (Source(Role.PREDICTIONS, 0), Source(Role.LABELS, 0))
@@ -113,6 +116,12 @@ def test_rules_on_forwarders_ask_for_what_they_export() -> None:
     promtool("check", "metrics", given=expose(metrics))
     assert named(FORWARDER_RULES.read_text()) <= {metric.name for metric in metrics}
     assert {0} == {value for metric in metrics for value in cast("dict[object, float]", metric.values).values()}
+
+
+def test_rules_on_explainers_ask_for_what_they_export() -> None:
+    (metric,) = OutcomeTally(["fraud"], SystemClock()).metrics()
+    promtool("check", "metrics", given=expose([metric]))
+    assert {metric.name} == named(EXPLAINER_RULES.read_text())
 
 
 def test_rules_and_dashboard_ask_for_what_workers_export() -> None:
