@@ -48,8 +48,9 @@ __all__ = ["PredictionRows"]
 
 MISSING = "__missing__"
 OTHER_NAME = "__other__"
-PROBABILITY_SLACK = 1e-6
-"""By which the probabilities of all classes may miss 1: sums of rounded decimals."""
+PROBABILITY_SLACK = 0.02
+"""By which the probabilities of all classes may miss 1: of many classes in single precision, or rounded for the wire to
+as little as two decimals. What is no distribution at all misses it by more."""
 
 _Place = tuple[str, str, int]
 """A model version, and into which of the eras in force the event time falls: the first, unless they change within the

@@ -75,6 +75,9 @@ REASONS = {
     UndefinedReason.SINGLE_VALUE: "one value only",
     UndefinedReason.NO_REFERENCE: "no reference yet",
 }
+BINARY_ONLY = "binary models only"
+_OF_BINARY_MODELS = frozenset({UndefinedReason.NO_SCORES, UndefinedReason.NO_POSITIVE_CLASS})
+"""What is wrong with a figure of scores that came: it would need those of every class, or a positive one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ def figure(metric: Metric) -> str:
 def reason(report: WindowReport, metric: str) -> str:
     """Why a metric has no value, in words; a reason that a later version added stays as it is."""
     code = report.undefined.get(metric, "no reason given")
+    if code in _OF_BINARY_MODELS and report.metrics[metric].n:
+        return BINARY_ONLY
     return REASONS.get(code, code)  # type: ignore[call-overload, no-any-return]
 
 

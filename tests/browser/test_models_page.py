@@ -65,6 +65,16 @@ def test_fleet_tells_the_change_against_the_reference_and_how_memory_goes(full: 
     expect(row(page, "fraud", "2")).to_contain_text(re.compile(r"\+0\.046 better\s*reference 0\.940"))
 
 
+def test_figure_of_binary_models_is_not_said_to_lack_the_scores_that_came(full: PageServer, page: Page) -> None:
+    report = quality("two hundred classes", "3")[-1]
+    of_scores = {**report.metrics, "log_loss": msgspec.structs.replace(report.metrics["log_loss"], n=7)}
+    full.run(keep(full.reports, [revised(report, metrics=of_scores)]))
+    page.goto("/?model=two hundred classes&version=3")
+    table = page.get_by_role("table", name="All figures of this window")
+    expect(table.locator("tr", has_text="log_loss")).to_contain_text("binary models only")
+    expect(table.locator("tr", has_text="brier")).to_contain_text("no scores sent")
+
+
 def test_fleet_is_taken_along_as_csv_and_json(full: PageServer, page: Page) -> None:
     page.goto("/")
     page.locator("table.fleet").wait_for()

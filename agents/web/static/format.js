@@ -19,7 +19,9 @@ const REASONS = {
   zero_labels: "a label is zero", constant_labels: "labels all equal", bad_probabilities: "unusable probabilities",
 };
 
-export const reason = (code) => REASONS[code] ?? (code ?? "no reason given").replaceAll("_", " ");
+/** Why there is no value; `n` scores that came are of no use to a figure of binary models. */
+export const reason = (code, n = 0) => n && ["no_scores", "no_positive_class"].includes(code) ? "binary models only"
+  : REASONS[code] ?? (code ?? "no reason given").replaceAll("_", " ");
 
 /** Three decimals, or the order of size of what is very small or large. */
 export function number(value) {

@@ -104,7 +104,7 @@ function standing({ page, metric, link }, { reports }) {
   const report = reports[0];
   const metricNow = report.metrics[metric];
   const value = !metricNow ? `There is no ${metric} here` : metricNow.value === null
-    ? `${metric}: ${reason(report.undefined[metric])}`
+    ? `${metric}: ${reason(report.undefined[metric], metricNow.n)}`
     : [h("strong", {}, number(metricNow.value)), ` ${metric} ${interval(metricNow)} of ${count(metricNow.n)}`];
   const due = report.predictions - report.labelled - report.never_labelled;
   return h("p", { class: "lead" },
@@ -147,7 +147,7 @@ function about({ page, metric, link }, { reports }) {
       table("All figures of this window", ["Metric", ["Value", "n"], ["Interval", "n"], ["n", "n"]],
         Object.entries(report.metrics).map(([name, each]) => [
           h("th", { scope: "row" }, h("a", { href: link({ metric: name }), "data-key": `metric ${name}` }, broken(name))),
-          each.value === null ? reason(report.undefined[name]) : number(each.value), interval(each), count(each.n)]))));
+          each.value === null ? reason(report.undefined[name], each.n) : number(each.value), interval(each), count(each.n)]))));
 }
 
 const betterOf = (page, metric) => page.metrics.find(({ name }) => name === metric)?.better;

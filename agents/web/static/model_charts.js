@@ -63,7 +63,7 @@ function metricChart({ page, metric, windows, link, jsonOf }, common) {
   const last = figures.findLastIndex((each) => each && each.value !== null);
   const describe = (at) => {
     const [point, each] = [windows.points[at], figures[at]];
-    const said = !each || each.value === null ? reason(point.undefined[metric]) : `${number(each.value)} ${interval(each)} of ${count(each.n)}`;
+    const said = !each || each.value === null ? reason(point.undefined[metric], each?.n) : `${number(each.value)} ${interval(each)} of ${count(each.n)}`;
     const range = each?.possible ? `, possible ${number(each.possible[0])} to ${number(each.possible[1])}` : "";
     return `${time(point.start, page.size_seconds)}, ${STATUSES[point.status]}: ${said}${range}`;
   };
@@ -83,7 +83,7 @@ function metricChart({ page, metric, windows, link, jsonOf }, common) {
           const each = figures[at] ?? { value: null };
           return [
             h("td", {}, h("a", { href: link({ window: point.start }) }, time(point.start, page.size_seconds))), STATUSES[point.status],
-            each.value === null ? reason(point.undefined[metric]) : number(each.value), number(each.low), number(each.high), count(each.n ?? 0),
+            each.value === null ? reason(point.undefined[metric], each?.n) : number(each.value), number(each.low), number(each.high), count(each.n ?? 0),
             each.possible ? `${number(each.possible[0])} to ${number(each.possible[1])}` : "–",
           ];
         }).reverse()),

@@ -66,7 +66,7 @@ export function segments(reports, metric, href, better) {
         const target = href(report.segment);
         return [
           h("th", { scope: "row" }, h("a", { href: target, "data-key": target }, segmentName(report.segment))),
-          each.value === null ? reason(report.undefined[metric]) : number(each.value),
+          each.value === null ? reason(report.undefined[metric], each.n) : number(each.value),
           each.value === null ? "" : bar(each, low, high),
           count(each.n), share(report.coverage),
         ];

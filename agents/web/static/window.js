@@ -65,7 +65,7 @@ function figures(title, report) {
   return h("section", { class: "double" }, h("h2", {}, title),
     table(title, ["Metric", ["Value", "n"], ["Interval", "n"], ["n", "n"], ["Possible", "n"]],
       Object.entries(report.metrics).map(([name, each]) => [
-        h("th", { scope: "row" }, broken(name)), each.value === null ? reason(report.undefined[name]) : sized(name, each.value),
+        h("th", { scope: "row" }, broken(name)), each.value === null ? reason(report.undefined[name], each.n) : sized(name, each.value),
         interval(each), count(each.n), each.possible ? `${number(each.possible[0])} to ${number(each.possible[1])}` : "–"])));
 }
 

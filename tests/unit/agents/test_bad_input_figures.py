@@ -115,6 +115,14 @@ async def test_scores_of_the_predicted_class_alone_rank_no_class_of_several() ->
     assert ["no_positive_class", "no_positive_class", "no_scores", "no_scores", None] == list(undefined.values())
 
 
+@pytest.mark.parametrize("probabilities", [{"fraud": 0.33, "ok": 0.33, "other": 0.33}, {"fraud": 0.5004, "ok": 0.5}])
+async def test_probabilities_that_were_rounded_count(probabilities: dict[str, float]) -> None:
+    reports, _ = await final_reports(MULTICLASS, *pairs(40, right_or_wrong, probabilities=probabilities))
+    figure = reports[None].metrics["expected_calibration_error"]
+    assert figure.value is not None
+    assert 40 == figure.n
+
+
 @pytest.mark.parametrize("model", [BINARY, MULTICLASS], ids=["binary", "multiclass"])
 @pytest.mark.parametrize("probabilities", [{"fraud": 0.5, "ok": 0.3}, {"fraud": 0.9, "ok": 0.9}, {"fraud": 0.0}])
 async def test_probabilities_that_do_not_sum_to_one_spoil_score_metrics_only(

@@ -31,7 +31,7 @@ from streams.pair_sums.lists import ranking_contribution
 from streams.ports import LastReport
 from streams.standing import standing_of, worst_first
 from tests.support.fleet import NOON_MS, NOW_MS, binary_cells, report_on, signals_on, stability_on
-from tests.support.pair_sums import sums_of_numbers, sums_of_sets
+from tests.support.pair_sums import sums_of_numbers, sums_of_scores, sums_of_sets
 from tests.support.publishing import FakeReports
 
 FRAUD = MonitoredModel(name="fraud", task=Task.BINARY, positive_class="fraud")
@@ -175,6 +175,15 @@ Other versions (--model-version): 2, 1
 
 def test_model_is_one_screen_of_windows_and_of_all_about_the_judged_one() -> None:
     assert FRAUD_SCREEN == plain(screen(*fraud_reports(), others=("2", "1")))
+
+
+def test_figures_of_binary_models_are_not_said_to_lack_the_scores_that_a_multiclass_model_sends() -> None:
+    cells: dict[tuple[str | None, str], int] = {("a", "a"): 20, ("b", "b"): 8, ("c", "b"): 2}
+    sent = report_on(CHURN, cells, sums=sums_of_scores([0.75] * 30, [True] * 28 + [False] * 2))
+    assert "\n  undefined, binary models only: roc_auc, average_precision, log_loss, brier\n" in plain(screen(sent))
+    assert "\n  undefined, no scores sent: roc_auc, average" in plain(screen(report_on(CHURN, cells)))
+    nameless = dataclasses.replace(FRAUD, positive_class=None)
+    assert "\n  undefined, no positive_class set: precision" in plain(screen(report_on(nameless, cells)))
 
 
 def latencies(seed: int, *, count: int, slower: float = 1.0) -> list[float]:
