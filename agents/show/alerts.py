@@ -59,7 +59,7 @@ HOW: Mapping[Grounds, str] = {
     Grounds.STATUS: "the rule does not look at windows in this state",
     Grounds.UNDEFINED: "the figure is undefined",
     Grounds.SAMPLES: "fewer samples than min_samples",
-    Grounds.COVERAGE: "less coverage than min_coverage",
+    Grounds.COVERAGE: "fewer labels than min_coverage asks for",
     Grounds.REFERENCE: "nothing to compare with yet",
     Grounds.FILLING: "this figure is judged once, when final",
 }

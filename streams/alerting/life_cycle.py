@@ -42,6 +42,7 @@ RESOLVED_RETENTION_MS = 15 * 60_000
 KEPT_TRANSITIONS = 20
 KEPT_RUNS = 8
 KEPT_COVERAGES = 24
+_DECIDED = (Outcome.BREACH, Outcome.FINE)
 
 
 class Phase(enum.StrEnum):
@@ -69,7 +70,7 @@ class Reason(enum.StrEnum):
     """Labels that came later have taken the breach back."""
     FINE = "fine"
     TOO_LITTLE = "too_little"
-    """Samples or coverage are not enough."""
+    """Samples or labels are not enough to say whether a window is fine."""
     NOTHING_YET = "nothing_yet"
     """No window has had the figure."""
     SILENCE = "silence"
@@ -190,7 +191,7 @@ def hush(state: AlertState) -> AlertState:
 
 def _taken_in(state: AlertState, window: Judged, rule: AlertRule) -> AlertState:
     """The state with the window in its place: folded away if it is final, else in the tail."""
-    decides = window.outcome in (Outcome.BREACH, Outcome.FINE)
+    decides = window.outcome in _DECIDED
     newest = state.newest
     # That a window still waits for its labels is no news beside one that has them.
     if newest is None or decides or window.is_final or not newest.is_final:
@@ -255,7 +256,7 @@ def _quiet(state: AlertState, run: Run, now_ms: int) -> tuple[AlertState, Reason
     assert newest is not None, "a window was taken in"
     if run.since_ms is not None:
         phase, reason = Phase.PENDING, Reason.BREACH
-    elif newest.outcome is Outcome.INSUFFICIENT and (newest.is_final or state.settled_ms < 0):
+    elif newest.outcome not in _DECIDED and (newest.is_final or state.settled_ms < 0):
         phase, reason = Phase.INSUFFICIENT_DATA, Reason.TOO_LITTLE
     else:
         phase, reason = Phase.INACTIVE, Reason.FINE

@@ -104,6 +104,12 @@ def test_what_is_not_enough_is_a_state_of_its_own_and_not_well() -> None:
     assert Phase.NO_DATA == AlertState().phase
 
 
+def test_window_that_is_not_decided_yet_is_not_called_fine_where_none_was_before() -> None:
+    too_little = (Phase.INSUFFICIENT_DATA, Reason.TOO_LITTLE)
+    assert [too_little, too_little, (Phase.INACTIVE, Reason.FINE)] == live("u?F")
+    assert Phase.FIRING == phases("uB")[-1]
+
+
 def test_window_that_waits_for_its_labels_leaves_a_model_well_whose_final_windows_are() -> None:
     assert Phase.INACTIVE == fold([(0, "F"), (1, "?"), (2, "u")]).phase
 
