@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Hashable, Iterable, Mapping
 
 from agents.window_counts import WindowCounts
 from streams.evaluation import ReportWindow
 from streams.losses import Losses
-from streams.past_coverage import PastCoverage, past_windows
+from streams.past_coverage import NO_PAST, PastCoverage, past_windows
 from streams.publication import Subject
 
 __all__ = ["PastWindows"]
@@ -16,7 +17,8 @@ __all__ = ["PastWindows"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Known:
-    """What the past windows of one model version had, and their total while `losses` are all that was lost."""
+    """What the past windows of one model version had, the newest first, and their total while `losses` are all that was
+    lost."""
 
     windows: Mapping[ReportWindow, PastCoverage]
     losses: Losses
@@ -49,13 +51,14 @@ class PastWindows:
     ) -> Mapping[str, PastCoverage]:
         """The past of the models of these names, over their versions among `subjects`. Windows that may lack input
         tell nothing. `stamps` tells base windows that are marked as changed."""
-        past = {name: PastCoverage() for name in wanted}
+        past = dict.fromkeys(wanted, NO_PAST)
         for model_version, subject in subjects.items():
             if subject.model.name in past:
-                windows = list(past_windows(model_version, subject.model, subject.eras, watermark_ms=watermark_ms))
+                windows = past_windows(model_version, subject.model, subject.eras, watermark_ms=watermark_ms)
+                newest = list(itertools.islice(windows, 1))
                 known = self._known.get(model_version)
-                if known is None or known.losses != losses or list(known.windows) != windows:
-                    known = await self._read(windows, subject, known, losses, stamps)
+                if known is None or known.losses != losses or list(itertools.islice(known.windows, 1)) != newest:
+                    known = await self._read([*newest, *windows], subject, known, losses, stamps)
                     self._known[model_version] = known
                 past[subject.model.name] += known.total
         return past
@@ -77,10 +80,10 @@ class PastWindows:
             for window, had in past.items()
             if had.predictions and not losses.missing(window, subject.model_labelled_in(window))
         )
-        return _Known(past, losses, sum(told, start=PastCoverage()))
+        return _Known(past, losses, sum(told, start=NO_PAST))
 
     def _of(self, window: ReportWindow, subject: Subject) -> PastCoverage:
         for segment, counts in self._counts.slices(window, subject.model):
             if not segment:
                 return PastCoverage(counts.predictions, counts.delays)
-        return PastCoverage()
+        return NO_PAST

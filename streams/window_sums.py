@@ -57,6 +57,10 @@ class _Kept:
         return 1 + sum(map(len, self.sums.values()))
 
 
+_NOTHING = _Kept({})
+"""Of base windows without counts: a model that begins has a hundred of them in its past."""
+
+
 class WindowSums:
     """Counts of base windows and of the windows made of them, as far as they were read and are kept.
 
@@ -89,7 +93,7 @@ class WindowSums:
                 _add(kept.sums, before.sums, times=-1)
                 self._cost += kept.cost
         self._remove(base)
-        self._keep(base, _Kept(sums, stamp))
+        self._keep(base, _NOTHING if not sums and stamp is None else _Kept(sums, stamp))
 
     def put_together(
         self,
