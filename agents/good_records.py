@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+import itertools
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,10 @@ from streams.ledger.agreements import Agreements
 from streams.ledger.parts import Role
 from streams.monitored_model import MonitoredModel, Task
 
-__all__ = ["GoodRecords", "Named", "PackingSettings", "read_records"]
+__all__ = ["GoodRecords", "Named", "PackingSettings", "column", "numbered", "read_records"]
 
 
+_Item = TypeVar("_Item", bound=Hashable)
 Named: TypeAlias = str | tuple[str, ...] | None
 """What a record names: a class, a list of them, or nothing."""
 
@@ -136,3 +139,20 @@ def _name(answer: object, task: Task | None, settings: PackingSettings, *, is_pr
     if may_be_list and (is_prediction or isinstance(answer, list)):
         return class_names(answer)
     return class_name(answer)
+
+
+def numbered(items: Iterable[_Item]) -> tuple[Collection[_Item], npt.NDArray[np.intp]]:
+    """Those that differ, in the order in which they come first, and the number of each.
+
+    >>> numbered("abab")
+    (dict_keys(['a', 'b']), array([0, 1, 0, 1]))
+    """
+    numbers: dict[_Item, int] = collections.defaultdict(itertools.count().__next__)
+    # A look-up numbers what is new.
+    number_of = np.fromiter(map(numbers.__getitem__, items), dtype=np.intp)
+    return numbers.keys(), number_of
+
+
+def column(items: Iterable[bytes], width: int) -> npt.NDArray[np.void]:
+    """Items of one width as a column of rows."""
+    return np.frombuffer(b"".join(items), dtype=f"V{width}")

@@ -51,7 +51,7 @@ class RecordBatch:
 
     def offsets_of(self, indexes: Sequence[int]) -> npt.NDArray[np.int64]:
         """The offsets of several records."""
-        at = np.array(indexes, dtype=np.int64)
+        at = np.fromiter(indexes, np.int64, len(indexes))
         return at + self.base if self.offsets is None else np.array(self.offsets, dtype=np.int64)[at]
 
     def index_from(self, offset: int) -> int:

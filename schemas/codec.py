@@ -10,6 +10,7 @@ comes out can be written as UTF-8; of a key that stands twice in an object the l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,8 @@ _decode_resource_sample = msgspec.json.Decoder(SentResourceSample).decode
 MANY = 200
 """Event times, from which on reading them all at once is faster than one by one."""
 _BACKSLASH, _BRACE, _BRACKET = b"\\{["
+_USUAL_ANSWERS = {str, bool, float}
+"""Which nothing is left to be asked about, once they are decoded."""
 _LARGEST_FLOAT = int(1.7976931348623157e308)
 
 _Sent = TypeVar("_Sent", SentPrediction, SentLabel, SentResourceSample)
@@ -106,14 +109,16 @@ def decode_predictions(
         now_ms: the reader's clock.
         max_future_skew_ms: how far an event time may be ahead of either clock.
     """
-    return _timed(_read_all(_prediction, SentPrediction, values), timestamps_ms, now_ms, max_future_skew_ms)
+    outcomes = _read_all(_prediction, SentPrediction, values, _usual_predictions)
+    return _timed(outcomes, timestamps_ms, now_ms, max_future_skew_ms)
 
 
 def decode_labels(
     values: Sequence[bytes | None], timestamps_ms: Sequence[int], *, now_ms: int, max_future_skew_ms: int
 ) -> Decoded[SentLabel]:
     """Read a batch of labels; arguments and result as in `decode_predictions`."""
-    return _timed(_read_all(_label, SentLabel, values), timestamps_ms, now_ms, max_future_skew_ms)
+    outcomes = _read_all(_label, SentLabel, values, _usual_labels)
+    return _timed(outcomes, timestamps_ms, now_ms, max_future_skew_ms)
 
 
 def decode_resource_samples(
@@ -210,10 +215,20 @@ def _one(decoded: Decoded[_Sent]) -> tuple[_Sent, int]:
 
 
 def _read_all(
-    read: Callable[[bytes | None, bool], _Sent], sent_type: type[_Sent], values: Sequence[bytes | None]
-) -> list[_Sent | Rejected]:
-    outcomes: list[_Sent | Rejected] = []
+    read: Callable[[bytes | None, bool], _Sent],
+    sent_type: type[_Sent],
+    values: Sequence[bytes | None],
+    read_usual: Callable[[Sequence[bytes]], list[_Sent] | None] = lambda _: None,
+) -> Sequence[_Sent | Rejected]:
+    """Read all values; `read_usual` reads plain ones at once, if nothing in them needs a look at each."""
     are_plain = _are_plain(values)
+    if are_plain:
+        # One of them is bad; which it is and why is found one by one.
+        with contextlib.suppress(Exception):
+            records = read_usual(cast("Sequence[bytes]", values))
+            if records is not None:
+                return records
+    outcomes: list[_Sent | Rejected] = []
     for value in values:
         try:
             outcomes.append(read(value, are_plain))
@@ -225,6 +240,23 @@ def _read_all(
             # thought of must not be read again for ever either.
             outcomes.append(diagnose(value, sent_type))
     return outcomes
+
+
+def _usual_predictions(values: Sequence[bytes]) -> list[SentPrediction] | None:
+    """All of them, if no answer is missing, an integer or a list, and all features are objects."""
+    records = list(map(_decode_prediction, values))
+    if not {record.prediction.__class__ for record in records} <= _USUAL_ANSWERS:
+        return None
+    features = [features for record in records if (features := record.features)]
+    # Behind a zero each, which may stand in nothing that is usual.
+    joined = b"\0".join([b"", *cast("list[bytes]", features)])
+    return records if joined.count(b"\0") == joined.count(b"\0{") == len(features) else None
+
+
+def _usual_labels(values: Sequence[bytes]) -> list[SentLabel] | None:
+    """All of them, if none is an integer or a list."""
+    records = list(map(_decode_label, values))
+    return records if {record.label.__class__ for record in records} <= _USUAL_ANSWERS else None
 
 
 def _prediction(value: bytes | None, is_plain: bool) -> SentPrediction:
@@ -311,7 +343,7 @@ def _event_times_ms(
                 times_ms[index] = timestamp_ms if text is None else parse_time_ms(text)
             except Rejected as rejected:
                 bad[index] = rejected.with_traceback(None)
-    clocks_ms = np.minimum(np.array(timestamps_ms, dtype=np.int64), now_ms)
+    clocks_ms = np.minimum(np.fromiter(timestamps_ms, np.int64, len(timestamps_ms)), now_ms)
     possible = (times_ms >= EARLIEST_MS) & (times_ms - max_future_skew_ms <= clocks_ms)
     for index in np.flatnonzero(~possible).tolist():
         if index not in bad:
@@ -336,7 +368,9 @@ def _are_plain(values: Sequence[bytes | None]) -> bool:
         return False
     contents = cast("Sequence[bytes]", values)
     joined = b"".join(contents)
-    if not joined.isascii() or _BACKSLASH in joined or max(map(len, contents), default=0) > RECORD_BYTES:
+    if not joined.isascii() or _BACKSLASH in joined:
+        return False
+    if len(joined) > RECORD_BYTES and max(map(len, contents)) > RECORD_BYTES:
         return False
     least_bytes = MAX_NESTING * (len("[]") if _BRACKET in joined else len('{"":}'))
     suspects = [value for value in contents if len(value) > least_bytes]

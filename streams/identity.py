@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -62,10 +63,14 @@ SUM = b"+"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID = "00000000-0000-0000-0000-000000000000"
 _UUID_HYPHENS = [at for at, character in enumerate(_UUID) if character == "-"]
-_UUID_DIGITS = [at for at, character in enumerate(_UUID) if character != "-"]
-_HEX_DIGIT = np.full(256, 255, dtype=np.uint8)
-"""By character, what a lower-case hexadecimal digit is worth; 255 for all others."""
-_HEX_DIGIT[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = range(16)
+_UUID_GROUPS = [slice(first, end) for first, end in itertools.pairwise([0, 8, 12, 16, 20, 32])]
+"""Of the digits alone, which stand between two hyphens."""
+_NO_DIGIT, _HYPHEN = 0xFF, 0xFE
+_HEX_DIGIT = bytearray([_NO_DIGIT] * 256)
+"""By character, what a lower-case hexadecimal digit is worth."""
+for _worth, _character in enumerate(b"0123456789abcdef"):
+    _HEX_DIGIT[_character] = _worth
+_HEX_DIGIT[ord("-")] = _HYPHEN
 _MIX = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -145,10 +150,15 @@ def request_keys(request_ids: Sequence[str], instances: Sequence[int | None]) ->
     joined = "".join(request_ids)
     others: Sequence[int] = range(len(request_ids))
     if set(map(len, request_ids)) == {len(_UUID)} and joined.isascii():
-        texts = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, len(_UUID))
-        digits = _HEX_DIGIT[texts[:, _UUID_DIGITS]]
-        keys[:] = digits[:, ::2] << 4 | digits[:, 1::2]
-        is_other = (digits > 15).any(axis=1) | (texts[:, _UUID_HYPHENS] != ord("-")).any(axis=1)
+        texts = np.frombuffer(joined.encode().translate(_HEX_DIGIT), dtype=np.uint8).reshape(-1, len(_UUID))
+        digits = np.empty((len(texts), 2 * KEY_BYTES), dtype=np.uint8)
+        for hyphens, group in enumerate(_UUID_GROUPS):
+            digits[:, group] = texts[:, group.start + hyphens : group.stop + hyphens]
+        pairs = digits.view("<u2")
+        keys[:] = pairs << 4 | pairs >> 8
+        is_other = (texts[:, _UUID_HYPHENS] != _HYPHEN).any(axis=1)
+        if digits.max() > 0xF:
+            is_other |= (digits > 0xF).any(axis=1)
         if instances.count(None) < len(instances):
             is_other |= [bool(instance) for instance in instances]
         others = np.flatnonzero(is_other).tolist()

@@ -79,6 +79,37 @@ def test_label_is_for_every_model_unless_it_names_one() -> None:
     assert Label("r", True, NOW_MS) == read
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"prediction":"a"',
+        '"prediction":"a","features":{"b":{}}',
+        '"prediction":"a","features": {"b":1}',
+        '"prediction":"a","features":null',
+        '"prediction":"a","features":[{}]',
+        '"prediction":"a","features":"\0{"',
+        '"prediction":"a","features":{"b":"\0{"}',
+        '"prediction":"a","score":2',
+        '"prediction":true',
+        '"prediction":[1]',
+        '"prediction":null',
+        '"prediction":null,"status":"error"',
+        f'"prediction":{10**308}',
+        f'"prediction":{10**309}',
+    ],
+)
+def test_prediction_among_usual_ones_is_read_as_by_itself(fields: str) -> None:
+    usual, value = LEAST.replace("1}", '"a"}').encode(), f'{{"request_id":"r","model":"m",{fields}}}'.encode()
+    among_usual, by_itself = (
+        decode_predictions([first, value, first], [NOW_MS] * 3, now_ms=NOW_MS, max_future_skew_ms=SKEW_MS)
+        for first in (usual, usual.replace(b'"a"', '"\u00e4"'.encode()))
+    )
+    assert by_itself.records[1:-1] == among_usual.records[1:-1]
+    assert [(at, why.reason) for at, why in by_itself.rejected] == [
+        (at, why.reason) for at, why in among_usual.rejected
+    ]
+
+
 def test_features_are_read_on_request() -> None:
     read = prediction(f'{LEAST[:-1]},"features":{{"amount":1.5,"tags":["a"]}}}}')
     assert {"amount": 1.5, "tags": ["a"]} == read_features(read)
