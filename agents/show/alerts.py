@@ -159,7 +159,8 @@ def _detail(record: AlertRecord, width: int) -> Text:
     rule = record.labels.get("rule", "")
     # One word, which `alerts show` explains: the sentence would not fit beside the figures.
     reason = state.reason.replace("_", " ")
-    told = f"{_figure(state.newest)}; {reason}" if state.newest else reason
+    window = state.spoken_of
+    told = f"{_figure(window)}; {reason}" if window else reason
     handle = fingerprint(record.labels)[:FINGERPRINT_SHOWN]
     text = printable(f"{GAP}{rule}: {told}" if rule else f"{GAP}{told}")
     return Text(fit(text, width - len(GAP) - len(handle)) + GAP + handle)

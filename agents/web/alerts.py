@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from agents.web.documents import AlertRow, Alerts, AlertStep, AlertWindow
 from schemas.times import format_time
 from streams.alerting.fold import Judged
-from streams.alerting.life_cycle import AlertState, Phase
+from streams.alerting.life_cycle import Phase
 from streams.alerting.record import AlertRecord
 from streams.ports import AlertStore
 
@@ -65,15 +65,11 @@ def _row(record: AlertRecord) -> AlertRow:
         version=series.model_version if series and series.model else None,
         segment={} if series is None else dict(series.segment),
         size_seconds=None if series is None else series.window_ms // 1000,
-        window=_window(_spoken_of(state)),
+        window=_window(state.spoken_of),
         started=None if state.notice is None else format_time(state.notice.starts_ms),
         ended=None if state.notice is None or state.notice.ends_ms is None else format_time(state.notice.ends_ms),
         history=tuple(AlertStep(format_time(step.at_ms), step.phase, step.reason) for step in reversed(state.history)),
     )
-
-
-def _spoken_of(state: AlertState) -> Judged | None:
-    return state.notice.window if state.phase is Phase.FIRING and state.notice is not None else state.newest
 
 
 def _window(judged: Judged | None) -> AlertWindow | None:

@@ -140,6 +140,11 @@ class AlertState:
             return None
         return sorted(self.coverages)[len(self.coverages) // 2]
 
+    @property
+    def spoken_of(self) -> Judged | None:
+        """The window that the alert is about: of one that fires the newest that breaks the rule, else the newest."""
+        return self.notice.window if self.phase is Phase.FIRING and self.notice is not None else self.newest
+
 
 def observe_window(state: AlertState, window: Judged, rule: AlertRule, now_ms: int) -> tuple[AlertState, Reason]:
     """Take in one revision of one window; `now_ms` is the time that an alert would start or end at.

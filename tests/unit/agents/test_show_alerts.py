@@ -22,7 +22,7 @@ from agents.show.alerts import HOW, PHASES, WHY, alert_screen, alert_value, aler
 from deploy.servers import RedisServer
 from streams.alerting.fingerprint import fingerprint
 from streams.alerting.fold import Judged
-from streams.alerting.life_cycle import AlertState, Phase, Reason, Transition
+from streams.alerting.life_cycle import AlertState, Notice, Phase, Reason, Transition
 from streams.alerting.outcome import Grounds, Outcome
 from streams.alerting.record import MONITOR, AlertRecord
 from streams.alerting.rules import Series
@@ -130,6 +130,14 @@ def test_undefined_figure_says_why() -> None:
     one = record()
     one = dataclasses.replace(one, state=dataclasses.replace(one.state, newest=window))
     assert "accuracy-5m: undefined (no_labelled)" in shown([one])[3]
+
+
+def test_alert_that_fires_is_listed_with_the_window_that_breaks_the_rule() -> None:
+    one = record()
+    notice = Notice(starts_ms=NOW_MS, reason=Reason.BREACH, window=WINDOW)
+    few = dataclasses.replace(WINDOW, outcome=Outcome.INSUFFICIENT, grounds=Grounds.SAMPLES, value=0.95, n=7)
+    one = dataclasses.replace(one, state=dataclasses.replace(one.state, newest=few, notice=notice))
+    assert "accuracy-5m: 0.713 [0.689, 0.736] against 0.800, n 1,432; breach" in shown([one])[3]
 
 
 def run(*arguments: str) -> tuple[int, str]:
