@@ -126,6 +126,10 @@ class KafkaPublisher:
                     await acknowledgement
         except (KafkaError, TimeoutError, OSError) as error:
             self._retire(producer)
+            if isinstance(error, TimeoutError) and producer is not None and _is_missing(producer, topics):
+                raise TemporaryFailure(
+                    f"the brokers tell of no topic {topics!r}; `latelabel topics create` creates it"
+                ) from error
             raise _failure(error, f"writing to topic {topics!r}", self._timeout_seconds) from error
         finally:
             for acknowledgement in acknowledgements:
@@ -179,6 +183,11 @@ async def _enqueue(producer: AIOKafkaProducer, message: OutgoingMessage) -> Ackn
     batch.append(key=None, value=None, timestamp=message.timestamp_ms, headers=headers)
     sent = await producer.send_batch(batch, message.topic, partition=partition)
     return sent  # noqa: RET504  (the name carries the type, which aiokafka lacks)
+
+
+def _is_missing(producer: AIOKafkaProducer, topic: str) -> bool:
+    """Whether the brokers that the producer asked know no such topic."""
+    return not producer.client.cluster.partitions_for_topic(topic)
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

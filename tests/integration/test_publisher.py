@@ -51,6 +51,19 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in errors if record.name in COMPLAINTS]
 
 
+async def test_topic_that_nobody_created_is_told_with_the_remedy(kafka: KafkaServer) -> None:
+    publisher = KafkaPublisher({"bootstrap_servers": kafka.address}, delivery_timeout_seconds=5)
+    await publisher.start()
+    topic = unique_name("forgotten")
+    try:
+        with pytest.raises(TemporaryFailure, match=f"no topic '{topic}'; `latelabel topics create` creates it"):
+            await publisher.send([OutgoingMessage(topic=topic, key=b"k", value=b"v")])
+        create_topic(kafka.address, topic)
+        await publisher.send([OutgoingMessage(topic=topic, key=b"k", value=b"v")])
+    finally:
+        await publisher.stop()
+
+
 async def handed_over(publisher: KafkaPublisher) -> None:
     """Wait until the producer holds something that is not acknowledged."""
     producer = publisher._producer
