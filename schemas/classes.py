@@ -47,6 +47,11 @@ def class_name(value: object, aliases: Mapping[str, str] = _NO_ALIASES) -> str:
         name = "true" if value else "false"
     elif isinstance(value, int | float):
         name = _number_name(value)
+    elif isinstance(value, list):
+        raise Rejected(
+            Reason.WRONG_TYPE,
+            f"{shown(value)} is no single class; send one, or configure the model with task: multilabel or ranking",
+        )
     else:
         raise Rejected(Reason.WRONG_TYPE, f"{shown(value)} is not one class; send a string, true, false or a number")
     return aliases.get(name, name) if aliases else name

@@ -109,6 +109,13 @@ async def test_scores_without_a_predicted_class_are_dead_letters_and_count_nowhe
     assert [b"missing_field"] * 3 == [dict(each.headers)["latelabel-reason"] for each in world.publisher.sent]
 
 
+async def test_lists_of_a_model_that_nobody_configured_are_dead_letters_that_name_the_task() -> None:
+    predictions, labels = pairs(10, right_or_wrong)
+    _, world = await final_reports(MULTICLASS, [*predictions, prediction("tags", ["a", "b"])], labels)
+    (letter,) = world.publisher.sent
+    assert b"configure the model with task: multilabel or ranking" in dict(letter.headers)["latelabel-message"]
+
+
 async def test_scores_of_the_predicted_class_alone_rank_no_class_of_several() -> None:
     reports, _ = await final_reports(MULTICLASS, *pairs(40, right_or_wrong, score=0.75))
     undefined = {name: reports[None].undefined.get(name) for name in SCORE_METRICS}
