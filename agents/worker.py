@@ -91,7 +91,8 @@ class Worker:
 
         Args:
             ends: if given, stop when every shard has reached these offsets and all changes are published.
-            close: then also raise every watermark past the last horizon, so that all reports are final.
+            close: then also raise every watermark past the last horizon: no later label counts, and reports on windows
+                that the last record leaves behind are final.
 
         Raises:
             PermanentFailure: among others, a partition is stopped before its end; all others are at theirs then.
@@ -226,7 +227,7 @@ class Worker:
             close = functools.partial(close_ledger, self.ledger, current, beyond_ms=beyond_ms)
             closed = await self.outages.ride_out(close)
             if closed:
-                _log.info("Closed all windows")
+                _log.info("Closed: labels that come later do not count")
                 return
 
     async def _is_all_published(self) -> bool:

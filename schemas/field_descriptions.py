@@ -107,7 +107,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "predictions": "Answered predictions.",
             "failed": "Requests whose status was not ok; not among predictions.",
             "labelled": "Predictions that have a label.",
-            "never_labelled": "Predictions without one that none can reach any more.",
+            "never_labelled": "Predictions without one, once none of the window can get one any more; 0 until then.",
             "coverage": "labelled / predictions; null without predictions.",
             "coverage_expected": "What past windows of the model had at this age and at the end.",
             "label_delay_seconds": "Percentiles of label time minus prediction time.",

@@ -24,7 +24,7 @@ __all__ = ["worker"]
 @click.option(
     "--close",
     is_flag=True,
-    help="Then close all windows: labels that come later no longer count.",
+    help="Then close: labels that come later no longer count, and windows that end by the newest event time are final.",
 )
 @click.pass_obj
 def worker(invocation: Invocation, until_caught_up: bool, close: bool) -> None:
