@@ -214,10 +214,11 @@ class ExplainSampler:
         """
         if not len(offsets):
             return
-        first = int(offsets.searchsorted(self._looked_at.get(source, -1), side="right"))
-        self._looked_at[source] = max(int(offsets[-1]), self._looked_at.get(source, -1))
-        if first == len(offsets):
+        looked_at, last = self._looked_at.get(source, -1), int(offsets[-1])
+        if last <= looked_at:
             return
+        first = 0 if int(offsets[0]) > looked_at else int(offsets.searchsorted(looked_at, side="right"))
+        self._looked_at[source] = last
         batch = _Batch(source, self._topics[source.role], found, offsets, keys, mixes_of(keys)[first:], first)
         if source.role is Role.LABELS:
             self._look_at_labels(batch)
@@ -328,13 +329,13 @@ class _Batch:
     found: GoodRecords
     offsets: npt.NDArray[np.int64]
     keys: bytes
-    mixes: npt.NDArray[np.uint64]
+    mixes: npt.NDArray[np.uint32]
     first: int
 
     def drawn(self, purpose: Purpose, rate: float) -> list[int]:
         """The places of records that are drawn, and not more than one batch may cost."""
-        places: list[int] = (drawn(self.mixes, purpose, rate)[:MOST_PICKED] + self.first).tolist()
-        return places
+        places: list[int] = drawn(self.mixes, purpose, rate)[:MOST_PICKED].tolist()
+        return [at + self.first for at in places]
 
     def is_drawn(self, at: int, purpose: Purpose, rate: float) -> bool:
         """Whether one record is."""

@@ -9,9 +9,9 @@ Each purpose draws evenly from all keys; while rates are small none draws what a
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,12 @@ FIRST_RATE = 0.001
 highest rate for an hour, so a guess that is too high is paid for that long."""
 BURST_SECONDS = 60.0
 """A budget that was not used is kept for so long."""
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-# The finalizer of SplitMix64: ids that count upwards must not be drawn by turns.
-_FINALIZER = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
-_LAST_SHIFT = np.uint64(31)
-_ALL = 2**64 - 1
-_SPAN = 2.0**64
+_FOLD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+# The finalizer of MurmurHash3, 32 bits wide: ids that count upwards must not be drawn by turns. Its last step mixes low
+# bits alone, and is left out.
+_FINALIZER = ((np.uint32(16), np.uint32(0x85EBCA6B)), (np.uint32(13), np.uint32(0xC2B2AE35)))
+_ALL = 2**32 - 1
+_SPAN = 2.0**32
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
@@ -44,22 +44,23 @@ class Purpose(enum.IntEnum):
     BASE = 2
 
 
-_BEGINS = tuple(np.uint64(purpose << 62) for purpose in Purpose)
+_BEGINS = tuple(np.uint32(purpose << 30) for purpose in Purpose)
 
 
-def mixes_of(keys: bytes) -> npt.NDArray[np.uint64]:
-    """An even 64-bit number for each of many request keys of 16 bytes, `keys` being their concatenation."""
-    words = np.frombuffer(keys, dtype=">u8").astype(np.uint64)
-    mixed: npt.NDArray[np.uint64] = words[1::2] * _MIX
-    mixed ^= words[::2]
+def mixes_of(keys: bytes) -> npt.NDArray[np.uint32]:
+    """An even number for each of many request keys of 16 bytes, `keys` being their concatenation."""
+    words = np.frombuffer(keys, dtype="<u8")
+    folded = words[1::2] * _FOLD[0]
+    folded ^= words[::2]
+    folded *= _FOLD[1]
+    mixed: npt.NDArray[np.uint32] = folded.view("<u4")[1::2].copy()
     for shift, factor in _FINALIZER:
         mixed ^= mixed >> shift
         mixed *= factor
-    mixed ^= mixed >> _LAST_SHIFT
     return mixed
 
 
-def drawn(mixes: npt.NDArray[np.uint64], purpose: Purpose, rate: float) -> npt.NDArray[np.intp]:
+def drawn(mixes: npt.NDArray[np.uint32], purpose: Purpose, rate: float) -> npt.NDArray[np.intp]:
     """The places of those that are drawn, in order.
 
     >>> mixes = mixes_of(bytes(range(160)))
@@ -68,31 +69,31 @@ def drawn(mixes: npt.NDArray[np.uint64], purpose: Purpose, rate: float) -> npt.N
     """
     if rate <= 0:
         return np.empty(0, dtype=np.intp)
-    return (mixes - _BEGINS[purpose] <= np.uint64(_bound(rate))).nonzero()[0]
+    since = mixes - _BEGINS[purpose] if purpose else mixes
+    return (since <= np.uint32(_bound(rate))).nonzero()[0]
 
 
-def drawn_each(mixes: npt.NDArray[np.uint64], purpose: Purpose, rates: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def drawn_each(mixes: npt.NDArray[np.uint32], purpose: Purpose, rates: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """The places of those that are drawn, in order, each at a rate of its own.
 
     >>> drawn_each(mixes_of(bytes(range(48))), Purpose.BASE, np.array([1.0, 0.0, 1.0])).tolist()
     [0, 2]
     """
-    bounds = (np.minimum(rates, _BELOW_ONE) * _SPAN).astype(np.uint64)
+    bounds = (np.minimum(rates, _BELOW_ONE) * _SPAN).astype(np.uint32)
     bounds[rates >= 1.0] = _ALL
     return ((mixes - _BEGINS[purpose] <= bounds) & (rates > 0)).nonzero()[0]
 
 
 def is_drawn(mix: int, purpose: Purpose, rate: float) -> bool:
     """Whether one is: the same rule, for a fraction of what an array of one costs."""
-    return rate > 0 and (mix - (purpose << 62)) & _ALL <= _bound(rate)
+    return rate > 0 and (mix - (purpose << 30)) & _ALL <= _bound(rate)
 
 
 def _bound(rate: float) -> int:
     return min(int(rate * _SPAN), _ALL)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """The rate at which something is asked about now, and what its budget has left: `tokens` are questions."""
 
     rate: float = FIRST_RATE

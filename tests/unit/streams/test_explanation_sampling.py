@@ -22,6 +22,16 @@ def test_draws_are_even_whatever_the_keys_are(keys: bytes, purpose: Purpose) -> 
     assert 0 == len(drawn(mixes_of(keys), purpose, 0.0))
 
 
+@pytest.mark.parametrize("shift", [0, 8, 32, 64, 72, 96])
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_keys_that_count_upwards_are_not_drawn_by_turns(shift: int, purpose: Purpose) -> None:
+    mixes = mixes_of(b"".join((number << shift).to_bytes(16) for number in range(20_000)))
+    is_one_drawn = np.zeros(20_000, dtype=np.bool_)
+    is_one_drawn[drawn(mixes, purpose, 0.1)] = True
+    in_hundreds = is_one_drawn.reshape(-1, 100).sum(axis=1)
+    assert 1 == pytest.approx(in_hundreds.var() / (100 * 0.1 * 0.9), abs=0.4)
+
+
 def test_whoever_is_drawn_at_a_rate_is_drawn_at_every_higher_one() -> None:
     mixes = mixes_of(KEYS)
     for purpose in Purpose:
