@@ -18,7 +18,7 @@ from tests.bench.workers import Services
 __all__ = ["w1", "w5", "w6", "w8"]
 
 MIB = 2**20
-FURTHER_PREDICTIONS = 60_000
+FURTHER_PREDICTIONS = 40_000
 SMALL_SHARE = 0.1
 
 
