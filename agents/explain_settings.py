@@ -148,8 +148,8 @@ class ExplainerSettings:
     )  # fmt: skip
     processes: int = setting(1, whole_number(1, 256), "Child processes, each a core.")
     reserved_cores: float = setting(
-        0.1, number(0.01, 256), "Processor cores that models may use even when other programs need all of them; what"
-        " those leave is used anyway.",
+        0.1, number(0.01, 256), "Processor cores that models may use even when other programs need all of them. They"
+        " use half of what those leave anyway.",
     )  # fmt: skip
     timeout_ms: int = setting(
         10 * SECOND_MS, duration(100, HOUR_MS), "How long one explanation may take, or up to 32 of a model version"

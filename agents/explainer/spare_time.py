@@ -1,7 +1,8 @@
 """Models run in time that other programs leave: no niceness keeps a cache warm, so what counting needs is left to it.
 
-A credit of processor seconds grows with what the machine had left, and is used up by the processes of the models. While
-there is any, jobs begin.
+A credit of processor seconds grows with what the machine had idle, and is used up by the processes of the models. While
+there is any, jobs begin. What models use is not idle: they take at most half of what others leave, and time that is
+taken from others earns them nothing.
 """
 
 from __future__ import annotations
@@ -70,9 +71,9 @@ class SpareTime:
 
 
 def seconds_left() -> float:
-    """What the machine's processors had to spare since its start: idle, or busy with nice programs such as ours."""
+    """What the machine's processors have been idle since its start."""
     times = psutil.cpu_times()
-    return float(times.idle + getattr(times, "iowait", 0.0) + getattr(times, "nice", 0.0))
+    return float(times.idle + getattr(times, "iowait", 0.0))
 
 
 def seconds_used(running: Iterable[int]) -> float:

@@ -32,7 +32,7 @@ from tests.bench.workers import Services
 
 __all__ = ["main"]
 
-INTERVAL_WINDOWS = 1_000
+INTERVAL_WINDOWS = 500
 """Simulated for each figure of `deploy/guides/intervals.md`."""
 REPEATS = 3
 

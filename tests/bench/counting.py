@@ -19,6 +19,8 @@ __all__ = ["w1", "w5", "w6", "w8"]
 
 MIB = 2**20
 FURTHER_PREDICTIONS = 40_000
+MOST_REPEATS_ALONE = 2
+"""Of what nothing is compared with in turns."""
 SMALL_SHARE = 0.1
 
 
@@ -28,7 +30,8 @@ def w1(services: Services) -> Iterator[Figure]:
         if bare:
             runs = paired_turns(services)[0]
         else:
-            runs = [_marginal(services, w1_shape(services, bare=False)) for _ in range(services.repeats)]
+            repeats = min(services.repeats, MOST_REPEATS_ALONE)
+            runs = [_marginal(services, w1_shape(services, bare=False)) for _ in range(repeats)]
 
         def figure(
             name: str,

@@ -34,7 +34,7 @@ __all__ = ["small_batches", "w2"]
 MIB = 2**20
 RATES = (1_000, 5_000, 20_000)
 """Records a second, predictions and labels together."""
-SECONDS = 20
+SECONDS = 15
 LABEL_AFTER_SECONDS = (2, 10)
 EVALUATION_INTERVAL_MS = 1_000
 """All labels come within its hundredfold of their windows' ends, so that every window may be revised at each."""

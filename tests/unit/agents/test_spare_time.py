@@ -115,9 +115,9 @@ def test_time_of_processes_that_run_and_that_have_ended_is_used() -> None:
     assert seconds_used([process.pid]) - before > 0.25
 
 
-def test_idle_time_and_that_of_nice_programs_is_left() -> None:
+def test_what_is_idle_is_left_and_nothing_else() -> None:
     before = seconds_left()
     fields = [int(field) / 100 for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
-    _user, nice, _system, idle, iowait, *_ = fields
-    assert before <= nice + idle + iowait + 0.001
-    assert nice + idle + iowait - 0.001 <= seconds_left()
+    _user, _nice, _system, idle, iowait, *_ = fields
+    assert before <= idle + iowait + 0.001
+    assert idle + iowait - 0.001 <= seconds_left()
